@@ -1,0 +1,33 @@
+"""selectbench: exact, costed and reproducible data selection.
+
+The names below are the library; each is loaded when it is first used, so that ``import selectbench`` stays cheap.
+
+>>> import selectbench as sb
+>>> subset = sb.select("moderate", sb.Signals(labels=y, features=h), keep=0.3)
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Signals": "selectbench.signals",
+    "Subset": "selectbench.selection",
+    "score": "selectbench.selection",
+    "select": "selectbench.selection",
+    "take": "selectbench.selection",
+    "MissingSignal": "selectbench.errors",
+    "SelectbenchError": "selectbench.errors",
+    "available_methods": "selectbench.methods",
+}
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'selectbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

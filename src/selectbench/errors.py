@@ -1,0 +1,38 @@
+"""Errors a user can act on: one line, naming the thing that is wrong and the closest valid value."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SelectbenchError(Exception):
+    """A mistake in the input, told in one line. Commands print the line and exit with 2, without a traceback."""
+
+
+class ConfigError(SelectbenchError):
+    """A configuration value that cannot be used: ``<file>: <key>: <what is wrong>``."""
+
+
+class DataError(SelectbenchError):
+    """A data file that is missing, truncated or not what its checksum says."""
+
+
+class RecordError(SelectbenchError):
+    """A record or another file of results that cannot be read."""
+
+
+class MissingSignal(SelectbenchError):
+    """A method needs a signal that was not recorded."""
+
+    def __init__(self, method: str, signal: str) -> None:
+        super().__init__(f"method {method!r} needs the signal {signal!r}, which is not in these signals")
+        self.method = method
+        self.signal = signal
+
+
+def suggest(word: object, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if none is close."""
+    valid = sorted(map(str, valid))
+    close = difflib.get_close_matches(str(word), valid, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; valid: {', '.join(valid)}" if valid else ""

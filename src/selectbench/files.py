@@ -1,0 +1,102 @@
+"""Reading and writing files so that a reader never sees half of one."""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from selectbench.errors import RecordError
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` with a temporary file beside ``path`` and move it into place once it is whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON atomically, with sorted keys and without NaN."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object.
+
+    Raises
+    ------
+    RecordError
+        The file is missing, is not JSON, or holds something other than an object.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: holds a {type(value).__name__} instead of an object; delete it and run again")
+    return value
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as an uncompressed ``.npz``, atomically; equal arrays give equal bytes."""
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an ``.npz`` without ever unpickling.
+
+    Raises
+    ------
+    RecordError
+        The file is missing, truncated, no ``.npz``, or holds pickled objects.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise RecordError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+
+
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hexadecimal digest of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def digest_value(value: object) -> str:
+    """Return the SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def digest_array(array: np.ndarray) -> str:
+    """Return the SHA-256 of an array's dtype, shape and values."""
+    array = np.ascontiguousarray(array)
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()

@@ -1,0 +1,23 @@
+"""Class-balanced random: the floor with the class histogram held level."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.methods._base import Method
+from selectbench.policy import Quota
+from selectbench.seeds import uniform_by_id
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBalanced(Method):
+    """Uniform random inside each class, the same number for every class (a class too small for its share is kept whole)."""
+
+    quota: Quota = "equal"
+
+    citation = "Control: uniform sampling without replacement, stratified by class."
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return one uniform draw in [0, 1) for each id."""
+        return uniform_by_id(signals.ids, seed)

@@ -1,0 +1,160 @@
+"""Policies: from scores to ids. Shared by every scoring method (keep counts, class quotas, tails, ties)."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal, get_args
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError, suggest
+from selectbench.seeds import hash_ids
+
+Quota = Literal["none", "proportional", "equal"]
+Tail = Literal["high", "low", "middle"]
+
+
+def parse_keep(keep: float | str) -> Fraction:
+    """Read a keep fraction exactly as it is written: 0.3 is three tenths.
+
+    Raises
+    ------
+    SelectbenchError
+        Not a number, or outside (0, 1].
+    """
+    try:
+        value = Fraction(str(keep))
+    except (ValueError, ZeroDivisionError):
+        raise SelectbenchError(f"keep: {keep!r} is not a number; a keep fraction is in (0, 1], e.g. 0.5") from None
+    if isinstance(keep, bool) or not 0 < value <= 1:
+        raise SelectbenchError(f"keep: {keep!r} is outside (0, 1]; a keep fraction is the share kept, e.g. 0.5")
+    return value
+
+
+def count_kept(keep: float | str, num_samples: int) -> int:
+    """Return k = round-half-even(keep · N), computed exactly.
+
+    Raises
+    ------
+    SelectbenchError
+        The keep fraction is invalid, or so small that nothing would be kept.
+    """
+    kept = round(parse_keep(keep) * num_samples)
+    if kept == 0:
+        raise SelectbenchError(f"keep: {keep!r} of {num_samples} samples keeps none; the least is {1 / num_samples:.2g}")
+    return kept
+
+
+def class_quotas(labels: np.ndarray, num_kept: int, quota: Quota) -> dict[int, int]:
+    """Share ``num_kept`` places among the classes so that they add up exactly.
+
+    ``proportional``: k·n_c/N by largest remainder. ``equal``: the same number for each class, at most its size; what a small
+    class cannot fill goes evenly to the others. Remainders that tie go to the larger class, then to the smaller label.
+
+    Parameters
+    ----------
+    labels : (N,) class of every sample
+    num_kept : k
+    quota : ``"proportional"`` or ``"equal"``
+
+    Returns
+    -------
+    Places by class label, in ascending label order.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+    if quota == "proportional":
+        shares = {label: Fraction(num_kept * count, len(labels)) for label, count in size.items()}
+        return _round_to_total(shares, size, num_kept)
+    if quota != "equal":
+        raise SelectbenchError(f"quota: {quota!r} shares nothing{suggest(quota, ['proportional', 'equal'])}")
+    places: dict[int, int] = {}
+    left, open_classes = num_kept, dict(size)
+    while open_classes:
+        share = Fraction(left, len(open_classes))
+        full = {label: count for label, count in open_classes.items() if count <= share}
+        if not full:
+            places |= _round_to_total(dict.fromkeys(open_classes, share), size, left)
+            break
+        places |= full
+        left -= sum(full.values())
+        open_classes = {label: count for label, count in open_classes.items() if label not in full}
+    return dict(sorted(places.items()))
+
+
+def _round_to_total(shares: Mapping[int, Fraction], size: Mapping[int, int], total: int) -> dict[int, int]:
+    """Round fractional shares down, then give the places left to the largest remainders."""
+    places = {label: int(share) for label, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda label: (places[label] - shares[label], -size[label], label))
+    for label in by_remainder[: total - sum(places.values())]:
+        places[label] += 1
+    return places
+
+
+def order_by_score(scores: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Return positions from the highest to the lowest score; equal scores in the order of the seeded hash of their ids."""
+    return np.lexsort((ids, hash_ids(ids, seed), -scores))
+
+
+def centrality(values: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Score each sample by how central its rank is, so that any prefix is one contiguous block of ranks around the median.
+
+    The centre is a quarter rank below (N−1)/2: no two ranks tie, and of two equally central ones the higher value comes first.
+
+    Parameters
+    ----------
+    values : (N,) numbers to rank
+    ids, seed : break ties, as everywhere
+
+    Returns
+    -------
+    (N,) float64, at most 0; higher = nearer to the median rank.
+    """
+    rank = np.empty(len(values), dtype=np.float64)
+    rank[order_by_score(values, ids, seed)] = np.arange(len(values))
+    return -np.abs(rank - ((len(values) - 1) / 2 - 0.25))
+
+
+def choose_positions(
+    scores: np.ndarray,
+    num_kept: int,
+    *,
+    labels: np.ndarray | None,
+    ids: np.ndarray,
+    quota: Quota,
+    tail: Tail,
+    seed: int,
+) -> np.ndarray:
+    """Choose ``num_kept`` positions by score, tail and class quota, in selection order (best first).
+
+    Raises
+    ------
+    SelectbenchError
+        A score is NaN, a word is unknown, or a class quota is asked for without labels.
+    """
+    for name, word, valid in (("quota", quota, get_args(Quota)), ("tail", tail, get_args(Tail))):
+        if word not in valid:
+            raise SelectbenchError(f"{name}: unknown {word!r}{suggest(word, valid)}")
+    if np.isnan(scores).any():
+        raise SelectbenchError(
+            f"scores: {int(np.isnan(scores).sum())} of {len(scores)} are NaN; the first at {int(np.isnan(scores).argmax())}"
+        )
+    if quota == "none":
+        return _order_by_tail(scores, ids, tail, seed)[:num_kept]
+    if labels is None:
+        raise SelectbenchError(f"quota: {quota!r} needs labels")
+    chosen = []
+    for label, places in class_quotas(labels, num_kept, quota).items():
+        members = np.flatnonzero(labels == label)
+        chosen.append(members[_order_by_tail(scores[members], ids[members], tail, seed)[:places]])
+    positions = np.concatenate(chosen)
+    ranks = np.empty(len(scores), dtype=np.int64)
+    ranks[_order_by_tail(scores, ids, tail, seed)] = np.arange(len(scores))
+    return positions[np.argsort(ranks[positions])]
+
+
+def _order_by_tail(scores: np.ndarray, ids: np.ndarray, tail: Tail, seed: int) -> np.ndarray:
+    if tail == "low":
+        return order_by_score(-scores, ids, seed)
+    if tail == "middle":
+        return order_by_score(centrality(scores, ids, seed), ids, seed)
+    return order_by_score(scores, ids, seed)

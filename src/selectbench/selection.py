@@ -1,0 +1,132 @@
+"""The library's three verbs: ``select``, ``score`` and ``take``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods import make_method
+from selectbench.policy import Quota, Tail, choose_positions, count_kept
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """What was kept, in selection order, and how.
+
+    Parameters
+    ----------
+    ids : (k,) int64
+        Sample ids, best first.
+    scores : (N,) float64 or None
+        The score of every sample of the pool, in pool order; higher = keep first.
+    method, keep, seed
+        What was asked for.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray | None
+    method: str
+    keep: float
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object) -> np.ndarray:
+    """Score every sample.
+
+    Parameters
+    ----------
+    method : id of a method
+    signals : what the method reads
+    seed : the selection stream (random methods and ties)
+    **parameters : the method's own; unknown names are errors
+
+    Returns
+    -------
+    (N,) float64; higher = keep first.
+
+    Raises
+    ------
+    SelectbenchError
+        Unknown method or parameter, or a score that is NaN.
+    MissingSignal
+        The method needs a signal that ``signals`` does not have.
+    """
+    made = make_method(method, parameters)
+    signals.require(method, *made.needs)
+    scores = np.asarray(made.score(signals, seed), dtype=np.float64)
+    if scores.shape != (len(signals),) or np.isnan(scores).any():
+        raise SelectbenchError(
+            f"method {method!r} gave {int(np.isnan(scores).sum())} NaN among {scores.shape} scores of {len(signals)} samples"
+        )
+    return scores
+
+
+def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, **parameters: object) -> Subset:
+    """Select a subset: exactly round-half-even(keep · N) samples.
+
+    Parameters
+    ----------
+    method, signals, seed, **parameters : as for ``score``
+    keep : share kept, in (0, 1]
+
+    Returns
+    -------
+    Subset
+
+    Raises
+    ------
+    SelectbenchError, MissingSignal
+        As for ``score``; also an invalid keep fraction.
+    """
+    num_kept = count_kept(keep, len(signals))
+    scores = score(method, signals, seed=seed, **parameters)
+    positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
+    return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(keep), seed=seed)
+
+
+def take(
+    scores: np.ndarray,
+    keep: float | str,
+    *,
+    labels: np.ndarray | None = None,
+    quota: Quota = "none",
+    tail: Tail = "high",
+    seed: int = 0,
+    ids: np.ndarray | None = None,
+) -> Subset:
+    """Turn scores of one's own into a subset.
+
+    Parameters
+    ----------
+    scores : (N,) numbers, higher = keep first
+    keep : share kept, in (0, 1]
+    labels : (N,) integers, needed for a class quota
+    quota : {"none", "proportional", "equal"}
+    tail : {"high", "low", "middle"}
+    seed : breaks ties
+    ids : (N,) integers, by default 0 … N−1
+
+    Returns
+    -------
+    Subset
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or not len(scores):
+        raise SelectbenchError(f"scores: shape {scores.shape} should be (N,) with N > 0")
+    checked = Signals(labels=np.zeros(len(scores), dtype=np.int64) if labels is None else labels, ids=ids)
+    if len(checked) != len(scores):
+        raise SelectbenchError(f"labels: {len(checked)} do not fit {len(scores)} scores")
+    positions = choose_positions(
+        scores,
+        count_kept(keep, len(scores)),
+        labels=None if labels is None else checked.labels,
+        ids=checked.ids,
+        quota=quota,
+        tail=tail,
+        seed=seed,
+    )
+    return Subset(ids=checked.ids[positions], scores=scores, method="take", keep=float(keep), seed=seed)

@@ -1,0 +1,211 @@
+"""Signals: what a proxy run recorded about every sample of a training pool."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from selectbench.errors import MissingSignal, SelectbenchError, suggest
+from selectbench.files import read_arrays, write_arrays
+
+_BLOCK = 1 << 22  # numbers per block when a large array is reduced
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """Per-sample signals of N samples, C classes, d features, T epochs, R checkpoints or replicates.
+
+    Only ``labels`` is required. Arrays are checked and normalised when the object is made.
+
+    Parameters
+    ----------
+    labels : (N,) integers
+        The class of every sample.
+    features : (N, d), optional
+        Penultimate-layer features, evaluation-mode, clean inputs.
+    logits : (R, N, C) or (N, C), optional
+        Outputs at R early checkpoints or of R replicates, in order. ``logits[-1]`` and ``features`` come from one checkpoint.
+    correct : (T, N) or (R, T, N) bool, optional
+        Whether the sample was classified correctly, one row an epoch.
+    inputs : (N, …), optional
+        The raw inputs.
+    ids : (N,) integers, optional
+        Sample ids, by default 0 … N−1; answers are given in them.
+    recorded_at : (R,) numbers in (0, 1], optional
+        The share of the proxy's training after which each row of ``logits`` was recorded.
+    errors : (R, N), optional
+        ‖softmax(logits) − onehot(label)‖₂, recorded in place of ``logits`` where those would not fit.
+
+    Raises
+    ------
+    SelectbenchError
+        A shape does not match, an array holds NaN, labels are no integers, or ids repeat.
+    """
+
+    labels: np.ndarray
+    features: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    correct: np.ndarray | None = None
+    inputs: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    recorded_at: np.ndarray | None = None
+    errors: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        labels = _as_integers("labels", self.labels)
+        if labels.ndim != 1 or not len(labels):
+            raise SelectbenchError(f"labels: shape {labels.shape} should be (N,) with N > 0")
+        ids = np.arange(len(labels)) if self.ids is None else _as_integers("ids", self.ids)
+        self._set("labels", labels)
+        self._set("ids", ids)
+        if self.logits is not None and np.ndim(self.logits) == 2:
+            self._set("logits", np.asarray(self.logits)[None])
+        if self.correct is not None:
+            self._set("correct", _as_bits(self.correct))
+        for name, axis, dimensions in (
+            ("ids", 0, (1,)),
+            ("features", 0, (2,)),
+            ("logits", 1, (3,)),
+            ("correct", -1, (2, 3)),
+            ("inputs", 0, tuple(range(1, 9))),
+            ("errors", 1, (2,)),
+        ):
+            self._check(name, axis, dimensions)
+        unique, counts = np.unique(ids, return_counts=True)
+        if len(unique) != len(ids):
+            raise SelectbenchError(f"ids: {int(unique[counts > 1][0])} stands {int(counts.max())} times; sample ids must be unique")
+        if self.logits is not None and not (labels.min() >= 0 and labels.max() < self.logits.shape[2]):
+            raise SelectbenchError(
+                f"labels: run from {labels.min()} to {labels.max()}, but logits have {self.logits.shape[2]} classes (0 … C−1)"
+            )
+        if self.recorded_at is not None:
+            shares = np.asarray(self.recorded_at, dtype=np.float64)
+            rows = next((len(rows) for rows in (self.logits, self.errors) if rows is not None), len(shares))
+            if shares.shape != (rows,):
+                raise SelectbenchError(f"recorded_at: shape {shares.shape} should be ({rows},), one share a checkpoint")
+            self._set("recorded_at", shares)
+
+    def _set(self, name: str, value: np.ndarray) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check(self, name: str, axis: int, dimensions: tuple[int, ...]) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        value = np.asarray(value)
+        if value.ndim not in dimensions or value.shape[axis] != len(self.labels):
+            raise SelectbenchError(f"{name}: shape {value.shape} does not fit {len(self.labels)} labels")
+        if value.dtype.kind == "f" and not _all_finite(value):
+            raise SelectbenchError(f"{name}: holds NaN or infinity")
+        if value.dtype.kind not in "fiub":
+            raise SelectbenchError(f"{name}: holds {value.dtype}, not numbers")
+        self._set(name, value)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of distinct labels."""
+        return len(np.unique(self.labels))
+
+    def require(self, method: str, *names: str) -> None:
+        """Raise ``MissingSignal`` for the first of ``names`` that was not recorded."""
+        for name in names:
+            if getattr(self, name) is None and not (name == "errors" and self.logits is not None):
+                raise MissingSignal(method, name if name != "errors" else "logits")
+
+    @cached_property
+    def prediction_errors(self) -> np.ndarray:
+        """(R, N) float64: ‖softmax(logits) − onehot(label)‖₂ at every checkpoint, whether recorded or computed here."""
+        if self.errors is not None:
+            return np.asarray(self.errors, dtype=np.float64)
+        return np.stack([error_norms(row, self.labels) for row in self.logits])
+
+    def permuted(self, order: np.ndarray) -> "Signals":
+        """Return the same signals with the samples in another order (their ids travel with them)."""
+        axes = {"logits": 1, "errors": 1, "correct": -1}
+        moved = {
+            field.name: np.take(value, order, axis=axes.get(field.name, 0))
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None and field.name != "recorded_at"
+        }
+        return Signals(**moved, recorded_at=self.recorded_at)
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz`` that ``Signals.load`` reads; correctness is packed to bits."""
+        arrays = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        if self.correct is not None:
+            arrays["correct"] = np.packbits(self.correct, axis=-1)
+            arrays["correct_packed"] = np.array(True)
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Signals":
+        """Read an ``.npz`` of arrays named like the parameters.
+
+        Raises
+        ------
+        SelectbenchError
+            The file cannot be read, an array has an unknown name, or ``labels`` is missing.
+        """
+        arrays = read_arrays(path)
+        packed = bool(arrays.pop("correct_packed", False))
+        valid = {field.name for field in fields(cls)}
+        for name in arrays:
+            if name not in valid:
+                raise SelectbenchError(f"{path}: unknown array {name!r}{suggest(name, valid)}")
+        if "labels" not in arrays:
+            raise SelectbenchError(f"{path}: has no array 'labels', which is required")
+        if packed:
+            arrays["correct"] = np.unpackbits(arrays["correct"], axis=-1, count=len(arrays["labels"])).astype(bool)
+        try:
+            return cls(**arrays)
+        except SelectbenchError as error:
+            raise SelectbenchError(f"{path}: {error}") from None
+
+
+def error_norms(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return ‖softmax(z_i) − onehot(y_i)‖₂ for every row, in float64 and block by block.
+
+    Parameters
+    ----------
+    logits : (N, C)
+    labels : (N,) in 0 … C−1
+
+    Returns
+    -------
+    (N,) float64 in [0, √2]
+    """
+    norms = np.empty(len(logits), dtype=np.float64)
+    rows = max(1, _BLOCK // logits.shape[1])
+    for start in range(0, len(logits), rows):
+        block = slice(start, start + rows)
+        delta = np.asarray(logits[block], dtype=np.float64)
+        delta = np.exp(delta - delta.max(axis=1, keepdims=True))
+        delta /= delta.sum(axis=1, keepdims=True)
+        delta[np.arange(len(delta)), labels[block]] -= 1.0
+        norms[block] = np.sqrt(np.square(delta).sum(axis=1))
+    return norms
+
+
+def _as_integers(name: str, values: np.ndarray) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise SelectbenchError(f"{name}: holds {array.dtype}, not integers")
+    return array.astype(np.int64)
+
+
+def _as_bits(values: np.ndarray) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        raise SelectbenchError("correct: holds values other than true and false")
+    return array.astype(bool)
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    flat = values.reshape(-1)
+    return all(np.isfinite(flat[start : start + _BLOCK]).all() for start in range(0, len(flat), _BLOCK))
