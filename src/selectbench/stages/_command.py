@@ -14,7 +14,7 @@ def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[s
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--spec", type=json.loads, required=True, help="what to do, as JSON: everything that may influence the result")
     for name in inputs:
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
+        parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
     for name in outputs:
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()

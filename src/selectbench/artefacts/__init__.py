@@ -1,0 +1,1 @@
+"""Tables, figures, claims and the page: pure functions of records. Nothing here imports torch."""

@@ -1,0 +1,136 @@
+"""Claims: a paper's sentence as paired comparisons over seeds, and the rule that turns them into a verdict."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+from selectbench.artefacts.cells import TOTAL_WALL, Records, compare_runs, find_hole, t_interval
+from selectbench.artefacts.tables import format_range, format_signed
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+
+
+class Comparison(TypedDict):
+    """One paired comparison; the difference is positive where the claim holds.
+
+    ``low`` and ``high`` bound the mean difference at the claim's confidence, ``corrected_high`` after Bonferroni correction over the
+    claim's comparisons. Times are compared by log-ratios. ``hole`` says why nothing is compared.
+    """
+
+    label: str
+    metric: str
+    test_set: str
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    corrected_high: float | None
+    hole: str | None
+
+
+class Verdict(NamedTuple):
+    """A verdict and the reason for it."""
+
+    verdict: str
+    why: str
+
+
+def judge_claims(spec: dict, records: Records) -> list[dict]:
+    """Return every claim with its comparisons, its verdict, the reason and the position of its worst comparison."""
+    judged = []
+    for claim in spec["claims"]:
+        wanted = claim["comparisons"]
+        comparisons = [compare(comparison, records, spec["confidence"], len(wanted)) for comparison in wanted]
+        verdict, why = decide(comparisons, claim["unavailable"])
+        kept = {key: claim[key] for key in ("id", "statement", "by", "source", "table")}
+        judged.append(
+            kept
+            | {"verdict": verdict, "why": why, "comparisons": comparisons, "worst": find_worst(comparisons), "n": format_seeds(comparisons)}
+        )
+    return judged
+
+
+def compare(comparison: dict, records: Records, confidence: float, num_comparisons: int) -> Comparison:
+    """Return the paired difference of one comparison with its intervals; a single missing or failed run leaves it empty."""
+    metric, test_set = comparison["metric"], comparison["test_set"]
+    runs = [*comparison["better"], *comparison["worse"]]
+    holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
+    result = Comparison(
+        label=comparison["label"], metric=metric, test_set=test_set, n=0, mean=None, low=None, high=None, corrected_high=None, hole=None
+    )
+    if holes:
+        return result | {"hole": f"{len(holes)} of {len(runs)} runs; first: {holes[0]['run']}: {holes[0]['reason']}"}
+    sides = (comparison["better"], comparison["worse"])
+    differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
+    if not len(differences):
+        return result | {"hole": "its two sides have no seed in common"}
+    found = t_interval(differences, confidence, least_sd)
+    corrected = t_interval(differences, 1 - (1 - confidence) / num_comparisons, least_sd)
+    return result | {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
+
+
+def decide(comparisons: Sequence[Comparison], unavailable: str | None) -> Verdict:
+    """Return the verdict on a claim that all of its comparisons hold.
+
+    Each comparison is a mean of paired differences over seeds, positive where the claim holds, with a Student-t interval whose
+    standard deviation is no smaller than the resolution of the test set (see ``compare_runs``).
+
+    - *supported*: every comparison is complete and its interval lies above 0. Asking this of all of them is an
+      intersection–union test, which needs no correction.
+    - *contradicted*: at least one complete comparison's interval lies below 0 after Bonferroni correction over all of the
+      claim's comparisons: the more of them there are, the likelier one is negative by chance.
+    - *undecided*: everything else: something the claim needs is not built, runs are missing or failed, there are fewer than two
+      seeds, or intervals contain 0. The reason is told.
+    """
+    total = len(comparisons)
+    if unavailable is not None:
+        return Verdict(UNDECIDED, unavailable)
+    if not comparisons:
+        return Verdict(UNDECIDED, "nothing to compare at this scale")
+    tested = [comparison for comparison in comparisons if comparison["low"] is not None]
+    below = sum(comparison["corrected_high"] < 0 for comparison in tested)
+    if below:
+        return Verdict(CONTRADICTED, f"{below} of {total} intervals lie below 0, corrected for {total} comparisons")
+    holes = [comparison["hole"] for comparison in comparisons if comparison["hole"] is not None]
+    if holes:
+        return Verdict(UNDECIDED, f"{len(holes)} of {total} comparisons miss runs ({holes[0]})")
+    if len(tested) < total:
+        return Verdict(UNDECIDED, f"{total - len(tested)} of {total} comparisons have fewer than 2 seeds")
+    above = sum(comparison["low"] > 0 for comparison in tested)
+    if above == total:
+        return Verdict(SUPPORTED, f"{above} of {total} intervals lie above 0")
+    uncorrected = sum(comparison["high"] < 0 for comparison in tested)
+    parts = [f"{total - above - uncorrected} of {total} intervals contain 0"]
+    if uncorrected:
+        parts.append(f"{uncorrected} below 0, but not once corrected for {total} comparisons")
+    if above:
+        parts.append(f"{above} above 0")
+    return Verdict(UNDECIDED, "; ".join(parts))
+
+
+def find_worst(comparisons: Sequence[Comparison]) -> int | None:
+    """Return the position of the comparison that speaks most against the claim: the lowest mean in units of its half-width."""
+
+    def strength(position: int) -> float:
+        comparison = comparisons[position]
+        return comparison["mean"] / max(comparison["high"] - comparison["mean"], 1e-12)
+
+    tested = [position for position, comparison in enumerate(comparisons) if comparison["low"] is not None]
+    return min(tested, key=strength, default=None)
+
+
+def format_seeds(comparisons: Sequence[Comparison]) -> str:
+    """Return the number of paired seeds, as a range if it differs."""
+    return format_range(comparison["n"] for comparison in comparisons)
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Return the difference with its interval, in points, in the metric's own unit, or for times as a ratio (above 1 = cheaper)."""
+    if comparison["mean"] is None:
+        return "—"
+    values = [comparison["mean"]] if comparison["low"] is None else [comparison["mean"], comparison["low"], comparison["high"]]
+    if comparison["metric"] == TOTAL_WALL:
+        texts = [f"×{math.exp(value):.2f}" for value in values]
+    else:
+        texts = [format_signed(value, 3 if comparison["metric"] == "loss" else 2) for value in values]
+    return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]"

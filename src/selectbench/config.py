@@ -1,0 +1,190 @@
+"""Configuration: strict YAML, strict schemas, and errors that name file, key and the closest valid value."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from selectbench.errors import ConfigError, SelectbenchError, suggest
+from selectbench.policy import parse_keep
+
+SCALES = Path("config/scale")
+PAPERS = Path("config/papers")
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Plain YAML, but a key that stands twice is an error instead of a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration, checked: every name that one file uses stands in another."""
+
+    main: dict
+    scale: dict
+    datasets: dict
+    models: dict
+    recipes: dict
+    methods: dict
+    papers: dict
+
+
+def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Config:
+    """Read and check every configuration file below ``root``.
+
+    Parameters
+    ----------
+    root : the project's folder
+    overrides : values that replace those of ``config/config.yaml`` (``snakemake --config scale=small``)
+
+    Raises
+    ------
+    ConfigError
+        A file is missing or no YAML, a key is unknown, missing or of the wrong kind, or a name stands nowhere.
+    """
+    main = _read_checked(root, Path("config/config.yaml"), "config", dict(overrides or {}))
+    scales = sorted(path.stem for path in (root / SCALES).glob("*.yaml"))
+    if main["scale"] not in scales:
+        raise ConfigError(f"config/config.yaml: scale: unknown {main['scale']!r}{suggest(main['scale'], scales)}")
+    papers = sorted(path.stem for path in (root / PAPERS).glob("*.yaml"))
+    for paper in main["papers"]:
+        if paper not in papers:
+            raise ConfigError(f"config/config.yaml: papers: unknown {paper!r}{suggest(paper, papers)}")
+    config = Config(
+        main=main,
+        scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
+        papers={paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in main["papers"]},
+        **{name: _read_checked(root, Path(f"config/{name}.yaml"), name) for name in ("datasets", "models", "recipes", "methods")},
+    )
+    _check_methods(config)
+    _check_scale(config)
+    for paper, content in config.papers.items():
+        _check_paper(config, PAPERS / f"{paper}.yaml", content)
+    return config
+
+
+def read_yaml(path: Path, name: Path) -> dict:
+    """Read one YAML mapping; ``name`` is the path errors show."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"{name}: no such file") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{name}: not valid YAML{line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name}: holds a {type(content).__name__} instead of keys and values")
+    return content
+
+
+def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, object] | None = None) -> dict:
+    content = read_yaml(root / name, name) | dict(overrides or {})
+    schema_name = Path(f"workflow/schemas/{schema}.schema.yaml")
+    check_schema(content, read_yaml(root / schema_name, schema_name), name)
+    return content
+
+
+def check_schema(content: dict, schema: dict, name: Path) -> None:
+    """Raise a ``ConfigError`` for the first place where ``content`` does not follow its JSON schema."""
+    from jsonschema import Draft202012Validator
+
+    for error in sorted(Draft202012Validator(schema).iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]):
+        raise ConfigError(f"{name}: {_describe(error)}")
+
+
+def _describe(error) -> str:  # noqa: ANN001  (jsonschema is imported lazily)
+    """Tell one schema error as ``<key>: <what is wrong>; did you mean …?``."""
+    while error.context:
+        error = min(error.context, key=lambda inner: (inner.validator in ("type", "required"), len(inner.message)))
+    key = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{key}: " if key else ""
+    if error.validator == "additionalProperties":
+        valid = error.schema.get("properties", {})
+        unknown = sorted(map(str, set(error.instance) - set(valid)))[0]
+        return f"{key + '.' if key else ''}{unknown}: unknown key{suggest(unknown, valid)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"{prefix}the key {missing!r} is missing"
+    if error.validator == "enum":
+        return f"{prefix}unknown {error.instance!r}{suggest(error.instance, error.validator_value)}"
+    return f"{prefix}{error.message}"
+
+
+def _check_name(name: object, valid: Iterable[str], where: str) -> None:
+    if name not in valid:
+        raise ConfigError(f"{where}: unknown {name!r}{suggest(name, valid)}")
+
+
+def _check_methods(config: Config) -> None:
+    from selectbench.methods import available_methods, make_method
+
+    built = available_methods()
+    for name, entry in config.methods.items():
+        where = f"config/methods.yaml: {name}"
+        if entry.get("planned"):
+            if name in built:
+                raise ConfigError(f"{where}.planned: the method is built; remove the key")
+            continue
+        if name not in built:
+            raise ConfigError(f"{where}: no such method{suggest(name, built)}")
+        try:
+            make_method(name, entry.get("parameters", {}))
+        except SelectbenchError as error:
+            raise ConfigError(f"{where}.parameters: {error}") from None
+
+
+def _check_scale(config: Config) -> None:
+    where = f"config/scale/{config.main['scale']}.yaml"
+    valid = {"dataset": config.datasets, "model": config.models}
+    for axis, names in valid.items():
+        for paper_name, name in config.scale["axes"][axis].items():
+            if name is not None:
+                _check_name(name, names, f"{where}: axes.{axis}.{paper_name}")
+    for dataset in filter(None, config.scale["axes"]["dataset"].values()):
+        if dataset not in config.scale["recipes"]:
+            raise ConfigError(f"{where}: recipes: the key {dataset!r} is missing")
+    for dataset, roles in config.scale["recipes"].items():
+        _check_name(dataset, config.datasets, f"{where}: recipes")
+        for role, recipe in roles.items():
+            _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
+
+
+def _check_paper(config: Config, name: Path, paper: dict) -> None:
+    axes = config.scale["axes"]
+    for table, entry in paper["tables"].items():
+        where = f"{name}: tables.{table}"
+        for axis, key, valid in (
+            ("dataset", "dataset", axes["dataset"]),
+            ("proxy", "proxy", axes["model"]),
+            ("target", "target", axes["model"]),
+            ("method", "method", config.methods),
+        ):
+            values = entry["where"][key]
+            for value in values if isinstance(values, list) else [values]:
+                _check_name(value, valid, f"{where}.where.{axis}")
+        _check_name(entry["test_set"], axes["test_set"], f"{where}.test_set")
+        for keep in entry["where"]["keep"]:
+            try:
+                parse_keep(keep)
+            except SelectbenchError as error:
+                raise ConfigError(f"{where}.where.{error}") from None
+    for kind in ("figures", "claims"):
+        for artefact, entry in paper[kind].items():
+            _check_name(entry["table"], paper["tables"], f"{name}: {kind}.{artefact}.table")
+    for claim, entry in paper["claims"].items():
+        for side in ("method", "against"):
+            for method in entry["compare"][side]:
+                _check_name(method, config.methods, f"{name}: claims.{claim}.compare.{side}")

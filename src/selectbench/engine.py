@@ -1,0 +1,365 @@
+"""The training engine: one loop for proxies and targets, device-resident small images, streams keyed by sample id."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.data import Split
+from selectbench.errors import SelectbenchError
+from selectbench.models import features_and_logits
+from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id
+
+_EVALUATION_BATCH = 512
+
+
+class TrainingDivergedError(SelectbenchError):
+    """The training loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Augmentations of one recipe (see the recipe schema)."""
+
+    crop_padding: int
+    flip: bool
+    cutout: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Training hyperparameters; the fields are those of the recipe schema."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    schedule: str
+    warmup_epochs: float
+    label_smoothing: float
+    augment: Augment
+    stem: str
+    precision: str
+    track_test: bool
+    record_at: tuple[float, ...] = ()
+
+    @classmethod
+    def from_config(cls, entry: dict) -> "Recipe":
+        """Make a recipe of an entry of ``config/recipes.yaml``."""
+        return cls(**{**entry, "augment": Augment(**entry["augment"]), "record_at": tuple(entry.get("record_at", ()))})
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A split on a device: images as uint8 where they fit an array, normalisation constants, labels.
+
+    Parameters
+    ----------
+    split : where images come from when they are not resident
+    images : (N, C, H, W) uint8 on the device, or None for folders
+    labels : (N,) int64 on the device
+    mean, std : (1, C, 1, 1) float32, of the training pool in 0 … 1
+    """
+
+    split: Split
+    images: torch.Tensor | None
+    labels: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are made."""
+        return self.labels.device
+
+    def load(self, positions: np.ndarray, draws: np.ndarray | None = None) -> torch.Tensor:
+        """Return a uint8 batch of the positions; folders crop at random by ``draws``."""
+        if self.images is not None:
+            return self.images[torch.from_numpy(positions).to(self.device)]
+        return torch.from_numpy(self.split.load(positions, draws)).to(self.device)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 images in channels-last order, with the pool's mean 0 and deviation 1."""
+        scaled = (images.float().div_(255.0) - self.mean) / self.std
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def open_pool(split: Split, mean: list[float], std: list[float], device: torch.device) -> Pool:
+    """Put a split on a device; splits that are stored as one array become resident there."""
+    resident = getattr(split, "images", None)
+    images = None if resident is None else torch.from_numpy(np.array(resident)).to(device)
+    constants = [torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1) for values in (mean, std)]
+    return Pool(split, images, torch.from_numpy(np.array(split.labels)).to(device), *constants)
+
+
+def choose_device() -> torch.device:
+    """Return the first GPU this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def name_device(device: torch.device) -> str:
+    """Return ``"cpu"`` or the GPU's product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def count_batches(num_samples: int, batch_size: int) -> int:
+    """Return the batches of an epoch; a last batch of one sample joins the one before, which batch normalisation needs."""
+    batches = math.ceil(num_samples / batch_size)
+    return batches - 1 if batches > 1 and num_samples % batch_size == 1 else batches
+
+
+def count_steps(num_kept: int, num_pool: int, recipe: Recipe, regime: str) -> int:
+    """Return the optimiser steps of a training: the recipe's epochs over the subset, or as many steps as full data takes."""
+    samples = num_kept if regime == "equal_epochs" else num_pool
+    return recipe.epochs * count_batches(samples, recipe.batch_size)
+
+
+def learning_rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
+    """Return the learning rate of one step: linear warm-up, then the schedule over the steps that are left."""
+    warmup = round(total_steps * min(1.0, recipe.warmup_epochs / recipe.epochs))
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, total_steps - warmup)
+    factor = {
+        "constant": 1.0,
+        "linear": 1.0 - done,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+        "steps": 0.1 ** math.floor(3.0 * step / total_steps),
+    }
+    return recipe.learning_rate * factor[recipe.schedule]
+
+
+@dataclass
+class Progress:
+    """What a training has done so far; all of it is in the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    sample_visits: int = 0
+    forward_visits: int = 0
+    wall_s: float = 0.0
+    final_loss: float = math.nan
+    extra: dict = field(default_factory=dict)
+
+
+EpochEnd = Callable[[int, nn.Module, Progress], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training can be taken up again: a file outside the workflow's outputs, bound to what is trained by a key."""
+
+    path: Path
+    key: str
+    every_s: float = 300.0
+
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+        """Load model, optimiser and progress if the file is there, whole and of the same key."""
+        if not self.path.exists():
+            return Progress()
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a half-written or foreign file only costs the work it held
+            return Progress()
+        if state["key"] != self.key:
+            return Progress()
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return Progress(**state["progress"])
+
+    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+        """Write everything that ``restore`` needs, atomically."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".part")
+        torch.save(
+            {"key": self.key, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "progress": vars(progress)}, temporary
+        )
+        temporary.replace(self.path)
+
+    def remove(self) -> None:
+        """Forget the state of a finished training."""
+        self.path.unlink(missing_ok=True)
+
+
+def train_model(
+    model: nn.Module,
+    pool: Pool,
+    ids: np.ndarray,
+    recipe: Recipe,
+    *,
+    regime: str,
+    stream: tuple[object, ...],
+    on_epoch_end: EpochEnd,
+    checkpoint: Checkpoint,
+) -> Progress:
+    """Train a model on the samples ``ids`` of a pool with SGD.
+
+    Order and augmentation of every epoch are functions of (stream, epoch, sample id): two subsets visit the samples they share
+    in the same relative order, with the same crops, and an interrupted training continues exactly.
+
+    Parameters
+    ----------
+    model : on the pool's device
+    ids : (k,) sample ids
+    regime : ``"equal_epochs"`` or ``"equal_steps"``
+    stream : the axes that name the random streams of this training
+    on_epoch_end : called with (epoch, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
+    checkpoint : where to save and to resume
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    TrainingDivergedError
+        The loss is no longer a number.
+    """
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    total_steps = count_steps(len(ids), len(pool), recipe, regime)
+    progress = checkpoint.restore(model, optimiser)
+    clock = last_saved = time.perf_counter()
+    while progress.step < total_steps:
+        with isolated_torch_rng(derive_seed(*stream, "layers", progress.epoch)):
+            _train_epoch(model, optimiser, criterion, pool, ids, recipe, stream, total_steps, progress)
+        progress.epoch += 1
+        on_epoch_end(progress.epoch, model, progress)
+        now = time.perf_counter()
+        progress.wall_s += now - clock
+        clock = now
+        if now - last_saved > checkpoint.every_s and progress.step < total_steps:
+            checkpoint.save(model, optimiser, progress)
+            last_saved = now
+    return progress
+
+
+def _train_epoch(  # noqa: PLR0913  (the loop's whole state, spelt out)
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    criterion: nn.Module,
+    pool: Pool,
+    ids: np.ndarray,
+    recipe: Recipe,
+    stream: tuple[object, ...],
+    total_steps: int,
+    progress: Progress,
+) -> None:
+    """Visit the subset once (or until the steps are used up) and add to the progress."""
+    model.train()
+    epoch = progress.epoch
+    order = ids[np.argsort(hash_ids(ids, derive_seed(*stream, "order", epoch)), kind="stable")]
+    loss_sum = torch.zeros((), device=pool.device)
+    visits = 0
+    for positions in split_batches(order, recipe.batch_size):
+        if progress.step == total_steps:
+            break
+        images = load_training_batch(pool, positions, recipe.augment, (*stream, "augment", epoch))
+        with torch.autocast(pool.device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, pool.device)):
+            loss = criterion(model(images).float(), pool.labels[torch.from_numpy(positions).to(pool.device)])
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(progress.step, total_steps, recipe)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss_sum += loss.detach() * len(positions)
+        visits += len(positions)
+        progress.step += 1
+    progress.sample_visits += visits
+    progress.final_loss = loss_sum.item() / visits
+    if not math.isfinite(progress.final_loss):
+        raise TrainingDivergedError(f"the training loss is {progress.final_loss} after epoch {epoch + 1}")
+
+
+def uses_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Tell whether bfloat16 is asked for and fast: GPUs only, since CPUs without the instructions are far slower with it."""
+    return recipe.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def split_batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut an epoch's order into ``count_batches`` batches."""
+    last = count_batches(len(order), batch_size) - 1
+    for index in range(last + 1):
+        yield order[index * batch_size :] if index == last else order[index * batch_size : (index + 1) * batch_size]
+
+
+def load_training_batch(pool: Pool, positions: np.ndarray, augment: Augment, stream: tuple[object, ...]) -> torch.Tensor:
+    """Return an augmented, normalised batch; every draw depends on (stream, sample id) alone."""
+
+    def draw(name: str) -> np.ndarray:
+        return uniform_by_id(positions, derive_seed(*stream, name))
+
+    if pool.images is None:
+        return pool.normalise(pool.load(positions, np.stack([draw(f"crop-{axis}") for axis in range(5)], axis=1)))
+    images = pool.load(positions)
+    if augment.crop_padding:
+        images = crop_images(images, augment.crop_padding, draw("row"), draw("column"))
+    if augment.flip:
+        mirrored = torch.from_numpy(draw("flip") < 0.5).to(images.device)
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+    images = pool.normalise(images)
+    if augment.cutout:
+        images = cut_squares(images, augment.cutout, draw("cutout-row"), draw("cutout-column"))
+    return images
+
+
+def crop_images(images: torch.Tensor, padding: int, row_draws: np.ndarray, column_draws: np.ndarray) -> torch.Tensor:
+    """Pad (B, C, H, W) images with zeros and crop them at the offsets ⌊draw · (2·padding + 1)⌋."""
+    batch, _, height, width = images.shape
+    padded = nn.functional.pad(images, (padding,) * 4)
+
+    def offsets(draws: np.ndarray, size: int) -> torch.Tensor:
+        start = torch.from_numpy((draws * (2 * padding + 1)).astype(np.int64)).to(images.device)
+        return start[:, None] + torch.arange(size, device=images.device)
+
+    rows, columns = offsets(row_draws, height), offsets(column_draws, width)
+    index = torch.arange(batch, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cut_squares(images: torch.Tensor, side: int, row_draws: np.ndarray, column_draws: np.ndarray) -> torch.Tensor:
+    """Set a square of each (B, C, H, W) image to 0; its centre is uniform over the pixels, parts outside are cut off."""
+
+    def inside(draws: np.ndarray, size: int) -> torch.Tensor:
+        start = torch.from_numpy((draws * size).astype(np.int64) - side // 2).to(images.device)[:, None]
+        pixels = torch.arange(size, device=images.device)
+        return (pixels >= start) & (pixels < start + side)
+
+    hole = inside(row_draws, images.shape[2])[:, :, None] & inside(column_draws, images.shape[3])[:, None, :]
+    return images.masked_fill(hole[:, None], 0.0)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, pool: Pool, batch_size: int = _EVALUATION_BATCH) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Yield (positions, features, logits) of a whole split, in canonical order: evaluation mode, clean images, float32."""
+    model.eval()
+    for start in range(0, len(pool), batch_size):
+        positions = np.arange(start, min(start + batch_size, len(pool)))
+        features, logits = features_and_logits(model, pool.normalise(pool.load(positions)))
+        yield slice(start, start + len(positions)), features, logits
+
+
+def measure_test(model: nn.Module, pool: Pool) -> dict:
+    """Return accuracy in percent, mean cross-entropy and size of a labelled split."""
+    right, loss = 0, 0.0
+    for where, _, logits in predict(model, pool):
+        labels = pool.labels[where]
+        right += int((logits.argmax(dim=1) == labels).sum())
+        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+    return {"top1": 100.0 * right / len(pool), "loss": loss / len(pool), "num": len(pool)}

@@ -1,0 +1,84 @@
+"""Records: one JSON file a run and stage, written last; failures are records too."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from selectbench.errors import RecordError
+from selectbench.files import read_json, write_json, write_text
+
+SCHEMA = 1
+TRAIN, EVALUATE = "train", "evaluate"
+_TRAIN_FIELDS = (
+    *("run", "status", "failure", "num_pool", "num_kept", "training", "selection", "best_epoch"),
+    *("model", "recipe", "seeds", "key", "provenance"),
+)
+
+
+def record_path(folder: Path, run_id: str, stage: str) -> Path:
+    """Return where the record of a run's stage lies."""
+    return Path(folder) / "runs" / run_id / f"{stage}.json"
+
+
+def write_record(path: Path, record: dict) -> None:
+    """Write a record atomically, with the version of its layout."""
+    write_json(path, {"schema": SCHEMA, **record})
+
+
+def read_record(path: Path) -> dict:
+    """Read a record.
+
+    Raises
+    ------
+    RecordError
+        Missing, corrupt, or of a layout this version does not know.
+    """
+    record = read_json(path)
+    if record.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: record layout {record.get('schema')!r} is not {SCHEMA}; delete it and run again")
+    return record
+
+
+def read_finished(path: Path, key: str) -> dict | None:
+    """Return the record if it is there, succeeded and was made by exactly this key; a corrupt one is an error."""
+    if not path.exists():
+        return None
+    record = read_record(path)
+    return record if record["status"] == "ok" and record["key"] == key else None
+
+
+def merge_record(folder: Path, run_id: str) -> dict:
+    """Return what artefacts read: a run's training and evaluation as one row."""
+    train = read_record(record_path(folder, run_id, TRAIN))
+    row = {name: train.get(name) for name in _TRAIN_FIELDS}
+    if train["status"] != "ok":
+        return {**row, "test": None, "evaluation": None}
+    evaluation = read_record(record_path(folder, run_id, EVALUATE))
+    return {**row, "test": evaluation["test"], "evaluation": {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}}
+
+
+def write_collection(path: Path, rows: Iterable[dict]) -> None:
+    """Write rows as JSON lines, in the order given."""
+    write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))
+
+
+def find_damage(folder: Path, manifests: Iterable[str]) -> None:
+    """Raise for the first record that a finished batch promised and that is missing or cannot be read.
+
+    Parameters
+    ----------
+    folder : the scale's results folder
+    manifests : files that say which batches are done; those that do not exist are skipped
+    """
+    for name in map(Path, manifests):
+        if not name.exists():
+            continue
+        manifest = read_json(name)
+        for run_id in manifest.get("runs", ()):
+            path = record_path(folder, run_id, manifest["stage"])
+            if not path.exists():
+                raise RecordError(f"{path}: missing, though {name} says it is done; delete {name} and run again: only this run is repeated")
+            try:
+                read_record(path)
+            except RecordError as error:
+                raise RecordError(f"{error} after deleting {name} too: only this run is repeated") from None

@@ -1,0 +1,49 @@
+"""Evaluate a batch of trained targets on every test set of their data set."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from selectbench.data import open_split
+from selectbench.engine import Recipe, choose_device, measure_test, name_device, open_pool
+from selectbench.files import digest_file, digest_value, read_json
+from selectbench.models import build_model
+from selectbench.records import EVALUATE, TRAIN, read_record, record_path
+from selectbench.seeds import isolated_torch_rng
+from selectbench.stages._batch import run_batch
+from selectbench.stages._command import parse_arguments, run_stage
+
+
+def main() -> None:
+    """Evaluate the batch's runs whose training succeeded and that are not evaluated yet."""
+    arguments = parse_arguments(__doc__, inputs=("data", "trained"), outputs=("manifest",))
+    spec, (data,) = arguments.spec, arguments.data
+    torch.set_num_threads(spec["threads"])
+    device, recipe, manifest, folder = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data), Path(spec["folder"])
+    pools = {name: open_pool(open_split(data.parent, name), manifest["mean"], manifest["std"], device) for name in spec["test_sets"]}
+    with isolated_torch_rng(0):
+        model = build_model(spec["model"], recipe.stem, tuple(spec["input_shape"]), spec["num_classes"])
+    model = model.to(device, memory_format=torch.channels_last)
+    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+
+    def weights(run: dict) -> Path:
+        return record_path(folder, run["id"], TRAIN).with_name("model.pt")
+
+    def make_key(run: dict) -> str:
+        tests = {name: manifest["splits"][name] for name in spec["test_sets"]}
+        return digest_value({"spec": shared, "run": run["id"], "weights": digest_file(weights(run)), "tests": tests})
+
+    def work(run: dict) -> tuple[dict, str]:
+        clock = time.perf_counter()
+        model.load_state_dict(torch.load(weights(run), map_location=device, weights_only=True))
+        test = {name: measure_test(model, pool) for name, pool in pools.items()}
+        line = ", ".join(f"{name} {result['top1']:.2f} %" for name, result in test.items())
+        return {"test": test, "wall_s": time.perf_counter() - clock}, line
+
+    trained = [run for run in spec["runs"] if read_record(record_path(folder, run["id"], TRAIN))["status"] == "ok"]
+    run_batch(EVALUATE, {**spec, "runs": trained}, arguments.manifest, name_device(device), make_key, work)
+
+
+if __name__ == "__main__":
+    run_stage(main)

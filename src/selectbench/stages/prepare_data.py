@@ -1,0 +1,17 @@
+"""Prepare a data set: verify what was fetched and decode it once to arrays in canonical order."""
+
+from selectbench.data import prepare_dataset
+from selectbench.files import write_json
+from selectbench.stages._command import parse_arguments, run_stage
+
+
+def main() -> None:
+    """Write the prepared arrays, then the manifest that names their checksums."""
+    arguments = parse_arguments(__doc__, inputs=(), outputs=("manifest",))
+    spec, manifest = arguments.spec, arguments.manifest
+    resources = manifest.parents[2]
+    write_json(manifest, prepare_dataset(spec["dataset"], spec["entry"], resources))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,48 @@
+"""Score the samples of a pool by one method, once for all keep fractions."""
+
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+
+from selectbench.data import open_split
+from selectbench.files import digest_array, write_arrays
+from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records import read_record, write_record
+from selectbench.selection import score
+from selectbench.signals import Signals
+from selectbench.stages._command import parse_arguments, run_stage
+
+
+def main() -> None:
+    """Write the scores, then their record with what they cost."""
+    arguments = parse_arguments(__doc__, inputs=("data", "signals"), outputs=("scores", "record"))
+    spec, (data,) = arguments.spec, arguments.data
+    started = datetime.now(UTC)
+    if spec["proxy"] == "none":
+        signals, proxy = Signals(labels=np.array(open_split(data.parent, "pool").labels)), None
+    else:
+        (path,) = arguments.signals
+        signals, proxy = Signals.load(path), read_record(path.with_suffix(".json"))
+    clock = time.perf_counter()
+    scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
+    score_s = time.perf_counter() - clock
+    write_arrays(arguments.scores, {"scores": scores, "ids": signals.ids, "labels": signals.labels})
+    write_record(
+        arguments.record,
+        {
+            "status": "ok",
+            "method": spec["method"],
+            "parameters": spec["parameters"],
+            "seed": spec["selection_seed"],
+            "scores_sha256": digest_array(scores),
+            "score_s": score_s,
+            "peak_memory_mb": read_peak_memory_mb(),
+            "proxy": proxy and {"training": proxy["training"], "context": proxy["context"], "seeds": proxy["seeds"], "key": proxy["key"]},
+            "provenance": describe_provenance(spec["code"], "cpu", started),
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,283 @@
+"""Synthetic records and specs for the artefact tests; run this file to write the stored records and golden files again."""
+
+import json
+import math
+from pathlib import Path
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+DIGITS, BLOBS = "digits/convnet-to-resnet8", "blobs/mlp-to-mlp"
+TITLES = {
+    "full": "Full data",
+    "random": "Random",
+    "random_balanced": "Random, class-balanced",
+    "el2n": "EL2N",
+    "moderate": "Moderate-DS",
+    "rl_selector": "RL-Selector",
+}
+TOP1 = {"full": 97.0, "random": 92.0, "random_balanced": 92.6, "el2n": 89.0, "moderate": 94.1}
+PROXY_S = {"el2n": 4.1, "moderate": 4.1}
+COLUMNS = [{"id": "0.3", "title": "30 %"}, {"id": "0.5", "title": "50 %"}]
+FAILED = f"{BLOBS}/equal_epochs/el2n/keep-0.3/seed-1"
+MISSING = f"{BLOBS}/equal_epochs/random_balanced/keep-0.3/seed-2"
+
+
+def run_id(place: str, method: str, keep: str, seed: int) -> str:
+    return f"{place}/equal_epochs/{method}/keep-{keep}/seed-{seed}"
+
+
+def make_record(place: str, method: str, keep: str, seed: int) -> dict:
+    run = run_id(place, method, keep, seed)
+    dataset, proxy_to_target = place.split("/")
+    proxy, target = proxy_to_target.split("-to-")
+    share = float(keep)
+    seed_effect = 0.4 * math.sin(2.1 * seed + 1)
+    own_effect = 0.3 * math.sin(3.7 * seed + len(method))
+    top1 = round(TOP1[method] + 12 * (share - 0.5) * (method != "full") + seed_effect + own_effect, 2)
+    proxy_s = PROXY_S.get(method, 0.0)
+    kept = round(share * 1400)
+    record = {
+        "run": {
+            "id": run,
+            "dataset": dataset,
+            "proxy": proxy,
+            "target": target,
+            "regime": "equal_epochs",
+            "method": method,
+            "keep": keep,
+            "seed": seed,
+        },
+        "status": "ok",
+        "failure": None,
+        "num_pool": 1400,
+        "num_kept": kept,
+        "test": {
+            "test": {"top1": top1, "loss": round((100 - top1) / 30, 4), "num": 397},
+            "mnist_shift": {"top1": round(top1 - 20, 2), "loss": 0.9, "num": 397},
+        },
+        "best_epoch": {"epoch": 12, "top1": round(top1 + 0.25, 2)},
+        "training": {
+            "epochs": 20,
+            "steps": kept // 10,
+            "sample_visits": 20 * kept,
+            "wall_s": round(6 * share + 0.05 * seed, 2),
+            "peak_memory_mb": 512.0,
+            "final_loss": 0.01,
+        },
+        "selection": {
+            "proxy_share": float(proxy_s > 0),
+            "proxy_s": proxy_s,
+            "score_s": 0.02,
+            "select_s": 0.01,
+            "wall_s": proxy_s + 0.03 if method != "full" else 0.0,
+            "sample_visits": 28000 if proxy_s else 0,
+            "subset_sha256": "0" * 64,
+        },
+        "recipe": {"epochs": 20},
+        "seeds": {"model": seed},
+        "provenance": {
+            "command": "train",
+            "commit": "0123456789",
+            "dirty": False,
+            "version": "0.1.0",
+            "code": "fingerprint",
+            "versions": {"torch": "2.9.0"},
+            "device": "cpu",
+            "host": "somewhere",
+            "finished": "2026-01-01T00:00:00Z",
+        },
+    }
+    if run == FAILED:
+        record |= {"status": "failed", "failure": {"reason": "loss is not finite\nat step 12", "log_tail": "…"}, "best_epoch": None}
+        record["test"] = {name: {"top1": None, "loss": None, "num": None} for name in record["test"]}
+        record["training"] = dict.fromkeys(record["training"])
+    return record
+
+
+def make_records() -> list[dict]:
+    digits = [
+        make_record(DIGITS, method, keep, seed)
+        for method in ("random", "random_balanced", "el2n", "moderate")
+        for keep in ("0.3", "0.5")
+        for seed in range(3)
+    ]
+    blobs = [make_record(BLOBS, method, "0.3", seed) for method in ("random", "random_balanced", "el2n") for seed in range(3)]
+    full = [make_record(place, "full", "1", seed) for place in (DIGITS, BLOBS) for seed in range(3)]
+    return [record for record in [*digits, *blobs, *full] if record["run"]["id"] != MISSING]
+
+
+def by_id(records: list[dict]) -> dict[str, dict]:
+    return {record["run"]["id"]: record for record in records}
+
+
+def make_cells(place: str, method: str, keeps: list[str], reported: dict[str, float] | None = None) -> dict:
+    return {
+        keep: {
+            "runs": [run_id(place, method, keep, seed) for seed in range(3)],
+            "reported": {"value": reported[keep], "evidence": "paper-table", "note": ""} if reported and keep in reported else None,
+        }
+        for keep in keeps
+    }
+
+
+def make_row(place: str, method: str, keeps: list[str], reported: dict[str, float] | None = None) -> dict:
+    planned = method == "rl_selector"
+    return {
+        "id": method,
+        "title": TITLES[method],
+        "control": method in ("full", "random", "random_balanced"),
+        "planned": planned,
+        "cells": {} if planned else make_cells(place, method, ["1"] if method == "full" else keeps, reported),
+    }
+
+
+def make_panels(reported: dict[str, float] | None = None, with_holes: bool = True) -> list[dict]:
+    methods = ("full", "random", "random_balanced", "el2n", "moderate", "rl_selector")
+    panels = [
+        {
+            "id": "digits",
+            "title": "scikit-learn digits, ConvNet → ResNet-8",
+            "absent": None,
+            "rows": [make_row(DIGITS, method, ["0.3", "0.5"], reported if method == "el2n" else None) for method in methods],
+        }
+    ]
+    if with_holes:
+        rows = [make_row(BLOBS, method, ["0.3"]) for method in ("full", "random", "random_balanced", "el2n", "rl_selector")]
+        panels.append({"id": "blobs", "title": "Blobs & rings, MLP → MLP", "absent": None, "rows": rows})
+    panels.append({"id": "imagenet", "title": "ImageNet-1k, ResNet-18 → ResNet-50", "absent": "needs the ImageNet-1k files", "rows": []})
+    return panels
+
+
+def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool = True) -> dict:
+    return {
+        "paper": "rl_selector",
+        "id": "main",
+        "scale": scale,
+        "title": "Accuracy by keep fraction",
+        "note": "Subsets are chosen with the proxy & transferred to the target.",
+        "metric": "top1",
+        "test_set": "test",
+        "regime": "equal_epochs",
+        "partial": partial,
+        "tolerance": 1.0,
+        "columns": COLUMNS,
+        "panels": make_panels({"0.3": 86.0, "0.5": 92.34}, with_holes),
+    }
+
+
+def make_figure_spec(kind: str, partial: bool = True, with_holes: bool = True) -> dict:
+    return {
+        "paper": "rl_selector",
+        "id": kind,
+        "scale": "tiny",
+        "title": {"accuracy_by_keep": "Accuracy by keep fraction", "cost": "Accuracy by total cost"}[kind],
+        "kind": kind,
+        "caption": "Means over three seeds with 95 % t-intervals.",
+        "test_set": "test",
+        "metric": "top1",
+        "partial": partial,
+        "panels": make_panels(None, with_holes),
+    }
+
+
+def make_comparison(label: str, better: tuple[str, str, str], worse: tuple[str, str, str], metric: str = "top1") -> dict:
+    return {
+        "label": label,
+        "metric": metric,
+        "test_set": "test",
+        "better": [run_id(*better, seed) for seed in range(3)],
+        "worse": [run_id(*worse, seed) for seed in range(3)],
+        "higher_is_better": metric == "top1",
+    }
+
+
+def make_claims_spec() -> dict:
+    def digits(method: str, keep: str) -> tuple[str, str, str]:
+        return (DIGITS, method, keep)
+
+    def claim(name: str, statement: str, by: str, comparisons: list[dict], unavailable: str | None = None) -> dict:
+        return {
+            "id": name,
+            "statement": statement,
+            "by": by,
+            "source": "Table 1" if by == "paper" else None,
+            "table": "main",
+            "unavailable": unavailable,
+            "comparisons": comparisons,
+        }
+
+    keeps = ("0.3", "0.5")
+    return {
+        "paper": "rl_selector",
+        "scale": "tiny",
+        "confidence": 0.95,
+        "claims": [
+            claim("best", "RL-Selector beats every baseline at every keep fraction.", "paper", [], "rl_selector is not built yet"),
+            claim(
+                "moderate",
+                "Moderate-DS beats EL2N at every keep fraction.",
+                "paper",
+                [
+                    make_comparison(f"digits, keep {keep}: Moderate-DS − EL2N", digits("moderate", keep), digits("el2n", keep))
+                    for keep in keeps
+                ],
+            ),
+            claim(
+                "el2n",
+                "EL2N beats uniform random at every keep fraction.",
+                "field",
+                [make_comparison(f"digits, keep {keep}: EL2N − Random", digits("el2n", keep), digits("random", keep)) for keep in keeps],
+            ),
+            claim(
+                "balance",
+                "Class balance helps random selection.",
+                "field",
+                [
+                    make_comparison(f"digits, keep {keep}: balanced − uniform", digits("random_balanced", keep), digits("random", keep))
+                    for keep in keeps
+                ],
+            ),
+            claim(
+                "blobs",
+                "EL2N beats uniform random on blobs.",
+                "field",
+                [make_comparison("blobs, keep 0.3: EL2N − Random", (BLOBS, "el2n", "0.3"), (BLOBS, "random", "0.3"))],
+            ),
+            claim(
+                "cheap",
+                "Random at half the data costs less than full-data training.",
+                "field",
+                [make_comparison("digits, keep 0.5: Random / full data", digits("random", "0.5"), digits("full", "1"), "total_wall_s")],
+            ),
+        ],
+    }
+
+
+def make_page_spec() -> dict:
+    figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in ("accuracy_by_keep", "cost")]
+    papers = [
+        {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037", "tables": ["main"], "figures": figures}
+    ]
+    return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "papers": papers}
+
+
+def write_golden() -> None:
+    from selectbench.artefacts.cells import read_records
+    from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
+    from selectbench.artefacts.verdict import make_verdict
+    from selectbench.artefacts.verdict import render_markdown as render_verdict
+
+    lines = [json.dumps(record, ensure_ascii=False) for record in make_records()]
+    (GOLDEN / "records.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    records = read_records(GOLDEN / "records.jsonl")
+    table = fill_table(make_table_spec(), records)
+    for name, text in {
+        "main.csv": render_csv(table),
+        "main.md": render_markdown(table),
+        "main.tex": render_latex(table),
+        "verdict.md": render_verdict(make_verdict(make_claims_spec(), [table], records)),
+    }.items():
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_golden()

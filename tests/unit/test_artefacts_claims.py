@@ -1,0 +1,153 @@
+import math
+
+import pytest
+from artefact_fixtures import by_id, make_claims_spec, make_comparison, make_record, make_records, make_table_spec
+
+from selectbench.artefacts.claims import compare, decide, find_worst, format_comparison, judge_claims
+from selectbench.artefacts.tables import fill_table
+from selectbench.artefacts.verdict import list_costs, make_verdict, render_markdown
+from selectbench.errors import RecordError
+
+
+def make_pair(differences: list[float], num: int = 10**9) -> tuple[dict, dict]:
+    """Records in which EL2N minus random is ``differences``, and the comparison of the two."""
+    place = "digits/a-to-b"
+    records = {}
+    for seed, difference in enumerate(differences):
+        for method, top1 in (("random", 80.0), ("el2n", 80.0 + difference)):
+            record = make_record(place, method, "0.3", seed)
+            record["test"]["test"] = {"top1": top1, "loss": 1.0, "num": num}
+            records[record["run"]["id"]] = record
+    comparison = make_comparison("el2n − random", (place, "el2n", "0.3"), (place, "random", "0.3"))
+    for side in ("better", "worse"):
+        comparison[side] = comparison[side][: len(differences)]
+    return records, comparison
+
+
+def judge(*sets: list[float], num: int = 10**9) -> tuple:
+    compared = []
+    for differences in sets:
+        records, comparison = make_pair(differences, num)
+        compared.append(compare(comparison, records, 0.95, len(sets)))
+    return decide(compared, None)
+
+
+def test_interval_of_paired_differences_by_hand():
+    records, comparison = make_pair([1.0, 2.0, 3.0])
+    found = compare(comparison, records, 0.95, 1)
+    assert found["mean"] == pytest.approx(2)
+    assert found["low"] == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
+    assert found["corrected_high"] == pytest.approx(found["high"])
+
+
+def test_supported_needs_every_interval_above_zero():
+    assert judge([3.0, 3.1, 3.2], [1.0, 1.1, 1.2]).verdict == "supported"
+    verdict, why = judge([3.0, 3.1, 3.2], [-1.0, 1.1, 1.2])
+    assert verdict == "undecided"
+    assert why == "1 of 2 intervals contain 0; 1 above 0"
+
+
+def test_contradicted_by_one_interval_below_zero():
+    verdict, why = judge([3.0, 3.1, 3.2], [-1.0, -1.1, -1.2])
+    assert verdict == "contradicted"
+    assert why == "1 of 2 intervals lie below 0, corrected for 2 comparisons"
+
+
+def test_bonferroni_correction_protects_a_claim_of_many_comparisons():
+    # mean −2, sd 0.6: half-width 1.49 alone, 4.8 at 1 − 0.05 / 10
+    low, high = [-1.4, -2.0, -2.6], [3.0, 3.1, 3.2]
+    assert judge(low).verdict == "contradicted"
+    verdict, why = judge(low, *[high] * 9)
+    assert verdict == "undecided"
+    assert why == "0 of 10 intervals contain 0; 1 below 0, but not once corrected for 10 comparisons; 9 above 0"
+
+
+def test_equal_differences_on_a_small_test_set_are_not_certain():
+    # one sample of 40 is 2.5 points: sd at least 0.72, half-width 12.7 · 0.72 / √2 = 6.5
+    assert judge([2.5, 2.5], num=40).verdict == "undecided"
+    assert judge([2.5, 2.5], num=40000).verdict == "supported"
+
+
+def test_one_seed_and_no_comparison_are_undecided():
+    assert judge([1.0]) == ("undecided", "1 of 1 comparisons have fewer than 2 seeds")
+    assert decide([], None) == ("undecided", "nothing to compare at this scale")
+
+
+def test_unavailable_claims_are_undecided_whatever_the_numbers():
+    records, comparison = make_pair([3.0, 3.1, 3.2])
+    compared = compare(comparison, records, 0.95, 1)
+    assert decide([compared], "rl_selector is not built yet") == ("undecided", "rl_selector is not built yet")
+
+
+def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
+    records, comparison = make_pair([3.0, 3.1, 3.2])
+    missing = comparison["better"][0]
+    del records[missing]
+    hole = compare(comparison, records, 0.95, 2)
+    assert hole["mean"] is None
+    assert hole["hole"] == f"1 of 6 runs; first: {missing}: no record"
+    good_records, good = make_pair([3.0, 3.1, 3.2])
+    bad_records, bad = make_pair([-3.0, -3.1, -3.2])
+    assert decide([hole, compare(good, good_records, 0.95, 2)], None).why.startswith("1 of 2 comparisons miss runs (1 of 6 runs; first: ")
+    assert decide([hole, compare(bad, bad_records, 0.95, 2)], None).verdict == "contradicted"
+
+
+def test_sides_without_a_common_seed_are_a_hole():
+    records, comparison = make_pair([1.0, 2.0])
+    comparison |= {"better": comparison["better"][:1], "worse": comparison["worse"][1:]}
+    assert compare(comparison, records, 0.95, 1)["hole"] == "its two sides have no seed in common"
+
+
+def test_worst_is_lowest_in_units_of_its_half_width():
+    wide = {"mean": -2.0, "low": -5.0, "high": 1.0}
+    sharp = {"mean": -0.5, "low": -0.6, "high": -0.4}
+    hole = {"mean": None, "low": None, "high": None}
+    assert find_worst([wide, hole, sharp]) == 2
+    assert find_worst([hole]) is None
+
+
+def test_differences_are_printed_in_their_unit():
+    comparison = {"metric": "top1", "mean": 0.421, "low": -0.1, "high": 0.94}
+    assert format_comparison(comparison) == "+0.42 [−0.10, +0.94]"
+    assert (
+        format_comparison(comparison | {"metric": "total_wall_s", "mean": math.log(2), "low": 0.0, "high": math.log(4)})
+        == "×2.00 [×1.00, ×4.00]"
+    )
+    assert format_comparison(comparison | {"low": None, "high": None}) == "+0.42"
+    assert format_comparison(comparison | {"mean": None}) == "—"
+
+
+def test_verdicts_of_the_synthetic_claims():
+    judged = {claim["id"]: claim["verdict"] for claim in judge_claims(make_claims_spec(), by_id(make_records()))}
+    assert judged == {
+        "best": "undecided",
+        "moderate": "supported",
+        "el2n": "contradicted",
+        "balance": "undecided",
+        "blobs": "undecided",
+        "cheap": "supported",
+    }
+
+
+def test_the_verdict_names_losses_costs_and_origins_but_no_host():
+    records = by_id(make_records())
+    verdict = make_verdict(make_claims_spec(), [fill_table(make_table_spec(), records)], records)
+    assert [loss["method"] for loss in verdict["losses"]] == ["EL2N", "EL2N"]
+    assert verdict["tables"][0] | {"absent": []} == {
+        "id": "main", "title": "Accuracy by keep fraction", "cells": 13, "filled": 11, "holes": 2,
+        "planned": ["RL-Selector"], "absent": [], "reproduced": 0, "off": 0,
+    }  # fmt: skip
+    assert verdict["provenance"]["failed"] == 1
+    assert "somewhere" not in render_markdown(verdict)
+
+
+def test_panels_over_the_same_runs_are_costed_once():
+    records = by_id(make_records())
+    tables = [fill_table(make_table_spec() | {"test_set": test_set}, records) for test_set in ("test", "mnist_shift")]
+    assert len(list_costs(tables)) == 2
+
+
+def test_a_table_of_another_scale_is_refused():
+    records = by_id(make_records())
+    with pytest.raises(RecordError, match="at scale full, not of rl_selector at scale tiny"):
+        make_verdict(make_claims_spec(), [fill_table(make_table_spec(scale="full"), records)], records)

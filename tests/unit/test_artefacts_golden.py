@@ -1,0 +1,148 @@
+"""Artefacts of the stored records equal the stored files; `python tests/unit/artefact_fixtures.py` writes them again."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from artefact_fixtures import GOLDEN, make_claims_spec, make_figure_spec, make_page_spec, make_records, make_table_spec
+
+from selectbench.artefacts.page import render_page
+from selectbench.artefacts.tables import fill_table
+from selectbench.errors import RecordError
+
+RECORDS = GOLDEN / "records.jsonl"
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+def run_stage(stage: str, spec: dict, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"selectbench.stages.{stage}", "--spec", json.dumps(spec), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """All artefacts of the stored records, made by the commands."""
+    place = tmp_path_factory.mktemp("artefacts")
+    outputs = [f"--{name}={place / file}" for name, file in (("csv", "main.csv"), ("markdown", "main.md"), ("latex", "main.tex"))]
+    done = [run_stage("make_table", make_table_spec(), "--records", RECORDS, *outputs, "--cells", place / "main.json")]
+    for kind in ("accuracy_by_keep", "cost"):
+        outputs = [f"--{name}={place / kind}.{name}" for name in ("pdf", "png", "svg")]
+        done.append(run_stage("draw_figure", make_figure_spec(kind), "--records", RECORDS, *outputs))
+    outputs = [f"--json={place / 'verdict.json'}", f"--markdown={place / 'verdict.md'}"]
+    done.append(run_stage("judge_claims", make_claims_spec(), "--records", RECORDS, "--tables", place / "main.json", *outputs))
+    figures = [place / f"{kind}.svg" for kind in ("accuracy_by_keep", "cost")]
+    inputs = ["--verdicts", place / "verdict.json", "--tables", place / "main.json", "--figures", *figures]
+    done.append(run_stage("build_page", make_page_spec(), *inputs, "--html", place / "index.html"))
+    assert [process.stderr for process in done] == [""] * len(done)
+    return place
+
+
+def test_stored_records_are_the_generated_ones():
+    assert [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()] == make_records()
+
+
+@pytest.mark.parametrize("name", ["main.csv", "main.md", "main.tex", "verdict.md"])
+def test_artefact_equals_the_stored_file(built, name):
+    assert (built / name).read_text(encoding="utf-8") == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_the_sidecar_is_what_the_library_returns(built):
+    table = fill_table(make_table_spec(), {record["run"]["id"]: record for record in make_records()})
+    assert json.loads((built / "main.json").read_text()) == json.loads(json.dumps(table))
+
+
+def test_a_strict_table_ends_with_one_line(tmp_path):
+    outputs = [f"--{name}={tmp_path / name}" for name in ("csv", "markdown", "latex", "cells")]
+    process = run_stage("make_table", make_table_spec(partial=False), "--records", RECORDS, *outputs)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: rl_selector/main: 2 of 39 runs have no value; first: ")
+    assert process.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+class PageReader(HTMLParser):
+    """Checks that tags close in order and collects ids, references and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_stands_alone_and_holds_everything(built):
+    page = (built / "index.html").read_text(encoding="utf-8")
+    reader = PageReader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    assert all(reference.startswith("#") for reference in reader.references)
+    assert {reference[1:] for reference in reader.references} <= set(reader.ids)
+    assert not re.search(r"url\((?!#)", page)
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(reader.ids)
+    assert "@import" not in page
+    text = " ".join(reader.texts)
+    for claim in make_claims_spec()["claims"]:
+        assert claim["statement"] in text
+        assert f"rl_selector-claim-{claim['id']}" in reader.ids
+    for name in ("table-main", "figure-accuracy_by_keep", "figure-cost"):
+        assert f"rl_selector-{name}" in reader.ids
+    for word in ("RL-Selector (not built yet)", "86.5 ± 0.5", "How to read this", "needs the ImageNet-1k files"):
+        assert word in text
+
+
+def test_every_number_of_the_page_opens_to_its_runs(built):
+    page = (built / "index.html").read_text(encoding="utf-8")
+    details = json.loads(re.search(r'<script type="application/json" id="details">(.*?)</script>', page, re.DOTALL).group(1))
+    assert sorted(map(int, re.findall(r'data-detail="(\d+)"', page))) == list(range(len(details)))
+    (detail,) = [item for item in details if item["title"] == "EL2N, 30 %" and "digits" in item["panel"]]
+    assert [value for _, value in detail["runs"]] == ["86.71", "86.91", "85.97"]
+    assert dict(detail["facts"])["Best epoch (extra)"] == "86.8: peeks at the test set"
+    assert dict(detail["facts"])["Reported"] == "86 (paper-table)"
+
+
+def test_the_page_refuses_inputs_out_of_order(built):
+    verdict, table = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json"))
+    with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; found: none"):
+        render_page(make_page_spec(), [verdict], [], ["<svg"] * 2)
+    with pytest.raises(RecordError, match="needs 2 figures"):
+        render_page(make_page_spec(), [verdict], [table], [])
+
+
+def test_markup_in_inputs_is_escaped(built):
+    verdict, table = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json"))
+    verdict["claims"][0]["statement"] = "<script>x</script>"
+    table["panels"][0]["rows"][0]["title"] = "</script><b>"
+    figures = [(built / f"{kind}.svg").read_text() for kind in ("accuracy_by_keep", "cost")]
+    page = render_page(make_page_spec(), [verdict], [table], figures)
+    assert "<script>x" not in page
+    assert "</script><b>" not in page
+
+
+@pytest.mark.parametrize("module", ["cells", "tables", "figures", "claims", "verdict", "page"])
+def test_artefacts_import_no_torch_and_tables_no_matplotlib(module):
+    code = f"import sys, selectbench.artefacts.{module}; print(*[name for name in ('torch', 'matplotlib') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == (["matplotlib"] if module == "figures" else [])

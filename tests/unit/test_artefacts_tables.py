@@ -1,0 +1,142 @@
+import pytest
+from artefact_fixtures import by_id, make_records, make_table_spec
+
+from selectbench.artefacts.tables import (
+    count_in_letters,
+    escape_latex,
+    escape_markdown,
+    fill_table,
+    format_signed,
+    frame_table,
+    mark_best,
+    render_latex,
+    render_markdown,
+)
+
+
+@pytest.fixture
+def records():
+    return by_id(make_records())
+
+
+@pytest.fixture
+def table(records):
+    return fill_table(make_table_spec(), records)
+
+
+def find_cell(table: dict, panel: str, row: str, column: str) -> dict:
+    (found,) = [line["cells"][column] for block in table["panels"] if block["id"] == panel for line in block["rows"] if line["id"] == row]
+    return found
+
+
+def test_full_data_gets_a_column_only_if_the_paper_has_none(table, records):
+    assert [column["id"] for column in table["columns"]] == ["0.3", "0.5", "1"]
+    spec = make_table_spec()
+    spec["columns"] = [*spec["columns"], {"id": "1", "title": "all"}]
+    assert [column["title"] for column in fill_table(spec, records)["columns"]] == ["30 %", "50 %", "all"]
+
+
+def test_a_method_below_random_is_marked_and_controls_are_not(table):
+    assert find_cell(table, "digits", "el2n", "0.3")["below_random"]
+    assert not find_cell(table, "digits", "moderate", "0.3")["below_random"]
+    assert find_cell(table, "digits", "random_balanced", "0.3")["against_random"] is None
+    assert "86.5 ± 0.5 ▼" in render_markdown(table)
+    assert r"$\blacktriangledown$" in render_latex(table)
+    assert "▼ worse than uniform random" in table["caption"]
+
+
+def test_a_single_seed_is_never_marked(records):
+    spec = make_table_spec(with_holes=False)
+    for panel in spec["panels"]:
+        for row in panel["rows"]:
+            for cell in row["cells"].values():
+                cell["runs"] = cell["runs"][:1]
+    table = fill_table(spec, records)
+    cell = find_cell(table, "digits", "el2n", "0.3")
+    assert cell["against_random"]["mean"] < 0
+    assert not cell["below_random"]
+    assert "| 86.7 |" in render_markdown(table)
+
+
+def test_best_is_bold_and_full_data_is_not(table):
+    assert find_cell(table, "digits", "moderate", "0.3")["best"]
+    assert not find_cell(table, "digits", "full", "1")["best"]
+    assert "**91.8 ± 0.5**" in render_markdown(table)
+    assert r"\textbf{91.8} {\scriptsize $\pm$ 0.5}" in render_latex(table)
+
+
+def test_best_means_that_print_alike_share_it_and_holes_do_not_win():
+    def row(name: str, mean: float, holes: list) -> dict:
+        return {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": holes, "best": False}}}
+
+    rows = [row("a", 90.01, []), row("b", 90.04, []), row("c", 80.0, []), row("d", 95.0, ["hole"])]
+    mark_best(rows, [{"id": "0.3"}], "top1")
+    assert [line["cells"]["0.3"]["best"] for line in rows] == [True, True, False, False]
+
+
+def test_lowest_loss_is_best(records):
+    table = fill_table(make_table_spec() | {"metric": "loss"}, records)
+    assert find_cell(table, "digits", "moderate", "0.5")["best"]
+    assert find_cell(table, "digits", "el2n", "0.5")["below_random"]
+
+
+def test_best_epoch_is_an_extra_of_the_test_set_only(table, records):
+    cell = find_cell(table, "digits", "el2n", "0.3")
+    assert cell["best_epoch"] == pytest.approx(cell["mean"] + 0.25)
+    shifted = fill_table(make_table_spec() | {"test_set": "mnist_shift"}, records)
+    assert find_cell(shifted, "digits", "el2n", "0.3")["best_epoch"] is None
+
+
+def test_planned_rows_and_absent_panels_are_shown(table):
+    for text in (render_markdown(table), render_latex(table), frame_table(table).to_csv()):
+        assert "RL-Selector" in text
+        assert "not built yet" in text
+        assert "needs the ImageNet-1k files" in text
+
+
+def test_holes_have_a_dash_and_a_footnote_by_reason(records):
+    for run, record in records.items():
+        if run.startswith("blobs") and "/random/" in run:
+            record |= {"status": "failed", "failure": {"reason": "out_of_memory", "log_tail": ""}}
+    table = fill_table(make_table_spec(), records)
+    text = render_markdown(table)
+    assert "| *Random* | —<sup>a</sup> |" in text
+    assert "<sup>a</sup> 3 of 3 runs: failed: out\\_of\\_memory; first: blobs/" in text
+    assert r"---\textsuperscript{a}" in render_latex(table)
+    assert [note["mark"] for note in table["footnotes"]] == ["a", "b", "c"]
+
+
+def test_reported_values_are_compared_at_full_scale_only(table, records):
+    assert find_cell(table, "digits", "el2n", "0.3")["status"] is None
+    assert "The paper reports 2 of these cells" in table["caption"]
+    full = fill_table(make_table_spec(scale="full"), records)
+    assert find_cell(full, "digits", "el2n", "0.3")["status"] == "reproduced"
+    assert find_cell(full, "digits", "el2n", "0.5")["status"] == "off by −3.4"
+    assert "88.9 ± 0.5 ▼<br>off by −3.4 (92.34)" in render_markdown(full)
+    assert "(off by $-$3.4)" in render_latex(full)
+
+
+def test_every_cell_names_its_runs(table):
+    frame = frame_table(table)
+    cells = frame[frame["n"].notna()]
+    assert len(cells) == 13
+    assert (cells["run_ids"].str.split().str.len() == cells["runs"]).all()
+
+
+def test_latex_is_escaped():
+    assert escape_latex(r"a_b & 5 % \x {y} #$~^") == (r"a\_b \& 5 \% \textbackslash{}x \{y\} \#\$\textasciitilde{}\textasciicircum{}")
+    assert escape_latex("ε → “q”") == r"$\varepsilon$ $\rightarrow$ ``q''"
+
+
+def test_markdown_is_escaped():
+    assert escape_markdown("a|b*_<") == r"a\|b\*\_\<"
+
+
+@pytest.mark.parametrize(("number", "letters"), [(0, "a"), (25, "z"), (26, "aa"), (27, "ab"), (702, "aaa")])
+def test_footnote_marks(number, letters):
+    assert count_in_letters(number) == letters
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.25, "+1.2"), (-0.31, "−0.3"), (0.04, "0.0"), (-0.04, "0.0")])
+def test_signs(value, text):
+    assert format_signed(value, 1) == text
