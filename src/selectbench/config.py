@@ -105,7 +105,7 @@ def check_schema(content: dict, schema: dict, name: Path) -> None:
         raise ConfigError(f"{name}: {_describe(error)}")
 
 
-def _describe(error) -> str:  # noqa: ANN001  (jsonschema is imported lazily)
+def _describe(error) -> str:
     """Tell one schema error as ``<key>: <what is wrong>; did you mean …?``."""
     while error.context:
         error = min(error.context, key=lambda inner: (inner.validator in ("type", "required"), len(inner.message)))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.data import Split
+from selectbench.data.splits import Split
 from selectbench.errors import SelectbenchError
 from selectbench.models import features_and_logits
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id

@@ -10,7 +10,7 @@ from pathlib import Path
 _PACKAGE = "selectbench"
 
 
-def fingerprint(*modules: str) -> str:
+def fingerprint(*modules: str, files: tuple[str, ...] = ()) -> str:
     """Return a digest of the modules and of every module of this package they import, at any depth and anywhere in a file.
 
     Comments, docstrings, formatting and line numbers do not enter; a changed statement anywhere in the closure does. Modules
@@ -19,6 +19,7 @@ def fingerprint(*modules: str) -> str:
     Parameters
     ----------
     *modules : dotted names inside ``selectbench``
+    files : other files of the package that are read at run time, relative to it
 
     Returns
     -------
@@ -27,6 +28,8 @@ def fingerprint(*modules: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(import_closure(*modules)):
         digest.update(f"{name}\0{_normal_form(name)}\0".encode())
+    for name in sorted(files):
+        digest.update(f"{name}\0".encode() + (Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

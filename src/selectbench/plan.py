@@ -62,7 +62,9 @@ class Plan:
         self.resources = config.main["resources"]
         self._reported = reported
         self.runs: dict[str, Run] = {}
-        self.tables = {(paper, table): self._resolve_table(paper, table) for paper in config.papers for table in config.papers[paper]["tables"]}
+        self.tables = {
+            (paper, table): self._resolve_table(paper, table) for paper in config.papers for table in config.papers[paper]["tables"]
+        }
 
     # ---- runs -------------------------------------------------------------------------------------------------------
 
@@ -87,12 +89,14 @@ class Plan:
         test_set = axes["test_set"][entry["test_set"]]
         keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
         controls = [name for name, method in methods.items() if method.get("control")]
+        rest = [name for name in where["method"] if name not in controls]
         panels = []
         for paper_dataset in where["dataset"]:
             dataset = axes["dataset"][paper_dataset]
             absent = self._absence(paper_dataset, dataset, entry["test_set"], test_set)
             if absent:
-                panels.append({"id": paper_dataset, "title": paper_dataset, "absent": absent, "rows": []})
+                title = self.config.datasets.get(paper_dataset, {"title": paper_dataset})["title"]
+                panels.append({"id": paper_dataset, "title": title, "absent": absent, "rows": []})
                 continue
             concrete = {
                 "dataset": dataset,
@@ -102,15 +106,14 @@ class Plan:
             }
             titles = [self.config.models[concrete[role]]["title"] for role in ("proxy", "target")]
             rows = []
-            for method in [*controls, *(name for name in where["method"] if name not in controls)]:
+            for method in [*controls, *rest, *self._additions]:
                 planned = bool(methods[method].get("planned"))
                 cells = {}
                 for keep in ["1"] if method == "full" else keeps:
                     runs = [] if planned else [self._add_run(concrete, method, keep, seed) for seed in self.config.scale["seeds"]]
                     cells[keep] = {"runs": runs, "reported": self._find_reported(paper, table, paper_dataset, method, keep)}
-                rows.append(
-                    {"id": method, "title": methods[method]["title"], "control": method in controls, "planned": planned, "cells": cells}
-                )
+                title = methods[method]["title"] + (" (added)" if method in self._additions else "")
+                rows.append({"id": method, "title": title, "control": method in controls, "planned": planned, "cells": cells})
             title = f"{self.config.datasets[dataset]['title']}, {titles[0]} → {titles[1]}"
             panels.append({"id": dataset, "title": title, "absent": None, "rows": rows})
         return {
@@ -129,10 +132,17 @@ class Plan:
             "panels": panels,
         }
 
+    @cached_property
+    def _additions(self) -> list[str]:
+        """Methods that no table names: an author's own. They get a row in every table."""
+        tables = [table for paper in self.config.papers.values() for table in paper["tables"].values()]
+        named = {method for table in tables for method in table["where"]["method"]}
+        return [name for name, method in self.config.methods.items() if name not in named and not method.get("control")]
+
     def _absence(self, paper_dataset: str, dataset: str | None, paper_test_set: str, test_set: str | None) -> str | None:
         """Return why a panel does not exist at this scale, or None if it does."""
         if dataset is None:
-            return f"{paper_dataset} is not part of scale {self.scale}"
+            return f"no data set stands for it at scale {self.scale}"
         if test_set is None or test_set not in self.config.datasets[dataset]["test_sets"]:
             return f"{self.config.datasets[dataset]['title']} has no {paper_test_set!r} test set at scale {self.scale}"
         return None
@@ -175,6 +185,10 @@ class Plan:
         """List the files that say a stage's batches are done."""
         return [f"{self.folder}/batches/{stage}/{batch}.json" for batch in self.batches[stage]]
 
+    def batch_sizes(self, stage: str) -> dict[str, int]:
+        """Return manifest → number of runs of a stage's batches."""
+        return {manifest: len(runs) for manifest, runs in zip(self.manifests(stage), self.batches[stage].values(), strict=True)}
+
     def data(self, dataset: str) -> str:
         """Return the manifest of a prepared data set."""
         return f"{self.resources}/{dataset}/prepared/manifest.json"
@@ -211,7 +225,36 @@ class Plan:
     def paper_runs(self, paper: str) -> list[str]:
         """List the ids of the runs that a paper's tables need, sorted."""
         tables = [spec for (owner, _), spec in self.tables.items() if owner == paper]
-        return sorted({run for spec in tables for panel in spec["panels"] for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]})
+        return sorted(
+            {
+                run
+                for spec in tables
+                for panel in spec["panels"]
+                for row in panel["rows"]
+                for cell in row["cells"].values()
+                for run in cell["runs"]
+            }
+        )
+
+    def records(self, paper: str) -> str:
+        """Return the file that all artefacts of a paper are made of."""
+        return f"{self.folder}/{paper}/records.jsonl"
+
+    def table_cells(self, paper: str) -> list[str]:
+        """List the sidecars of a paper's tables, in the paper's order."""
+        return [f"{self.folder}/{paper}/tables/{table}.cells.json" for table in self.config.papers[paper]["tables"]]
+
+    def figure_drawings(self, paper: str) -> list[str]:
+        """List a paper's figures as SVG, in the paper's order."""
+        return [f"{self.folder}/{paper}/figures/{figure}.svg" for figure in self.config.papers[paper]["figures"]]
+
+    def verdict(self, paper: str) -> str:
+        """Return the verdict on a paper, as JSON."""
+        return f"{self.folder}/{paper}/verdict.json"
+
+    def page(self) -> str:
+        """Return the results page of the scale."""
+        return f"{self.folder}/index.html"
 
     def datasets(self) -> list[str]:
         """List the data sets that runs need."""
@@ -221,7 +264,11 @@ class Plan:
 
     def prepare_spec(self, dataset: str) -> dict:
         """Specify the preparation of a data set."""
-        return {"dataset": dataset, "entry": self.config.datasets[dataset], "code": fingerprint("selectbench.stages.prepare_data")}
+        return {
+            "dataset": dataset,
+            "entry": self.config.datasets[dataset],
+            "code": fingerprint("selectbench.stages.prepare_data", files=("data/imagenet1k_classes.txt",)),
+        }
 
     def proxy_spec(self, dataset: str, proxy: str, seed: str) -> dict:
         """Specify one proxy training and what it records."""
@@ -271,7 +318,12 @@ class Plan:
 
     def collect_spec(self, paper: str) -> dict:
         """Specify the collection of a paper's records."""
-        return {"paper": paper, "runs": self.paper_runs(paper), "folder": self.folder, "code": fingerprint("selectbench.stages.collect_records")}
+        return {
+            "paper": paper,
+            "runs": self.paper_runs(paper),
+            "folder": self.folder,
+            "code": fingerprint("selectbench.stages.collect_records"),
+        }
 
     def table_spec(self, paper: str, table: str) -> dict:
         """Specify a table."""
@@ -298,6 +350,22 @@ class Plan:
             "confidence": CONFIDENCE,
             "claims": [self._resolve_claim(paper, claim, entry) for claim, entry in claims.items()],
             "code": fingerprint("selectbench.stages.judge_claims"),
+        }
+
+    def page_spec(self) -> dict:
+        """Specify the results page: all papers with their tables and figures, in order."""
+        papers = []
+        for paper, entry in self.config.papers.items():
+            figures = [{"id": name, "title": figure["title"], "caption": figure["caption"]} for name, figure in entry["figures"].items()]
+            papers.append(
+                {"id": paper, "title": entry["title"], "citation": entry["citation"], "tables": list(entry["tables"]), "figures": figures}
+            )
+        return {
+            "title": "selectbench results",
+            "scale": self.config.scale["title"],
+            "scale_id": self.scale,
+            "papers": papers,
+            "code": fingerprint("selectbench.stages.build_page", files=("artefacts/page.html.j2",)),
         }
 
     def _resolve_claim(self, paper: str, claim: str, entry: dict) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods import make_method
-from selectbench.policy import Quota, Tail, choose_positions, count_kept
+from selectbench.policy import Quota, Tail, choose_positions, count_kept, parse_keep
 from selectbench.signals import Signals
 
 
@@ -85,7 +85,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     num_kept = count_kept(keep, len(signals))
     scores = score(method, signals, seed=seed, **parameters)
     positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
-    return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(keep), seed=seed)
+    return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(parse_keep(keep)), seed=seed)
 
 
 def take(
@@ -129,4 +129,4 @@ def take(
         tail=tail,
         seed=seed,
     )
-    return Subset(ids=checked.ids[positions], scores=scores, method="take", keep=float(keep), seed=seed)
+    return Subset(ids=checked.ids[positions], scores=scores, method="take", keep=float(parse_keep(keep)), seed=seed)

@@ -40,8 +40,4 @@ def check_before_start(plan: Plan) -> None:
             check_raw(dataset, plan.config.datasets[dataset], Path(plan.resources))
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
-    sizes = {
-        stage: {manifest: len(runs) for manifest, runs in zip(plan.manifests(stage), plan.batches[stage].values(), strict=True)}
-        for stage in ("train", "evaluate")
-    }
-    start_progress(folder, sizes)
+    start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

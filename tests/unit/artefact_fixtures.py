@@ -159,6 +159,7 @@ def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool 
         "regime": "equal_epochs",
         "partial": partial,
         "tolerance": 1.0,
+        "compare_reported": scale == "full",
         "columns": COLUMNS,
         "panels": make_panels({"0.3": 86.0, "0.5": 92.34}, with_holes),
     }
@@ -202,6 +203,7 @@ def make_claims_spec() -> dict:
             "source": "Table 1" if by == "paper" else None,
             "table": "main",
             "unavailable": unavailable,
+            "not_compared": [],
             "comparisons": comparisons,
         }
 
@@ -257,7 +259,7 @@ def make_page_spec() -> dict:
     papers = [
         {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037", "tables": ["main"], "figures": figures}
     ]
-    return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "papers": papers}
+    return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers}
 
 
 def write_golden() -> None:

@@ -29,7 +29,7 @@ def judge(*sets: list[float], num: int = 10**9) -> tuple:
     for differences in sets:
         records, comparison = make_pair(differences, num)
         compared.append(compare(comparison, records, 0.95, len(sets)))
-    return decide(compared, None)
+    return decide(compared, None, [])
 
 
 def test_interval_of_paired_differences_by_hand():
@@ -70,13 +70,13 @@ def test_equal_differences_on_a_small_test_set_are_not_certain():
 
 def test_one_seed_and_no_comparison_are_undecided():
     assert judge([1.0]) == ("undecided", "1 of 1 comparisons have fewer than 2 seeds")
-    assert decide([], None) == ("undecided", "nothing to compare at this scale")
+    assert decide([], None, []) == ("undecided", "nothing to compare at this scale")
 
 
 def test_unavailable_claims_are_undecided_whatever_the_numbers():
     records, comparison = make_pair([3.0, 3.1, 3.2])
     compared = compare(comparison, records, 0.95, 1)
-    assert decide([compared], "rl_selector is not built yet") == ("undecided", "rl_selector is not built yet")
+    assert decide([compared], "rl_selector is not built yet", []) == ("undecided", "rl_selector is not built yet")
 
 
 def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
@@ -88,8 +88,17 @@ def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
     assert hole["hole"] == f"1 of 6 runs; first: {missing}: no record"
     good_records, good = make_pair([3.0, 3.1, 3.2])
     bad_records, bad = make_pair([-3.0, -3.1, -3.2])
-    assert decide([hole, compare(good, good_records, 0.95, 2)], None).why.startswith("1 of 2 comparisons miss runs (1 of 6 runs; first: ")
-    assert decide([hole, compare(bad, bad_records, 0.95, 2)], None).verdict == "contradicted"
+    assert decide([hole, compare(good, good_records, 0.95, 2)], None, []).why.startswith(
+        "1 of 2 comparisons miss runs (1 of 6 runs; first: "
+    )
+    assert decide([hole, compare(bad, bad_records, 0.95, 2)], None, []).verdict == "contradicted"
+
+
+def test_what_is_not_compared_cannot_be_beaten_but_does_not_hide_a_contradiction():
+    good_records, good = make_pair([3.0, 3.1, 3.2])
+    bad_records, bad = make_pair([-3.0, -3.1, -3.2])
+    assert decide([compare(good, good_records, 0.95, 1)], None, ["MoSo"]) == ("undecided", "not built yet, so not compared: MoSo")
+    assert decide([compare(bad, bad_records, 0.95, 1)], None, ["MoSo"]).verdict == "contradicted"
 
 
 def test_sides_without_a_common_seed_are_a_hole():

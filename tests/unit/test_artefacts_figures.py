@@ -24,7 +24,7 @@ def test_accuracy_figure_has_a_panel_a_dataset_and_a_line_a_method(records):
     assert digits.get_xlabel() == "kept (% of the training pool)"
     assert digits.get_ylim()[1] <= 100.5
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["Full data", "Random", "Random, class-balanced", "EL2N", "Moderate-DS", "RL-Selector\n(not built yet)"]
+    assert labels == ["Full data", "Random", "Random, class-balanced", "EL2N", "Moderate-DS", "Not built yet:\nRL-Selector"]
 
 
 def test_cost_figure_has_wall_time_above_sample_visits(records):

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from data_fixtures import load_entries
 
-from selectbench.data import check_raw, fetch_dataset, open_split, prepare_dataset
+from selectbench.data.fetch import fetch_dataset
+from selectbench.data.prepare import prepare_dataset
+from selectbench.data.sources import check_raw
+from selectbench.data.splits import open_split
 from selectbench.errors import DataError
 
 ENTRY = load_entries()["digits"]
@@ -72,7 +75,7 @@ def test_preparing_twice_gives_the_same_bytes(prepared, tmp_path):
 
 def test_check_is_quick_and_imports_little(tmp_path):
     code = (
-        "import json, sys; from selectbench.data import check_raw; check_raw('digits', json.loads(sys.argv[1]), sys.argv[2]); "
+        "import json, sys; from selectbench.data.sources import check_raw; check_raw('digits', json.loads(sys.argv[1]), sys.argv[2]); "
         "assert not {'torch', 'torchvision', 'sklearn', 'mlxtend', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, json.dumps(ENTRY), str(tmp_path)], check=True)

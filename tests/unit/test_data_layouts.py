@@ -12,8 +12,10 @@ from data_fixtures import (
     write_tiny_imagenet,
 )
 
-from selectbench.data import check_raw, open_split, prepare_dataset
 from selectbench.data.archives import read_archive
+from selectbench.data.prepare import prepare_dataset
+from selectbench.data.sources import check_raw
+from selectbench.data.splits import open_split
 from selectbench.errors import DataError
 
 SIZES = {"pool": 20, "test": 6}

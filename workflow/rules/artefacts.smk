@@ -13,3 +13,91 @@ rule collect_records:
     shell:
         "python -m selectbench.stages.collect_records --spec {params.spec:q} --evaluated {input.evaluated:q}"
         " --records {output.records:q} 2>&1 | tee {log:q} >&2"
+
+
+rule make_table:
+    input:
+        records=lambda w: plan.records(w.paper),
+    output:
+        csv=f"{plan.folder}/{{paper}}/tables/{{table}}.csv",
+        markdown=f"{plan.folder}/{{paper}}/tables/{{table}}.md",
+        latex=f"{plan.folder}/{{paper}}/tables/{{table}}.tex",
+        cells=f"{plan.folder}/{{paper}}/tables/{{table}}.cells.json",
+    log:
+        f"{plan.folder}/logs/tables/{{paper}}/{{table}}.log",
+    localrule: True
+    params:
+        spec=lambda w: to_json(plan.table_spec(w.paper, w.table)),
+    message:
+        "Make table {wildcards.table} of {wildcards.paper}"
+    shell:
+        "python -m selectbench.stages.make_table --spec {params.spec:q} --records {input.records:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} --cells {output.cells:q} 2>&1 | tee {log:q} >&2"
+
+
+rule draw_figure:
+    input:
+        records=lambda w: plan.records(w.paper),
+    output:
+        pdf=f"{plan.folder}/{{paper}}/figures/{{figure}}.pdf",
+        png=f"{plan.folder}/{{paper}}/figures/{{figure}}.png",
+        svg=f"{plan.folder}/{{paper}}/figures/{{figure}}.svg",
+    log:
+        f"{plan.folder}/logs/figures/{{paper}}/{{figure}}.log",
+    localrule: True
+    params:
+        spec=lambda w: to_json(plan.figure_spec(w.paper, w.figure)),
+    message:
+        "Draw figure {wildcards.figure} of {wildcards.paper}"
+    shell:
+        "python -m selectbench.stages.draw_figure --spec {params.spec:q} --records {input.records:q}"
+        " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} 2>&1 | tee {log:q} >&2"
+
+
+rule judge_claims:
+    input:
+        records=lambda w: plan.records(w.paper),
+        tables=lambda w: plan.table_cells(w.paper),
+    output:
+        json=f"{plan.folder}/{{paper}}/verdict.json",
+        markdown=f"{plan.folder}/{{paper}}/verdict.md",
+    log:
+        f"{plan.folder}/logs/claims/{{paper}}.log",
+    localrule: True
+    params:
+        spec=lambda w: to_json(plan.claims_spec(w.paper)),
+    message:
+        "Judge the claims of {wildcards.paper}"
+    shell:
+        "python -m selectbench.stages.judge_claims --spec {params.spec:q} --records {input.records:q} --tables {input.tables:q}"
+        " --json {output.json:q} --markdown {output.markdown:q} 2>&1 | tee {log:q} >&2"
+
+
+rule build_page:
+    input:
+        verdicts=[plan.verdict(paper) for paper in plan.config.papers],
+        tables=[
+            cells for paper in plan.config.papers for cells in plan.table_cells(paper)
+        ],
+        figures=[
+            drawing
+            for paper in plan.config.papers
+            for drawing in plan.figure_drawings(paper)
+        ],
+    output:
+        html=plan.page(),
+    log:
+        f"{plan.folder}/logs/page.log",
+    localrule: True
+    params:
+        spec=to_json(plan.page_spec()),
+    message:
+        "Build the results page"
+    shell:
+        "python -m selectbench.stages.build_page --spec {params.spec:q} --verdicts {input.verdicts:q} --tables {input.tables:q}"
+        " --figures {input.figures:q} --html {output.html:q} 2>&1 | tee {log:q} >&2"
+
+
+rule report:
+    input:
+        plan.page(),

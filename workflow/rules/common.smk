@@ -12,7 +12,10 @@ from selectbench.workflow import check_before_start, check_results_folder
 shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
 
 try:
-    plan = load_plan(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1], config)
+    plan = load_plan(
+        Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
+        config,
+    )
     check_results_folder(plan)
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None

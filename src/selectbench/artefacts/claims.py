@@ -41,7 +41,7 @@ def judge_claims(spec: dict, records: Records) -> list[dict]:
     for claim in spec["claims"]:
         wanted = claim["comparisons"]
         comparisons = [compare(comparison, records, spec["confidence"], len(wanted)) for comparison in wanted]
-        verdict, why = decide(comparisons, claim["unavailable"])
+        verdict, why = decide(comparisons, claim["unavailable"], claim["not_compared"])
         kept = {key: claim[key] for key in ("id", "statement", "by", "source", "table")}
         judged.append(
             kept
@@ -69,7 +69,7 @@ def compare(comparison: dict, records: Records, confidence: float, num_compariso
     return result | {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
 
 
-def decide(comparisons: Sequence[Comparison], unavailable: str | None) -> Verdict:
+def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compared: Sequence[str]) -> Verdict:
     """Return the verdict on a claim that all of its comparisons hold.
 
     Each comparison is a mean of paired differences over seeds, positive where the claim holds, with a Student-t interval whose
@@ -79,8 +79,9 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None) -> Verdic
       intersection–union test, which needs no correction.
     - *contradicted*: at least one complete comparison's interval lies below 0 after Bonferroni correction over all of the
       claim's comparisons: the more of them there are, the likelier one is negative by chance.
-    - *undecided*: everything else: something the claim needs is not built, runs are missing or failed, there are fewer than two
-      seeds, or intervals contain 0. The reason is told.
+    - *undecided*: everything else: something the claim needs is not built (``unavailable``: nothing can be compared;
+      ``not_compared``: what is compared may contradict the claim, but cannot support it), runs are missing or failed, there are
+      fewer than two seeds, or intervals contain 0. The reason is told.
     """
     total = len(comparisons)
     if unavailable is not None:
@@ -96,6 +97,8 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None) -> Verdic
         return Verdict(UNDECIDED, f"{len(holes)} of {total} comparisons miss runs ({holes[0]})")
     if len(tested) < total:
         return Verdict(UNDECIDED, f"{total - len(tested)} of {total} comparisons have fewer than 2 seeds")
+    if not_compared:
+        return Verdict(UNDECIDED, f"not built yet, so not compared: {', '.join(not_compared)}")
     above = sum(comparison["low"] > 0 for comparison in tested)
     if above == total:
         return Verdict(SUPPORTED, f"{above} of {total} intervals lie above 0")

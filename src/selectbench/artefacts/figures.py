@@ -243,10 +243,9 @@ def add_legend(figure: Figure, panels: list[dict], styles: dict[str, LineStyle],
     rows = {row["id"]: row for panel in reversed(panels) for row in panel["rows"]}
     order = dict.fromkeys(row["id"] for panel in panels for row in panel["rows"])
     handles = []
-    for row in (rows[name] for name in order):
-        if row["planned"]:
-            handles.append(Line2D([], [], linestyle="none", label=f"{row['title']}\n(not built yet)"))
-        elif row["id"] == FULL:
+    planned = [rows[name]["title"] for name in order if rows[name]["planned"]]
+    for row in (rows[name] for name in order if not rows[name]["planned"]):
+        if row["id"] == FULL:
             handles.append(Line2D([], [], color=FULL_COLOUR, linewidth=1.1, label=row["title"]))
         else:
             style = styles[row["id"]]
@@ -256,6 +255,8 @@ def add_legend(figure: Figure, panels: list[dict], styles: dict[str, LineStyle],
                     markeredgecolor="white", markeredgewidth=0.5, label=row["title"],
                 )
             )  # fmt: skip
+    if planned:
+        handles.append(Line2D([], [], linestyle="none", label="Not built yet:\n" + textwrap.fill(", ".join(planned), 22)))
     figure.legend(handles=handles, title=title, loc="outside right upper", handlelength=2.8, labelspacing=0.55, alignment="left")
 
 

@@ -18,7 +18,8 @@ def render_page(spec: dict, verdicts: Sequence[dict], tables: Sequence[dict], fi
 
     Parameters
     ----------
-    spec : ``{"title", "scale", "papers": [{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …]}, …]}``
+    spec : ``{"title", "scale", "scale_id", "papers"}``
+        Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …]}``.
     verdicts : one a paper, in the order of the spec
     tables : filled tables, all papers' in the order of the spec
     figures : SVG texts, all papers' in the order of the spec
@@ -29,7 +30,7 @@ def render_page(spec: dict, verdicts: Sequence[dict], tables: Sequence[dict], fi
         An input is missing, is one too many or belongs elsewhere.
     """
     check_order(
-        "verdicts", [(paper["id"], spec["scale"]) for paper in spec["papers"]], [(item["paper"], item["scale"]) for item in verdicts]
+        "verdicts", [(paper["id"], spec["scale_id"]) for paper in spec["papers"]], [(item["paper"], item["scale"]) for item in verdicts]
     )
     wanted = [(paper["id"], table) for paper in spec["papers"] for table in paper["tables"]]
     check_order("tables", wanted, [(table["paper"], table["id"]) for table in tables])
@@ -181,7 +182,7 @@ def describe_cell(cell: Cell, table: dict) -> dict:
     if cell["reported"] is not None:
         note = f"; {cell['reported']['note']}" if cell["reported"]["note"] else ""
         facts.append(("Reported", f"{cell['reported']['value']:g} ({cell['reported']['evidence']}{note})"))
-        facts.append(("Compared", cell["status"] or ("no value" if table["scale"] == "full" else "at scale full only")))
+        facts.append(("Compared", cell["status"] or ("no value" if table["compare_reported"] else "not at this scale")))
     reasons = {hole["run"]: hole["reason"] for hole in cell["holes"]}
     runs = [
         [run, reasons.get(run, HOLE) if value is None else f"{value:.4g}" if metric == "loss" else f"{value:.2f}"]

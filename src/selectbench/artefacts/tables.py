@@ -46,10 +46,10 @@ def fill_table(spec: dict, records: Records) -> dict:
         columns.append({"id": FULL_COLUMN, "title": "100 %"})
     for panel in panels:
         mark_best(panel["rows"], columns, spec["metric"])
-    if spec["scale"] == "full":
+    if spec["compare_reported"]:
         for _, _, _, cell in list_cells(panels):
             compare_with_reported(cell, spec["tolerance"])
-    kept = ("paper", "id", "scale", "title", "note", "metric", "test_set", "regime", "partial", "tolerance")
+    kept = ("paper", "id", "scale", "title", "note", "metric", "test_set", "regime", "partial", "tolerance", "compare_reported")
     table = {key: spec[key] for key in kept} | {"columns": columns, "panels": panels}
     return table | {"footnotes": set_footnotes(panels), "caption": describe_table(table)}
 
@@ -117,7 +117,9 @@ def describe_table(table: dict) -> str:
     if any(cell["status"] for cell in cells):
         sentences.append(f"Reproduced: within {table['tolerance']:g} of the reported value.")
     elif num_reported := sum(cell["reported"] is not None for cell in cells):
-        sentences.append(f"The paper reports {num_reported} of these cells; they are compared at scale full only.")
+        sentences.append(
+            f"The paper reports {num_reported} of these cells, from other data and models than this scale's: they are not compared."
+        )
     return " ".join(sentences)
 
 

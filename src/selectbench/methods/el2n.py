@@ -40,7 +40,7 @@ class EL2N(Method):
         if self.until == 1:
             return signals.prediction_errors.mean(axis=0)
         signals.require("el2n", "recorded_at")
-        early = signals.recorded_at <= self.until
+        early = signals.recorded_at <= self.until + 1e-9
         if not early.any():
             raise SelectbenchError(
                 f"el2n: no checkpoint was recorded up to until={self.until}; the first is at {signals.recorded_at.min():g}"

@@ -53,5 +53,3 @@ def run_batch(
         write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
         report_run(folder, stage, manifest, f"{run['id']}: {line}")
     write_json(manifest, {"stage": stage, "runs": keys})
-
-

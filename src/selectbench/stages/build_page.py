@@ -1,20 +1,27 @@
 """Build the page of a scale: one self-contained HTML file with every paper's claims, figures, tables and costs."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from selectbench.artefacts.page import render_page
 from selectbench.errors import RecordError
 from selectbench.files import read_json, write_text
 from selectbench.stages._command import parse_arguments, run_stage
 
 
-def main() -> None:
-    """``--spec`` names the papers with their tables and figures; the inputs follow its order, see ``render_page``."""
-    arguments = parse_arguments(__doc__, ["verdicts", "tables", "figures"], ["html"])
-    verdicts, tables = ([read_json(path) for path in paths] for paths in (arguments.verdicts, arguments.tables))
+def build_page(spec: dict, verdicts: Sequence[Path], tables: Sequence[Path], figures: Sequence[Path], *, html: Path) -> None:
+    """Write the page; the inputs follow the order of the spec, see ``render_page``."""
     try:
-        figures = [path.read_text(encoding="utf-8") for path in arguments.figures]
+        drawings = [path.read_text(encoding="utf-8") for path in figures]
     except OSError as error:
         raise RecordError(f"{error.filename}: {error.strerror}") from None
-    write_text(arguments.html, render_page(arguments.spec, verdicts, tables, figures))
+    write_text(html, render_page(spec, [read_json(path) for path in verdicts], [read_json(path) for path in tables], drawings))
+
+
+def main() -> None:
+    """``--spec`` names the papers with their tables and figures."""
+    arguments = parse_arguments(__doc__, ["verdicts", "tables", "figures"], ["html"])
+    build_page(arguments.spec, arguments.verdicts, arguments.tables, arguments.figures, html=arguments.html)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from selectbench.data import open_split
+from selectbench.data.splits import open_split
 from selectbench.engine import Recipe, choose_device, measure_test, name_device, open_pool
 from selectbench.files import digest_file, digest_value, read_json
 from selectbench.models import build_model

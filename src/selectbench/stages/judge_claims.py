@@ -1,18 +1,25 @@
 """Judge a paper's claims from records and write the verdict, as JSON and as Markdown."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from selectbench.artefacts.cells import read_records
 from selectbench.artefacts.verdict import make_verdict, render_markdown
 from selectbench.files import read_json, write_json, write_text
 from selectbench.stages._command import parse_arguments, run_stage
 
 
+def judge_claims(spec: dict, records: Path, tables: Sequence[Path], *, json: Path, markdown: Path) -> None:
+    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables."""
+    verdict = make_verdict(spec, [read_json(path) for path in tables], read_records(records))
+    write_json(json, verdict)
+    write_text(markdown, render_markdown(verdict))
+
+
 def main() -> None:
-    """``--spec`` is a claims spec of the plan; ``--tables`` are the JSON sidecars of the paper's tables."""
+    """``--spec`` is a claims spec of the plan."""
     arguments = parse_arguments(__doc__, ["records", "tables"], ["json", "markdown"])
-    (records,) = arguments.records
-    verdict = make_verdict(arguments.spec, [read_json(path) for path in arguments.tables], read_records(records))
-    write_json(arguments.json, verdict)
-    write_text(arguments.markdown, render_markdown(verdict))
+    judge_claims(arguments.spec, arguments.records[0], arguments.tables, json=arguments.json, markdown=arguments.markdown)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,27 @@
 """Make one table from records: CSV, Markdown, LaTeX and the JSON sidecar that names every cell's runs."""
 
+from pathlib import Path
+
 from selectbench.artefacts.cells import read_records
 from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
 from selectbench.files import write_json, write_text
 from selectbench.stages._command import parse_arguments, run_stage
 
 
+def make_table(spec: dict, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
+    """Write a table of the plan in all its forms."""
+    table = fill_table(spec, read_records(records))
+    write_text(csv, render_csv(table))
+    write_text(markdown, render_markdown(table))
+    write_text(latex, render_latex(table))
+    write_json(cells, table)
+
+
 def main() -> None:
     """``--spec`` is a table spec of the plan."""
     arguments = parse_arguments(__doc__, ["records"], ["csv", "markdown", "latex", "cells"])
-    (records,) = arguments.records
-    table = fill_table(arguments.spec, read_records(records))
-    write_text(arguments.csv, render_csv(table))
-    write_text(arguments.markdown, render_markdown(table))
-    write_text(arguments.latex, render_latex(table))
-    write_json(arguments.cells, table)
+    outputs = {name: getattr(arguments, name) for name in ("csv", "markdown", "latex", "cells")}
+    make_table(arguments.spec, arguments.records[0], **outputs)
 
 
 if __name__ == "__main__":

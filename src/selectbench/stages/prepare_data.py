@@ -1,6 +1,6 @@
 """Prepare a data set: verify what was fetched and decode it once to arrays in canonical order."""
 
-from selectbench.data import prepare_dataset
+from selectbench.data.prepare import prepare_dataset
 from selectbench.files import write_json
 from selectbench.stages._command import parse_arguments, run_stage
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from selectbench.data import open_split
+from selectbench.data.splits import open_split
 from selectbench.files import digest_array, write_arrays
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import read_record, write_record

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.data import open_split
+from selectbench.data.splits import open_split
 from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, name_device, open_pool, predict, train_model
 from selectbench.files import digest_value, read_json
 from selectbench.models import build_model

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.data import open_split
+from selectbench.data.splits import open_split
 from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, measure_test, name_device, open_pool, train_model
 from selectbench.files import digest_value, read_arrays, read_json, write_atomically
 from selectbench.models import build_model
@@ -43,9 +43,7 @@ def main() -> None:
     run_batch(TRAIN, spec, arguments.manifest, name_device(device), make_key, work)
 
 
-def train_target(  # noqa: PLR0913  (one argument a fact)
-    spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, key: str
-) -> tuple[dict, str]:
+def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, key: str) -> tuple[dict, str]:
     """Train one target, save its weights and return its record's fields and a line for the log."""
     folder = Path(spec["folder"])
     stream = (spec["role"], spec["dataset"], run["seed"])

@@ -1,0 +1,40 @@
+# make reproduce and make test need Python 3.11–3.13, make and a package index; they set everything else up.
+PYTHON ?= python3
+CORES ?= 2
+SCALE ?= tiny
+BIN := .venv/bin
+
+.PHONY: reproduce test setup figures bench lock lint
+
+reproduce: setup
+	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE)
+	@echo "Open results/$(SCALE)/index.html"
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/codespell src tests docs config workflow README.md CHANGELOG.md CONTRIBUTING.md
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"selectbench needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode --requirements requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+figures: setup
+	$(BIN)/selectbench report --scale $(SCALE)
+
+bench: setup
+	$(BIN)/python -m benchmarks.planning
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra benchmark --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file requirements.lock

@@ -1,0 +1,314 @@
+"""The command line: ``selectbench plan | status | why | data | select | new-method | report``."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from selectbench.errors import ConfigError, SelectbenchError, suggest
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; a user's mistake ends it with one line and exit status 2."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except SelectbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="selectbench", description="A reproducibility benchmark of data selection.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+        command.set_defaults(run=run)
+        return command
+
+    for name, run, help_text in (
+        ("plan", show_plan, "Show what a scale runs, before anything starts."),
+        ("status", show_status, "Show which runs are done, missing or failed."),
+        ("why", show_why, "Show what would run now, grouped by cause."),
+        ("report", rebuild_report, "Redraw every table, figure, verdict and the results page from collected records, without torch."),
+    ):
+        add(name, run, help_text).add_argument("--scale", help="a scale other than that of config/config.yaml")
+
+    data = add("data", manage_data, "List, fetch, check or prepare data sets.")
+    data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
+    data.add_argument("name", nargs="?", help="a data set of config/datasets.yaml")
+    data.add_argument("--source", help="which of the data set's sources to fetch from")
+
+    select = add("select", select_own, "Select a subset of your own data from an .npz of signals.")
+    select.add_argument("method", help="the id of a method")
+    select.add_argument("--signals", type=Path, required=True, help=".npz with labels and what the method needs (see docs/signals.md)")
+    select.add_argument("--keep", required=True, help="the share to keep, in (0, 1]")
+    select.add_argument("--seed", type=int, default=0, help="breaks ties and draws random subsets (default 0)")
+    select.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
+    select.add_argument("--output", type=Path, help=".npz for ids and scores, any other name for one id a line; default: print the ids")
+
+    new_method = add("new-method", add_method, "Start a method: its file and its line in config/methods.yaml.")
+    new_method.add_argument("name", help="the method's id, in lower case with underscores")
+    return parser
+
+
+def _load_plan(arguments: argparse.Namespace):
+    from selectbench.plan import load_plan
+
+    return load_plan(Path(), {"scale": arguments.scale} if arguments.scale else None)
+
+
+def show_plan(arguments: argparse.Namespace) -> None:
+    """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
+    plan = _load_plan(arguments)
+    runs = plan.runs.values()
+    selections = {(run.dataset, run.proxy, run.method, run.seed) for run in runs}
+    proxies = {(run.dataset, run.proxy, run.seed) for run in runs if run.proxy != "none"}
+    print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
+    jobs = {
+        "prepare_data": len(plan.datasets()),
+        "train_proxy": len(proxies),
+        "score_samples": len(selections),
+        "select_subsets": len(selections),
+        "train_targets": len(plan.batches["train"]),
+        "evaluate_targets": len(plan.batches["evaluate"]),
+    }
+    for stage, count in jobs.items():
+        print(f"  {stage:<18}{count:>6} jobs")
+    for content in plan.config.papers.values():
+        print(f"{content['title']}: {len(content['tables'])} tables, {len(content['figures'])} figures, {len(content['claims'])} claims")
+    planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]
+    if planned:
+        print(f"Not built yet, shown as such in tables: {', '.join(planned)}")
+    training, selecting, records = 0.0, 0.0, 0
+    for paper in plan.config.papers:
+        path = Path(plan.records(paper))
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            record = json.loads(line)
+            if record["status"] == "ok":
+                records += 1
+                training += record["training"]["wall_s"]
+                selecting += record["selection"]["score_s"] + record["selection"]["select_s"]
+    if records:
+        print(f"Recorded at this scale: {records} runs took {training / 60:.1f} min of training and {selecting / 60:.1f} min of scoring")
+
+
+def show_status(arguments: argparse.Namespace) -> None:
+    """Print how many runs of every table are done, and every failed run with its reason and how to retry it."""
+    from selectbench.errors import RecordError
+    from selectbench.records import EVALUATE, TRAIN, read_record, record_path
+
+    plan = _load_plan(arguments)
+    state: dict[str, str] = {}
+    failures: list[tuple[str, str, str]] = []
+    for stage in (TRAIN, EVALUATE):
+        for batch, runs in plan.batches[stage].items():
+            for run in runs:
+                path = record_path(Path(plan.folder), run.id, stage)
+                if not path.exists():
+                    state[run.id] = state.get(run.id, "missing") if stage == EVALUATE and state.get(run.id) == "failed" else "missing"
+                    continue
+                try:
+                    record = read_record(path)
+                except RecordError as error:
+                    state[run.id] = "failed"
+                    failures.append((run.id, str(error), f"{plan.folder}/batches/{stage}/{batch}.json {path}"))
+                    continue
+                state[run.id] = "done" if record["status"] == "ok" else "failed"
+                if record["status"] != "ok":
+                    failures.append((run.id, record["failure"]["reason"], f"{plan.folder}/batches/{stage}/{batch}.json"))
+    for (paper, table), spec in plan.tables.items():
+        runs = {run for panel in spec["panels"] for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
+        counts = Counter(state[run] for run in runs)
+        details = ", ".join(f"{counts[name]} {name}" for name in ("missing", "failed") if counts[name])
+        print(f"{paper}/{table}: {counts['done']} of {len(runs)} runs done{', ' + details if details else ''}")
+    for run, reason, files in failures:
+        print(f"failed: {run}: {reason}\n  to retry: rm {files} && snakemake --cores 2")
+
+
+def show_why(arguments: argparse.Namespace) -> None:
+    """Print what Snakemake would run and why, one line a rule and cause."""
+    plan = _load_plan(arguments)
+    command = [sys.executable, "-m", "snakemake", "--summary", "--config", f"scale={plan.scale}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        raise ConfigError(next((line for line in lines if "Error" in line), lines[-1] if lines else "snakemake --summary failed"))
+    sizes = plan.batch_sizes("train") | plan.batch_sizes("evaluate")
+    files: Counter[tuple[str, str]] = Counter()
+    runs: Counter[tuple[str, str]] = Counter()
+    for line in result.stdout.splitlines()[1:]:
+        fields = line.split("\t")
+        path, rule, status, pending = fields[0], fields[2], fields[-2], fields[-1]
+        if pending == "no update":
+            continue
+        cause = {"ok": "an input will be made again", "missing": "not made yet"}.get(status, status)
+        files[rule, cause] += 1
+        runs[rule, cause] += sizes.get(path, 0)
+    for (rule, cause), count in files.items():
+        at_stake = f", {runs[rule, cause]} runs" if runs[rule, cause] else ""
+        print(f"{rule}: {cause}: {count} files{at_stake}")
+    if not files:
+        print("Nothing would run: everything is up to date.")
+
+
+def rebuild_report(arguments: argparse.Namespace) -> None:
+    """Redraw everything people read from the collected records of a scale."""
+    from selectbench.stages.build_page import build_page
+    from selectbench.stages.draw_figure import draw_figure
+    from selectbench.stages.judge_claims import judge_claims
+    from selectbench.stages.make_table import make_table
+
+    plan = _load_plan(arguments)
+    for paper, content in plan.config.papers.items():
+        records = Path(plan.records(paper))
+        folder = records.parent
+        for table in content["tables"]:
+            stem = f"{folder}/tables/{table}"
+            forms = {"csv": "csv", "markdown": "md", "latex": "tex", "cells": "cells.json"}
+            make_table(plan.table_spec(paper, table), records, **{form: Path(f"{stem}.{ending}") for form, ending in forms.items()})
+        for figure in content["figures"]:
+            stem = f"{folder}/figures/{figure}"
+            draw_figure(plan.figure_spec(paper, figure), records, **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")})
+        verdict = Path(plan.verdict(paper))
+        tables = [Path(cells) for cells in plan.table_cells(paper)]
+        judge_claims(plan.claims_spec(paper), records, tables, json=verdict, markdown=verdict.with_suffix(".md"))
+    verdicts = [Path(plan.verdict(paper)) for paper in plan.config.papers]
+    tables = [Path(cells) for paper in plan.config.papers for cells in plan.table_cells(paper)]
+    figures = [Path(drawing) for paper in plan.config.papers for drawing in plan.figure_drawings(paper)]
+    build_page(plan.page_spec(), verdicts, tables, figures, html=Path(plan.page()))
+    print(f"{plan.page()} and the tables and figures beside it are redrawn")
+
+
+def manage_data(arguments: argparse.Namespace) -> None:
+    """List, fetch, check or prepare data sets."""
+    from selectbench.data.fetch import fetch_dataset
+    from selectbench.data.prepare import prepare_dataset
+    from selectbench.data.sources import check_raw, get_raw_folder
+    from selectbench.files import write_json
+    from selectbench.plan import load_plan
+
+    plan = load_plan(Path())
+    datasets, resources = plan.config.datasets, Path(plan.resources)
+    if arguments.action == "list":
+        for name, entry in datasets.items():
+            try:
+                check_raw(name, entry, resources)
+                state = "there"
+            except SelectbenchError as error:
+                state = str(error)
+            print(f"{name}: {entry['title']}, {entry['pool_size']:,} samples, {entry['classes']} classes: {state}")
+        return
+    if arguments.name not in datasets:
+        raise ConfigError(f"config/datasets.yaml: unknown data set {arguments.name!r}{suggest(arguments.name, datasets)}")
+    name, entry = arguments.name, datasets[arguments.name]
+    if arguments.action == "fetch":
+        print(f"{name}: {fetch_dataset(name, entry, resources, arguments.source)}")
+    elif arguments.action == "check":
+        check_raw(name, entry, resources)
+        print(f"{name}: the files in {get_raw_folder(name, resources)} or inside packages are there")
+    else:
+        manifest = Path(plan.data(name))
+        write_json(manifest, prepare_dataset(name, entry, resources))
+        print(f"{name}: {manifest.parent}")
+
+
+def select_own(arguments: argparse.Namespace) -> None:
+    """Select from the user's own signals, without any workflow."""
+    from selectbench.files import write_arrays, write_text
+    from selectbench.selection import select
+    from selectbench.signals import Signals
+
+    parameters = {}
+    for setting in arguments.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise SelectbenchError(f"--set {setting}: should be NAME=VALUE")
+        parameters[name] = _parse_value(value)
+    if "keep" in parameters or "seed" in parameters:
+        raise SelectbenchError("--set: keep and seed have options of their own")
+    subset = select(arguments.method, Signals.load(arguments.signals), arguments.keep, seed=arguments.seed, **parameters)
+    lines = "".join(f"{sample}\n" for sample in subset.ids)
+    if arguments.output is None:
+        sys.stdout.write(lines)
+        return
+    try:
+        if arguments.output.suffix == ".npz":
+            write_arrays(arguments.output, {"ids": subset.ids, "scores": subset.scores})
+        else:
+            write_text(arguments.output, lines)
+    except OSError as error:
+        raise SelectbenchError(f"{arguments.output}: cannot be written ({error.strerror})") from None
+    print(f"{arguments.output}: {len(subset)} of {len(subset.scores)} ids")
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+METHOD_TEMPLATE = '''"""{title}: what it keeps, in one line."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.methods._base import Method
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class {class_name}(Method):
+    """The rule, exactly.
+
+    Parameters
+    ----------
+    power : float
+        What the parameter does.
+    """
+
+    power: float = 1.0
+
+    citation = "Authors, Title, Venue Year, equation."
+    needs = ("errors",)  # names of Signals fields; leave empty if no proxy is needed
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) scores; higher = keep first."""
+        return signals.prediction_errors[-1] ** self.power
+'''
+
+
+def add_method(arguments: argparse.Namespace) -> None:
+    """Write a method's file from the template and its line in ``config/methods.yaml``."""
+    from selectbench.config import read_yaml
+    from selectbench.files import write_text
+
+    name, config = arguments.name, Path("config/methods.yaml")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise SelectbenchError(f"{name!r} is no method id: lower-case letters, digits and underscores, a letter first")
+    entries = read_yaml(config, config)
+    path = Path("src/selectbench/methods") / f"{name}.py"
+    if path.exists():
+        raise SelectbenchError(f"{path} is there already")
+    if name in entries and not entries[name].get("planned"):
+        raise SelectbenchError(f"{config}: {name} is there already")
+    title = entries.get(name, {}).get("title", name.replace("_", " ").capitalize())
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith(f"{name}:")]
+    write_text(path, METHOD_TEMPLATE.format(title=title, class_name=class_name))
+    write_text(config, "\n".join([*lines, f"{name}: {{title: {title}}}"]) + "\n")
+    print(f"wrote {path} and its line in {config}; `make test` runs the contract suite on it, `make reproduce` gives it its rows")
+
+
+if __name__ == "__main__":
+    main()

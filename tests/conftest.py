@@ -1,0 +1,43 @@
+"""Fixtures that several test folders share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selectbench.signals import Signals
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).parents[1]
+
+
+def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs: int = 7, checkpoints: int = 3) -> Signals:
+    """Make signals with the difficulties real ones have: unequal classes, a singleton class, duplicates, ties."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    num, classes = len(labels), len(sizes)
+    features = rng.normal(size=(num, 12)) + 2.0 * np.eye(classes, 12)[labels]
+    logits = rng.normal(size=(checkpoints, num, classes)) + 1.5 * np.eye(classes)[labels]
+    correct = rng.random((epochs, num)) < np.linspace(0.3, 0.9, epochs)[:, None]
+    twins = np.flatnonzero(labels == 0)[:6].reshape(2, 3)
+    for array, axis in ((features, 0), (logits, 1), (correct, 1)):
+        moved = np.moveaxis(array, axis, 0)
+        moved[twins[1]] = moved[twins[0]]
+    return Signals(
+        labels=labels,
+        features=features,
+        logits=logits,
+        correct=correct,
+        inputs=features.reshape(num, 1, 3, 4),
+        ids=rng.permutation(1000)[:num],
+        recorded_at=np.linspace(0.2, 1.0, checkpoints),
+    )
+
+
+@pytest.fixture
+def signals() -> Signals:
+    """Signals of 203 samples in four classes, one of them a singleton."""
+    return make_signals()

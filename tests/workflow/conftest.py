@@ -1,0 +1,97 @@
+"""A copy of the project in a temporary folder, small enough to run to the last figure in a minute."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
+METHODS = ["el2n", "moderate", "moso"]  # moso is planned: its row must show as such
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project whose files a test may edit."""
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text(encoding="utf-8")
+        assert old in text, f"{name} does not hold {old!r}"
+        self.path(name).write_text(text.replace(old, new), encoding="utf-8")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        bin_folder = str(Path(sys.executable).parent)
+        environment = os.environ | {
+            "PYTHONPATH": str(self.root / "src"),
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "PYTHONHASHSEED": "0",
+        }
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.run("snakemake", "--cores", "2", *arguments)
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """Return rule → number of jobs of a dry run; empty if nothing would be done."""
+        result = self.snakemake("-n", *arguments)
+        assert result.returncode == 0, result.stderr + result.stdout
+        output = result.stdout + result.stderr
+        if "Job stats:" not in output:
+            assert "Nothing to be done" in output
+            return {}
+        lines = output.rpartition("Job stats:")[2].splitlines()[3:]
+        table = dict(line.split() for line in lines[: next(index for index, line in enumerate(lines) if line.startswith("total"))])
+        return {rule: int(count) for rule, count in table.items()}
+
+
+def make_project(root: Path, target: Path) -> Project:
+    """Copy the project and cut its paper down to two methods, two keep fractions and one seed at scale smoke."""
+    for part in PARTS:
+        source = root / part
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(source, target / part, ignore=ignore) if source.is_dir() else shutil.copy(source, target / part)
+    project = Project(target)
+    project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
+    project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0, 1]\n")
+    paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
+    for name, keeps in (("main", [0.5, 0.9]), ("cross", [0.9]), ("shift", [0.5, 0.9])):
+        paper["tables"][name]["where"] |= {"method": METHODS, "keep": keeps}
+    built = METHODS[:2]
+    paper["claims"] = {
+        "random": {
+            **paper["claims"]["baselines_beat_random"],
+            "compare": {"method": built, "against": ["random"], "metric": "top1"},
+        },
+        "planned": {**paper["claims"]["transfers"], "compare": {"method": ["moso"], "against": ["el2n"], "metric": "top1"}},
+        "time": {**paper["claims"]["selection_saves_time"], "compare": {"method": built, "against": ["full"], "metric": "total_wall_s"}},
+    }
+    methods = yaml.safe_load(project.path("config/methods.yaml").read_text(encoding="utf-8"))
+    kept = {name: entry for name, entry in methods.items() if name in METHODS or entry.get("control")}
+    lines = [f"{name}: {yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()}" for name, entry in kept.items()]
+    project.path("config/methods.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    project.path("config/papers/rl_selector.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    return project
+
+
+@pytest.fixture
+def project(root, tmp_path) -> Project:
+    """A fresh copy."""
+    return make_project(root, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(root, tmp_path_factory) -> Project:
+    """A copy that ran to the last figure. Tests may run it again, and must leave it finished."""
+    project = make_project(root, tmp_path_factory.mktemp("finished"))
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr[-4000:]
+    return project

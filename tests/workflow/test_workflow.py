@@ -1,0 +1,209 @@
+"""The DAG on real data, from the first array to the last figure, and what a second run does."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+OUT = "results/smoke"
+PAPER = f"{OUT}/rl_selector"
+
+
+def read_rows(project) -> dict[str, dict]:
+    rows = map(json.loads, project.path(f"{PAPER}/records.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["run"]["id"]: row for row in rows}
+
+
+def strip_time_and_host(value):
+    """Drop what may differ between two runs of the same thing: times, host, process size."""
+    if isinstance(value, dict):
+        volatile = {"wall_s", "proxy_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty"}
+        return {name: strip_time_and_host(inner) for name, inner in value.items() if name not in volatile}
+    return value
+
+
+def test_runs_to_the_last_figure(finished):
+    for name in ("main", "cross", "shift"):
+        for ending in ("csv", "md", "tex", "cells.json"):
+            assert finished.path(f"{PAPER}/tables/{name}.{ending}").stat().st_size > 0
+    for name in ("accuracy_by_keep", "shift_by_keep", "cost"):
+        assert finished.path(f"{PAPER}/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert finished.path(f"{PAPER}/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    verdict = finished.path(f"{PAPER}/verdict.md").read_text(encoding="utf-8")
+    assert verdict.index("Every score-based baseline") < verdict.index("## Tables")
+    assert "MoSo (not built yet)" in finished.path(f"{PAPER}/tables/main.md").read_text(encoding="utf-8")
+    page = finished.path(f"{OUT}/index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+
+
+def test_every_record_has_its_seeds_costs_and_provenance(finished):
+    rows = read_rows(finished)
+    assert len(rows) == 2 * (1 + 4 * 2)
+    for row in rows.values():
+        assert row["status"] == "ok"
+        assert set(row["test"]) == {"test", "mnist_shift"}
+        assert row["test"]["test"]["num"] == 397
+        assert row["training"]["sample_visits"] == 2 * row["num_kept"]
+        assert row["training"]["steps"] == 2 * -(-row["num_kept"] // 64)
+        assert row["training"]["wall_s"] > 0
+        assert {"init", "streams", "selection"} <= set(row["seeds"])
+        assert {"code", "command", "versions", "device", "host", "version"} <= set(row["provenance"])
+        proxied = row["run"]["proxy"] != "none"
+        assert (row["selection"]["proxy_s"] > 0) == proxied
+        assert row["selection"]["sample_visits"] == pytest.approx(row["selection"]["proxy_share"] * 2 * 1400 * 4 / 3 if proxied else 0)
+    by_seed = {(row["run"]["method"], row["run"]["keep"], row["run"]["seed"]): row for row in rows.values()}
+    assert by_seed["el2n", "0.5", 0]["seeds"]["init"] == by_seed["random", "0.9", 0]["seeds"]["init"]
+    assert by_seed["el2n", "0.5", 0]["seeds"]["init"] != by_seed["el2n", "0.5", 1]["seeds"]["init"]
+    assert by_seed["el2n", "0.5", 0]["seeds"]["selection"] != by_seed["random", "0.5", 0]["seeds"]["selection"]
+
+
+def test_signals_are_compact_and_consistent(finished):
+    from selectbench.signals import Signals
+
+    path = finished.path(f"{OUT}/proxies/digits/convnet/seed-0.npz")
+    signals = Signals.load(path)
+    assert signals.correct.shape == (2, 1400)
+    assert signals.logits.shape == (2, 1400, 10)
+    assert signals.recorded_at.tolist() == [0.5, 1.0]
+    np.testing.assert_array_equal(signals.logits[-1].argmax(axis=1) == signals.labels, signals.correct[-1])
+    solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(1400)], signals.logits[-1], rcond=None)
+    assert solution.shape == (33, 10)
+    assert residuals.max() < 1e-4  # the last logits are one linear layer of the features
+    context = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["context"]
+    assert context == {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": [1, 2]}
+
+
+def test_table_cells_name_runs_that_say_the_same(finished):
+    rows = read_rows(finished)
+    table = json.loads(finished.path(f"{PAPER}/tables/main.cells.json").read_text(encoding="utf-8"))
+    cells = [cell for panel in table["panels"] for row in panel["rows"] for cell in row["cells"].values()]
+    assert len(cells) == 9
+    for cell in cells:
+        values = [rows[run]["test"]["test"]["top1"] for run in cell["runs"]]
+        assert cell["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert cell["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+
+
+def test_a_second_run_starts_no_job_and_says_so(finished):
+    result = finished.snakemake()
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert finished.jobs() == {}
+    assert "everything is up to date" in finished.run("selectbench", "why").stdout
+
+
+def test_touches_comments_and_docstrings_rerun_nothing(finished):
+    for name in ("src/selectbench/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py"):
+        path = finished.path(name)
+        text = path.read_text(encoding="utf-8")
+        path.touch()
+        assert finished.jobs() == {}
+        path.write_text(text.replace('"""', '"""Really: ', 1) + "\n# a comment\n", encoding="utf-8")
+        assert finished.jobs() == {}
+        path.write_text(text, encoding="utf-8")
+
+
+def test_an_edited_method_reruns_exactly_its_runs(finished):
+    finished.edit("src/selectbench/methods/el2n.py", "self.until + 1e-9", "self.until + 2e-9")
+    try:
+        jobs = finished.jobs()
+        assert {rule: jobs[rule] for rule in ("score_samples", "select_subsets", "train_targets", "evaluate_targets")} == {
+            "score_samples": 2,
+            "select_subsets": 2,
+            "train_targets": 1,
+            "evaluate_targets": 1,
+        }
+        assert "train_proxy" not in jobs
+        assert "prepare_data" not in jobs
+        why = finished.run("selectbench", "why").stdout
+        assert "score_samples: params changed: 4 files" in why
+        before = read_rows(finished)
+        assert finished.snakemake().returncode == 0
+        after = read_rows(finished)
+        assert [run for run in after if after[run]["run"]["method"] != "el2n" and after[run] != before[run]] == []
+    finally:
+        finished.edit("src/selectbench/methods/el2n.py", "self.until + 2e-9", "self.until + 1e-9")
+        assert finished.snakemake().returncode == 0
+    assert finished.jobs() == {}
+
+
+def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
+    finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 512", "_EVALUATION_BATCH = 256")
+    try:
+        jobs = finished.jobs()
+        assert jobs["train_proxy"] == 2
+        assert jobs["train_targets"] == 5
+        assert "prepare_data" not in jobs
+    finally:
+        finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 256", "_EVALUATION_BATCH = 512")
+    assert finished.jobs() == {}
+
+
+def test_lost_outputs_are_made_again_and_finished_runs_kept(finished):
+    run = f"{OUT}/runs/digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0/train.json"
+    manifest = f"{OUT}/batches/train/digits/convnet-to-resnet8/equal_epochs/el2n/0.json"
+    before = read_rows(finished)
+    finished.path(run).unlink()
+    result = finished.snakemake()
+    assert "Nothing to be done" in result.stdout + result.stderr  # Snakemake knows manifests, and …
+    finished.path(f"{PAPER}/verdict.md").unlink()
+    result = finished.snakemake()  # … the check before the first job knows records
+    assert result.returncode != 0
+    assert f"{run}: missing, though {manifest} says it is done" in result.stderr
+    finished.path(manifest).unlink()
+    result = finished.snakemake()
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stderr.count("already done") >= 3
+    after = read_rows(finished)
+    assert {run: strip_time_and_host(row) for run, row in after.items()} == {run: strip_time_and_host(row) for run, row in before.items()}
+    assert sum(after[run]["provenance"]["finished"] != before[run]["provenance"]["finished"] for run in after) <= 1
+
+
+def test_cores_change_nothing(finished, root, tmp_path):
+    from conftest import make_project
+
+    other = make_project(root, tmp_path / "other")
+    result = other.run("snakemake", "--cores", "1")
+    assert result.returncode == 0, result.stderr[-2000:]
+    one, two = read_rows(finished), read_rows(other)
+    assert {run: strip_time_and_host(row) for run, row in one.items()} == {run: strip_time_and_host(row) for run, row in two.items()}
+    for name in ("proxies/digits/convnet/seed-0.npz", "subsets/digits/convnet/el2n/seed-1.npz"):
+        assert finished.path(f"{OUT}/{name}").read_bytes() == other.path(f"{OUT}/{name}").read_bytes()
+
+
+def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, tmp_path):
+    from conftest import Project
+
+    reader = Project(tmp_path)
+    for part in ("config", "src", "workflow"):
+        shutil.copytree(finished.path(part), reader.path(part))
+    reader.path(PAPER).mkdir(parents=True)
+    shutil.copy(finished.path(f"{PAPER}/records.jsonl"), reader.path(f"{PAPER}/records.jsonl"))
+    program = "import sys; sys.modules['torch'] = sys.modules['snakemake'] = None;from selectbench.cli import main; main(['report'])"
+    result = reader.run("python", "-c", program)
+    assert result.returncode == 0, result.stderr
+    for name in ("rl_selector/tables/main.csv", "rl_selector/figures/cost.png", "rl_selector/verdict.md", "index.html"):
+        assert reader.path(f"{OUT}/{name}").read_bytes() == finished.path(f"{OUT}/{name}").read_bytes()
+
+
+def test_progress_names_runs_and_totals(finished):
+    finished.path(f"{OUT}/batches/train/digits/none-to-resnet8/equal_epochs/random/0.json").unlink()
+    shutil.rmtree(finished.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random"))
+    shutil.rmtree(finished.path(f"{OUT}/batches/evaluate/digits/none-to-resnet8/equal_epochs/random"))
+    result = finished.snakemake()
+    assert result.returncode == 0
+    lines = re.findall(r"^\[train (\d+)/18[^\]]*\] (\S+):", result.stderr, flags=re.MULTILINE)
+    assert [int(count) for count, _ in lines] == [15, 16, 17, 18]
+    assert all("/random/" in run for _, run in lines)
+    log = finished.path(f"{OUT}/logs/train/digits/none-to-resnet8/equal_epochs/random/0.log").read_text(encoding="utf-8")
+    assert log.count("[train ") == 4
+
+
+def test_status_and_plan_tell_what_there_is(finished):
+    assert "rl_selector/main: 18 of 18 runs done" in finished.run("selectbench", "status").stdout
+    plan = finished.run("selectbench", "plan").stdout
+    assert "18 runs, seeds 0, 1" in plan
+    assert "Not built yet, shown as such in tables: MoSo" in plan
+    assert "Recorded at this scale: 18 runs took" in plan
