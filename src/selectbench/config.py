@@ -160,6 +160,8 @@ def _check_scale(config: Config) -> None:
         _check_name(dataset, config.datasets, f"{where}: recipes")
         for role, recipe in roles.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
+        if "record_at" not in config.recipes[roles["proxy"]]:
+            raise ConfigError(f"config/recipes.yaml: {roles['proxy']}: the key 'record_at' is missing, and proxies on {dataset} need it")
 
 
 def _check_paper(config: Config, name: Path, paper: dict) -> None:

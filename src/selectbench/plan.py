@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from selectbench.config import Config, load_config
-from selectbench.errors import ConfigError
+from selectbench.errors import ConfigError, suggest
 from selectbench.fingerprint import fingerprint
 from selectbench.methods import load_method
 from selectbench.policy import parse_keep
@@ -63,7 +63,11 @@ class Plan:
         self._reported = reported
         self.runs: dict[str, Run] = {}
         self.tables = {
-            (paper, table): self._resolve_table(paper, table) for paper in config.papers for table in config.papers[paper]["tables"]
+            (paper, table): self._resolve_table(paper, table) for paper, entry in config.papers.items() for table in entry["tables"]
+        }
+        self.claims = {
+            paper: [self._resolve_claim(paper, claim, claim_entry) for claim, claim_entry in entry["claims"].items()]
+            for paper, entry in config.papers.items()
         }
 
     # ---- runs -------------------------------------------------------------------------------------------------------
@@ -256,6 +260,16 @@ class Plan:
         """Return the results page of the scale."""
         return f"{self.folder}/index.html"
 
+    def artefacts(self) -> list[str]:
+        """List every file people read."""
+        files = [self.page()]
+        for paper, entry in self.config.papers.items():
+            folder = f"{self.folder}/{paper}"
+            files += [f"{folder}/tables/{table}.{form}" for table in entry["tables"] for form in ("csv", "md", "tex", "cells.json")]
+            files += [f"{folder}/figures/{figure}.{form}" for figure in entry["figures"] for form in ("pdf", "png", "svg")]
+            files += [f"{folder}/verdict.md", f"{folder}/verdict.json"]
+        return files
+
     def datasets(self) -> list[str]:
         """List the data sets that runs need."""
         return _unique(run.dataset for run in self.runs.values())
@@ -343,12 +357,11 @@ class Plan:
 
     def claims_spec(self, paper: str) -> dict:
         """Specify a paper's claims as comparisons of runs, seed by seed."""
-        claims = self.config.papers[paper]["claims"]
         return {
             "paper": paper,
             "scale": self.scale,
             "confidence": CONFIDENCE,
-            "claims": [self._resolve_claim(paper, claim, entry) for claim, entry in claims.items()],
+            "claims": self.claims[paper],
             "code": fingerprint("selectbench.stages.judge_claims"),
         }
 
@@ -369,35 +382,34 @@ class Plan:
         }
 
     def _resolve_claim(self, paper: str, claim: str, entry: dict) -> dict:
-        compare, table = entry["compare"], self.tables[paper, entry["table"]]
-        methods = self.config.methods
-        planned = [name for name in compare["method"] if methods[name].get("planned")]
-        waiting = [name for name in compare["against"] if methods[name].get("planned")]
-        keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else [column["id"] for column in table["columns"][:-1]]
+        compare, table, methods = entry["compare"], self.tables[paper, entry["table"]], self.config.methods
+        where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
+        planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))
+        table_keeps = [column["id"] for column in table["columns"][:-1]]
+        keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
+        for keep in keeps:
+            if keep not in table_keeps:
+                raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
+        pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
         comparisons = []
         for panel in table["panels"]:
             rows = {row["id"]: row["cells"] for row in panel["rows"]}
-            for method in compare["method"]:
-                for other in compare["against"]:
-                    if not rows or {method, other} & {*planned, *waiting}:
-                        continue
-                    for keep in keeps:
-                        other_keep = "1" if other == "full" else keep
-                        label = f"{methods[method]['title']} at {float(keep) * 100:g} % against {methods[other]['title']}"
-                        for name, at in ((method, keep), (other, other_keep)):
-                            if at not in rows.get(name, {}):
-                                where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
-                                raise ConfigError(f"{where}: table {entry['table']!r} has no cell {name} at keep {at}")
-                        comparisons.append(
-                            {
-                                "label": f"{panel['id']}: {label}",
-                                "metric": compare["metric"],
-                                "test_set": table["test_set"],
-                                "higher_is_better": compare["metric"] != "total_wall_s",
-                                "better": rows[method][keep]["runs"],
-                                "worse": rows[other][other_keep]["runs"],
-                            }
-                        )
+            for name, other in pairs if rows else []:
+                for method in (name, other):
+                    if method not in rows:
+                        raise ConfigError(f"{where}: table {entry['table']!r} has no row {method!r}{suggest(method, rows)}")
+                for keep in keeps:
+                    against = "full data" if other == "full" else methods[other]["title"]
+                    comparisons.append(
+                        {
+                            "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
+                            "metric": compare["metric"],
+                            "test_set": table["test_set"],
+                            "higher_is_better": compare["metric"] != "total_wall_s",
+                            "better": rows[name][keep]["runs"],
+                            "worse": rows[other]["1" if other == "full" else keep]["runs"],
+                        }
+                    )
         unavailable = f"not built yet: {', '.join(methods[name]['title'] for name in planned)}" if planned else None
         fields = {key: entry[key] for key in ("statement", "by", "source", "table")}
         return {
@@ -411,9 +423,6 @@ class Plan:
     def _training_spec(self, role: str, dataset: str, model: str) -> dict:
         entry, scale = self.config.datasets[dataset], self.config.scale
         recipe_name = scale["recipes"][dataset][role]
-        recipe = self.config.recipes[recipe_name]
-        if role == "proxy" and "record_at" not in recipe:
-            raise ConfigError(f"config/recipes.yaml: {recipe_name}: the key 'record_at' is missing, and proxies on {dataset} need it")
         return {
             "role": role,
             "dataset": dataset,
@@ -423,7 +432,7 @@ class Plan:
             "model_name": model,
             "model": self.config.models[model],
             "recipe_name": recipe_name,
-            "recipe": recipe,
+            "recipe": self.config.recipes[recipe_name],
             "threads": scale["resources"]["threads"],
         }
 

@@ -1,6 +1,6 @@
 """Checks the workflow makes before it starts a job, so that a mistake costs seconds."""
 
-import os
+import tempfile
 from pathlib import Path
 
 from selectbench.data.sources import check_raw
@@ -23,8 +23,11 @@ def check_results_folder(plan: Plan) -> None:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not existing.is_dir():
             raise ConfigError(f"config/config.yaml: {key}: {existing} is a file, not a folder")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise ConfigError(f"config/config.yaml: {key}: {existing} is not writable")
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise ConfigError(f"config/config.yaml: {key}: {existing} is not writable ({error.strerror})") from None
 
 
 def check_before_start(plan: Plan) -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -30,6 +30,13 @@ def test_is_documented_and_cited(name):
     assert method.score.__doc__
     known = {"labels", "features", "logits", "correct", "inputs", "errors", "recorded_at"}
     assert set(method.needs) <= known
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parameters_of_the_wrong_kind_are_named(name):
+    for field in fields(load_method(name)):
+        with pytest.raises(sb.SelectbenchError, match=f"^{field.name}: "):
+            load_method(name)(**{field.name: ["nonsense"]})
 
 
 @pytest.mark.parametrize("keep", KEEPS)

@@ -54,14 +54,14 @@ class Project:
 
 
 def make_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its paper down to two methods, two keep fractions and one seed at scale smoke."""
+    """Copy the project and cut its paper down to two methods and two keep fractions at scale smoke."""
+    target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
         ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(source, target / part, ignore=ignore) if source.is_dir() else shutil.copy(source, target / part)
     project = Project(target)
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
-    project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0, 1]\n")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
     for name, keeps in (("main", [0.5, 0.9]), ("cross", [0.9]), ("shift", [0.5, 0.9])):
         paper["tables"][name]["where"] |= {"method": METHODS, "keep": keeps}

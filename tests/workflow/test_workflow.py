@@ -46,14 +46,14 @@ def test_every_record_has_its_seeds_costs_and_provenance(finished):
         assert row["status"] == "ok"
         assert set(row["test"]) == {"test", "mnist_shift"}
         assert row["test"]["test"]["num"] == 397
-        assert row["training"]["sample_visits"] == 2 * row["num_kept"]
-        assert row["training"]["steps"] == 2 * -(-row["num_kept"] // 64)
+        assert row["training"]["sample_visits"] == 5 * row["num_kept"]
+        assert row["training"]["steps"] == 5 * -(-row["num_kept"] // 64)
         assert row["training"]["wall_s"] > 0
         assert {"init", "streams", "selection"} <= set(row["seeds"])
         assert {"code", "command", "versions", "device", "host", "version"} <= set(row["provenance"])
         proxied = row["run"]["proxy"] != "none"
         assert (row["selection"]["proxy_s"] > 0) == proxied
-        assert row["selection"]["sample_visits"] == pytest.approx(row["selection"]["proxy_share"] * 2 * 1400 * 4 / 3 if proxied else 0)
+        assert row["selection"]["sample_visits"] == pytest.approx(row["selection"]["proxy_share"] * 5 * 1400 * 4 / 3 if proxied else 0)
     by_seed = {(row["run"]["method"], row["run"]["keep"], row["run"]["seed"]): row for row in rows.values()}
     assert by_seed["el2n", "0.5", 0]["seeds"]["init"] == by_seed["random", "0.9", 0]["seeds"]["init"]
     assert by_seed["el2n", "0.5", 0]["seeds"]["init"] != by_seed["el2n", "0.5", 1]["seeds"]["init"]
@@ -65,15 +65,15 @@ def test_signals_are_compact_and_consistent(finished):
 
     path = finished.path(f"{OUT}/proxies/digits/convnet/seed-0.npz")
     signals = Signals.load(path)
-    assert signals.correct.shape == (2, 1400)
+    assert signals.correct.shape == (5, 1400)
     assert signals.logits.shape == (2, 1400, 10)
-    assert signals.recorded_at.tolist() == [0.5, 1.0]
+    assert signals.recorded_at.tolist() == [0.2, 1.0]
     np.testing.assert_array_equal(signals.logits[-1].argmax(axis=1) == signals.labels, signals.correct[-1])
     solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(1400)], signals.logits[-1], rcond=None)
     assert solution.shape == (33, 10)
     assert residuals.max() < 1e-4  # the last logits are one linear layer of the features
     context = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["context"]
-    assert context == {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": [1, 2]}
+    assert context == {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": [1, 5]}
 
 
 def test_table_cells_name_runs_that_say_the_same(finished):

@@ -100,4 +100,4 @@ rule build_page:
 
 rule report:
     input:
-        plan.page(),
+        plan.artefacts(),

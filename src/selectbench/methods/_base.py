@@ -1,8 +1,8 @@
 """What every static method is: typed parameters, the signals it needs, and a score."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, get_args
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -30,9 +30,10 @@ class Method(ABC):
     needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields; a method that needs none needs no proxy
 
     def __post_init__(self) -> None:
-        for name, valid in (("quota", get_args(Quota)), ("tail", get_args(Tail))):
-            if getattr(self, name) not in valid:
-                raise SelectbenchError(f"{name}: unknown {getattr(self, name)!r}{suggest(getattr(self, name), valid)}")
+        """Check every parameter against its annotation; methods with bounds of their own check those after this."""
+        kinds = get_type_hints(type(self))
+        for parameter in fields(self):
+            check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
 
     @property
     def proxy_share(self) -> float:
@@ -46,3 +47,21 @@ class Method(ABC):
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
         """Return ``num_kept`` positions in selection order, from scores this method returned."""
         return choose_positions(scores, num_kept, labels=signals.labels, ids=signals.ids, quota=self.quota, tail=self.tail, seed=seed)
+
+
+def check_parameter(name: str, kind: object, value: object) -> None:
+    """Raise unless a value is of a parameter's kind: bool, int, float (an int will do), str or a Literal.
+
+    Raises
+    ------
+    SelectbenchError
+        Names the parameter and what it should be.
+    """
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise SelectbenchError(f"{name}: unknown {value!r}{suggest(value, get_args(kind))}")
+        return
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        raise SelectbenchError(f"{name}: {value!r} is not {words[kind]}")

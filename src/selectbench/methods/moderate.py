@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError, suggest
 from selectbench.methods._base import Method
 from selectbench.policy import centrality
 from selectbench.signals import Signals
@@ -25,11 +24,6 @@ class Moderate(Method):
 
     citation = "Xia et al., Moderate Coreset, ICLR 2023, Section 3."
     needs = ("features",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.prototype not in ("mean", "median"):
-            raise SelectbenchError(f"prototype: unknown {self.prototype!r}{suggest(self.prototype, ['mean', 'median'])}")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) centralities of the distance ranks: 0 at the median, falling to both sides."""

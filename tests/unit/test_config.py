@@ -1,0 +1,113 @@
+"""Every mistake in the configuration is one line that names file, key and the closest valid value."""
+
+import shutil
+
+import pytest
+import yaml
+
+from selectbench.config import load_config, read_yaml
+from selectbench.errors import ConfigError
+from selectbench.plan import format_keep, load_plan
+
+
+@pytest.fixture
+def copy(root, tmp_path):
+    shutil.copytree(root / "config", tmp_path / "config")
+    shutil.copytree(root / "workflow/schemas", tmp_path / "workflow/schemas")
+    return tmp_path
+
+
+def replace_in(folder, name, old, new):
+    path = folder / "config" / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+MISTAKES = [
+    ("config.yaml", "scale: tiny", "scale: tyni", "config/config.yaml: scale: unknown 'tyni'; did you mean 'tiny'?"),
+    ("config.yaml", "scale: tiny", "sacle: tiny", "config/config.yaml: sacle: unknown key; did you mean 'scale'?"),
+    ("config.yaml", "partial: false\n", "", "config/config.yaml: the key 'partial' is missing"),
+    ("config.yaml", "partial: false", "partial: perhaps", "config/config.yaml: partial: 'perhaps' is not of type 'boolean'"),
+    ("config.yaml", "[rl_selector]", "[rl_selektor]", "config/config.yaml: papers: unknown 'rl_selektor'; did you mean 'rl_selector'?"),
+    ("config.yaml", "scale: tiny", "scale: tiny\nscale: full", "config/config.yaml: not valid YAML in line 4: key 'scale' stands twice"),
+    ("config.yaml", "scale: tiny", "scale: [tiny", "config/config.yaml: not valid YAML in line"),
+    ("methods.yaml", "el2n: {", "el2m: {", "config/methods.yaml: el2m: no such method; did you mean 'el2n'?"),
+    ("methods.yaml", "until: 0.2", "untill: 0.2", "config/methods.yaml: el2n.parameters: method 'el2n' has no parameter 'untill'; did you mean 'until'?"),
+    ("methods.yaml", "until: 0.2", "until: 3", "config/methods.yaml: el2n.parameters: until: 3 is outside (0, 1]"),
+    ("methods.yaml", "title: EL2N", "titel: EL2N", "config/methods.yaml: el2n.titel: unknown key; did you mean 'title'?"),
+    ("methods.yaml", "grand: {title: GraNd (last layer)}", "grand: {title: GraNd, planned: true}", "grand.planned: the method is built"),
+    ("models.yaml", "library: timm, name: resnet50", "library: tim, name: resnet50", "config/models.yaml: resnet50.library: unknown 'tim'; did you mean 'timm'?"),
+    ("recipes.yaml", "schedule: linear", "schedule: liner", "config/recipes.yaml: digits.schedule: unknown 'liner'; did you mean 'linear'?"),
+    ("recipes.yaml", "epochs: 20", "epochs: 0", "config/recipes.yaml: digits.epochs: 0 is less than the minimum of 1"),
+    ("recipes.yaml", "  record_at: [0.1, 0.2, 1.0]\n", "", "config/recipes.yaml: digits: the key 'record_at' is missing, and proxies on digits need it"),
+    ("scale/tiny.yaml", "cifar10: digits", "cifar10: digit", "config/scale/tiny.yaml: axes.dataset.cifar10: unknown 'digit'; did you mean 'digits'?"),
+    ("scale/tiny.yaml", "resnet18: convnet", "resnet18: convet", "axes.model.resnet18: unknown 'convet'; did you mean 'convnet'?"),
+    ("scale/tiny.yaml", "proxy: digits", "proxy: digts", "recipes.digits.proxy: unknown 'digts'; did you mean 'digits'?"),
+    ("scale/tiny.yaml", "seeds: [0, 1, 2, 3, 4]", "seeds: [0, 0]", "config/scale/tiny.yaml: seeds: [0, 0] has non-unique elements"),
+    ("papers/rl_selector.yaml", "[0.2, 0.4, 0.6, 0.8, 0.9]", "[0, 0.4]", "config/papers/rl_selector.yaml: tables.main.where.keep: 0 is outside (0, 1]"),
+    ("papers/rl_selector.yaml", "[0.2, 0.4, 0.6, 0.8, 0.9]", "[1.2]", "tables.main.where.keep: 1.2 is outside (0, 1]"),
+    ("papers/rl_selector.yaml", "[0.2, 0.4, 0.6, 0.8, 0.9]", "[half]", "tables.main.where.keep: 'half' is not a number"),
+    ("papers/rl_selector.yaml", "method: [el2n, grand", "method: [el2, grand", "tables.main.where.method: unknown 'el2'; did you mean 'el2n'?"),
+    ("papers/rl_selector.yaml", "dataset: [cifar10, cifar100", "dataset: [cifar, cifar100", "tables.main.where.dataset: unknown 'cifar'; did you mean 'cifar10'?"),
+    ("papers/rl_selector.yaml", "proxy: resnet18", "proxy: resnet81", "tables.main.where.proxy: unknown 'resnet81'; did you mean 'resnet18'?"),
+    ("papers/rl_selector.yaml", "    test_set: shift", "    test_set: shfit", "tables.shift.test_set: unknown 'shfit'; did you mean 'shift'?"),
+    ("papers/rl_selector.yaml", "kind: cost", "kind: costs", "figures.cost.kind: unknown 'costs'; did you mean 'cost'?"),
+    ("papers/rl_selector.yaml", "table: cross", "table: crosss", "claims.transfers.table: unknown 'crosss'; did you mean 'cross'?"),
+    ("papers/rl_selector.yaml", "keep: [0.9], metric", "keep: [0.33], metric", "claims.ninety_beats_full.compare.keep: table 'cross' has no keep fraction 0.33"),
+    ("papers/rl_selector.yaml", "[el2n, grand, forgetting, herding, moderate], against: [full], keep", "[ccs], against: [full], keep", "claims.baselines_lose_nothing_at_90.compare.method: unknown 'ccs'"),
+    ("reported/rl_selector.csv", "90.32", "9O.32", "config/reported/rl_selector.csv: line 2: "),
+    ("datasets.yaml", "classes: 10", "clases: 10", "config/datasets.yaml: digits.clases: unknown key; did you mean 'classes'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), MISTAKES, ids=[mistake[2][:30] for mistake in MISTAKES])
+def test_a_mistake_is_one_clear_line(copy, name, old, new, message):
+    replace_in(copy, name, old, new)
+    with pytest.raises(ConfigError) as caught:
+        load_plan(copy)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(copy):
+    (copy / "config/recipes.yaml").unlink()
+    with pytest.raises(ConfigError, match="config/recipes.yaml: no such file"):
+        load_config(copy)
+
+
+def test_yaml_that_is_no_mapping_is_named(tmp_path):
+    (tmp_path / "x.yaml").write_text("- 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="x.yaml: holds a list instead of keys and values"):
+        read_yaml(tmp_path / "x.yaml", "x.yaml")
+
+
+@pytest.mark.parametrize("schema", ["config", "datasets", "methods", "models", "paper", "recipes", "scale"])
+def test_every_key_of_every_schema_is_described(root, schema):
+    content = yaml.safe_load((root / f"workflow/schemas/{schema}.schema.yaml").read_text(encoding="utf-8"))
+
+    def check(node, path):
+        if not isinstance(node, dict):
+            return
+        for key, inner in node.get("properties", {}).items():
+            if isinstance(inner, dict) and "const" not in inner:
+                assert inner.get("description"), f"{path}.{key}"
+                check(inner, f"{path}.{key}")
+        for part in ("items", "additionalProperties"):
+            if isinstance(node.get(part), dict):
+                assert node[part].get("description"), f"{path}.{part}"
+                check(node[part], f"{path}.{part}")
+        if node.get("type") == "object" and "properties" in node:
+            assert node.get("additionalProperties") is False, path
+
+    check(content, schema)
+
+
+def test_overrides_replace_values(root):
+    assert load_config(root, {"scale": "full"}).main["scale"] == "full"
+    with pytest.raises(ConfigError, match="did you mean 'scale'"):
+        load_config(root, {"scal": "full"})
+
+
+def test_keep_fractions_have_one_spelling():
+    assert [format_keep(keep) for keep in (0.3, "0.30", 1, 1.0, "1/4")] == ["0.3", "0.3", "1", "1", "0.25"]

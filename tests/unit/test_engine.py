@@ -1,0 +1,204 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selectbench.data.splits import ArraySplit
+from selectbench.engine import (
+    Augment,
+    Checkpoint,
+    Recipe,
+    TrainingDivergedError,
+    count_batches,
+    count_steps,
+    crop_images,
+    cut_squares,
+    learning_rate_at,
+    load_training_batch,
+    measure_test,
+    open_pool,
+    predict,
+    split_batches,
+    train_model,
+)
+from selectbench.models import build_model, features_and_logits
+from selectbench.seeds import isolated_torch_rng
+
+RECIPE = Recipe(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.05,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    label_smoothing=0.1,
+    augment=Augment(crop_padding=1, flip=True, cutout=2),
+    stem="small",
+    precision="bf16",
+    track_test=False,
+)
+NET = {"library": "selectbench", "name": "convnet", "width": 4}
+
+
+@pytest.fixture
+def pool(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (70, 3, 8, 8), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", rng.integers(0, 3, 70))
+    return open_pool(ArraySplit(tmp_path), [0.5] * 3, [0.25] * 3, torch.device("cpu"))
+
+
+def make_model(seed: int = 0) -> torch.nn.Module:
+    with isolated_torch_rng(seed):
+        return build_model(NET, "small", (3, 8, 8), 3)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def train(pool, tmp_path, ids=None, recipe=RECIPE, regime="equal_epochs", stop_after=None, key="key"):
+    """Train a fresh model; raise after ``stop_after`` epochs as a kill would, once the epoch's state is saved."""
+    model, seen = make_model(), []
+
+    def on_epoch_end(epoch, model, progress):
+        seen.append(epoch)
+        progress.extra.setdefault("seen", []).append(epoch)
+        if stop_after is not None and epoch > stop_after:
+            raise Interrupted
+
+    ids = np.arange(70) if ids is None else ids
+    checkpoint = Checkpoint(tmp_path / "state.pt", key, every_s=-1)
+    progress = train_model(model, pool, ids, recipe, regime=regime, stream=("test", 0), on_epoch_end=on_epoch_end, checkpoint=checkpoint)
+    return model, progress, seen
+
+
+def same_weights(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_batches_never_end_with_a_single_sample():
+    assert [count_batches(num, 16) for num in (1, 15, 16, 17, 18, 32, 33, 34)] == [1, 1, 1, 1, 2, 2, 2, 3]
+    for num in (1, 17, 33, 50):
+        batches = list(split_batches(np.arange(num), 16))
+        assert len(batches) == count_batches(num, 16)
+        assert np.concatenate(batches).tolist() == list(range(num))
+        assert all(len(batch) > 1 for batch in batches) or num == 1
+
+
+def test_regimes_state_their_steps(pool, tmp_path):
+    ids = np.arange(20)
+    _, epochs, _ = train(pool, tmp_path, ids)
+    assert (epochs.epoch, epochs.step, epochs.sample_visits) == (4, 8, 80)
+    _, steps, _ = train(pool, tmp_path, ids, regime="equal_steps")
+    assert steps.step == 4 * 5 == count_steps(20, 70, RECIPE, "equal_steps")
+    assert (steps.epoch, steps.sample_visits) == (10, 200)
+
+
+def test_an_interrupted_training_ends_bit_identical(pool, tmp_path):
+    whole, progress, _ = train(pool, tmp_path / "a")
+    with pytest.raises(Interrupted):
+        train(pool, tmp_path / "b", stop_after=2)
+    resumed, again, seen = train(pool, tmp_path / "b")
+    assert seen == [3, 4]
+    assert same_weights(whole, resumed)
+    assert again.extra["seen"] == progress.extra["seen"] == [1, 2, 3, 4]
+    assert (again.step, again.sample_visits, again.final_loss) == (progress.step, progress.sample_visits, progress.final_loss)
+
+
+def test_a_state_of_another_key_or_a_broken_one_is_not_used(pool, tmp_path):
+    whole, _, _ = train(pool, tmp_path / "a")
+    with pytest.raises(Interrupted):
+        train(pool, tmp_path / "b", stop_after=2, key="other")
+    fresh, _, seen = train(pool, tmp_path / "b")
+    assert seen == [1, 2, 3, 4]
+    assert same_weights(whole, fresh)
+    Path(tmp_path / "b" / "state.pt").write_bytes(b"half a file")
+    assert train(pool, tmp_path / "b")[2] == [1, 2, 3, 4]
+
+
+def test_order_and_crops_of_common_samples_are_shared_between_subsets(pool):
+    def batch(ids):
+        return load_training_batch(pool, ids, RECIPE.augment, ("stream", 0))
+
+    some, more = np.array([3, 40, 12]), np.array([40, 5, 3, 60, 12])
+    assert torch.equal(batch(some), batch(more)[[2, 0, 4]])
+    assert not torch.equal(batch(some), load_training_batch(pool, some, RECIPE.augment, ("stream", 1)))
+
+
+def test_global_random_states_are_left_alone(pool, tmp_path):
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    train(pool, tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_crops_and_holes_equal_a_loop():
+    images = torch.arange(2 * 3 * 5 * 5, dtype=torch.uint8).reshape(2, 3, 5, 5)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    cropped = crop_images(images, 2, np.array([0.0, 0.99]), np.array([0.5, 0.25]))
+    assert torch.equal(cropped[0], padded[0, :, 0:5, 2:7])
+    assert torch.equal(cropped[1], padded[1, :, 4:9, 1:6])
+    holes = cut_squares(torch.ones(2, 1, 5, 5), 2, np.array([0.0, 0.5]), np.array([0.0, 0.5]))
+    expected = torch.ones(2, 1, 5, 5)
+    expected[0, :, :1, :1] = 0
+    expected[1, :, 1:3, 1:3] = 0
+    assert torch.equal(holes, expected)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "steps", "constant"])
+def test_schedules_warm_up_and_fall(schedule):
+    recipe = replace(RECIPE, schedule=schedule, epochs=30, warmup_epochs=3)
+    rates = [learning_rate_at(step, 300, recipe) for step in range(300)]
+    assert all(0 < rate <= recipe.learning_rate for rate in rates)
+    assert rates[:30] == sorted(rates[:30])
+    assert rates[30] == recipe.learning_rate
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert len(set(np.round(rates[30:], 12))) == {"cosine": 270, "linear": 270, "steps": 3, "constant": 1}[schedule]
+
+
+def test_divergence_is_told(pool, tmp_path):
+    with pytest.raises(TrainingDivergedError, match="the training loss is (nan|inf) after epoch"):
+        train(pool, tmp_path, recipe=replace(RECIPE, learning_rate=1e30, warmup_epochs=0))
+
+
+def test_predictions_do_not_depend_on_the_batch_size_or_on_training_mode(pool):
+    model = make_model().train()
+    whole = [torch.cat(parts) for parts in list(zip(*((f, z) for _, f, z in predict(model, pool, 70)), strict=True))]
+    small = [torch.cat(parts) for parts in list(zip(*((f, z) for _, f, z in predict(model.train(), pool, 7)), strict=True))]
+    for one, other in zip(whole, small, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(whole[1], model.get_classifier()(whole[0]))
+    right = (whole[1].argmax(dim=1) == pool.labels).float().mean()
+    assert measure_test(model, pool)["top1"] == pytest.approx(100 * right.item())
+
+
+@pytest.mark.parametrize(
+    ("entry", "shape"),
+    [
+        ({"library": "selectbench", "name": "convnet", "width": 4}, (1, 8, 8)),
+        ({"library": "selectbench", "name": "resnet8", "width": 4}, (3, 16, 16)),
+        ({"library": "timm", "name": "resnet18"}, (3, 32, 32)),
+    ],
+)
+def test_logits_are_the_head_of_the_features(entry, shape):
+    with isolated_torch_rng(0):
+        model = build_model(entry, "small", shape, 7).eval()
+    images = torch.rand(2, *shape)
+    features, logits = features_and_logits(model, images)
+    assert features.ndim == 2
+    assert logits.shape == (2, 7)
+    torch.testing.assert_close(logits, model(images))
+
+
+def test_unknown_models_are_named():
+    from selectbench.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="unknown 'convnett'; did you mean 'convnet'"):
+        build_model({"library": "selectbench", "name": "convnett", "width": 4}, "small", (1, 8, 8), 2)
+    with pytest.raises(ConfigError, match="timm has no model 'resnet81'; did you mean"):
+        build_model({"library": "timm", "name": "resnet81"}, "small", (3, 32, 32), 2)

@@ -1,0 +1,101 @@
+"""Tables drive the runs; a plan is the same whatever the order it is asked in."""
+
+import shutil
+
+import pytest
+
+from selectbench.plan import load_plan
+
+
+@pytest.fixture(scope="module")
+def plan(root):
+    return load_plan(root, {"scale": "tiny"})
+
+
+def test_tables_share_runs_and_runs_no_axis_can_tell_apart_are_one(plan):
+    ids = list(plan.runs)
+    assert len(set(ids)) == len(ids)
+    main, cross = (plan.tables["rl_selector", name] for name in ("main", "cross"))
+
+    def runs(table, method, keep):
+        (row,) = (row for row in table["panels"][0]["rows"] if row["id"] == method)
+        return row["cells"][keep]["runs"]
+
+    assert runs(main, "el2n", "0.6") == runs(cross, "el2n", "0.6")
+    assert runs(main, "full", "1") == runs(cross, "full", "1")
+    assert [run for run in ids if "/full/" in run] == [f"digits/none-to-resnet8/equal_epochs/full/keep-1/seed-{seed}" for seed in range(5)]
+    assert all("none-to" in run for run in ids if "/random" in run)
+
+
+def test_every_table_has_its_controls_first_and_drops_no_row(plan):
+    for (_, name), table in plan.tables.items():
+        entry = plan.config.papers["rl_selector"]["tables"][name]
+        present = [panel for panel in table["panels"] if panel["absent"] is None]
+        assert present
+        for panel in present:
+            assert [row["id"] for row in panel["rows"][:3]] == ["full", "random", "random_balanced"]
+            assert set(entry["where"]["method"]) <= {row["id"] for row in panel["rows"]}
+            for row in panel["rows"]:
+                assert row["planned"] == bool(plan.config.methods[row["id"]].get("planned"))
+                assert all(bool(cell["runs"]) != row["planned"] for cell in row["cells"].values())
+        assert len(table["panels"]) == len(entry["where"]["dataset"])
+
+
+def test_batches_hold_each_run_once_and_never_two_methods(plan):
+    for named in plan.batches.values():
+        assert sorted(run.id for runs in named.values() for run in runs) == sorted(plan.runs)
+        assert all(len({run.method for run in runs}) == 1 for runs in named.values())
+
+
+def test_reported_numbers_keep_their_evidence(plan):
+    cross = plan.tables["rl_selector", "cross"]["panels"][0]
+    reported = {(row["id"], keep): cell["reported"] for row in cross["rows"] for keep, cell in row["cells"].items()}
+    assert reported["el2n", "0.6"] == {"value": 90.32, "evidence": "paper-table", "note": ""}
+    assert reported["full", "1"]["value"] == 92.34
+    assert reported["random", "0.6"] is None
+
+
+def test_both_regimes_can_be_asked_for(root, tmp_path):
+    copy_configuration(root, tmp_path)
+    path = tmp_path / "config/papers/rl_selector.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("regime: equal_epochs", "regime: equal_steps", 1), encoding="utf-8")
+    plan = load_plan(tmp_path)
+    regimes = {(run.method, run.regime) for run in plan.runs.values()}
+    assert ("el2n", "equal_steps") in regimes
+    assert ("el2n", "equal_epochs") in regimes  # the cross table still asks for it
+    assert {regime for method, regime in regimes if method == "full"} == {"equal_epochs"}  # on all data they are the same
+
+
+def test_a_method_no_table_names_gets_a_row_in_every_table(root, tmp_path):
+    copy_configuration(root, tmp_path)
+    assert not any(row["id"] == "forgetting" for row in rows_of(load_plan(root), "cross"))
+    path = tmp_path / "config/papers/rl_selector.yaml"
+    text = path.read_text(encoding="utf-8").replace("[el2n, grand, forgetting, herding,", "[el2n, grand, herding,")
+    path.write_text(text.replace(" forgetting,", ""), encoding="utf-8")
+    plan = load_plan(tmp_path)
+    for name in ("main", "cross", "shift"):
+        (row,) = (row for row in rows_of(plan, name) if row["id"] == "forgetting")
+        assert row["title"] == "Forgetting (added)"
+        assert all(cell["runs"] for cell in row["cells"].values())
+
+
+def test_claims_on_unbuilt_methods_are_visible_and_undecided(plan):
+    claims = {claim["id"]: claim for claim in plan.claims["rl_selector"]}
+    assert claims["beats_baselines"]["unavailable"] == "not built yet: RL-Selector"
+    assert "MoSo" in claims["beats_baselines"]["not_compared"]
+    assert len(claims["baselines_beat_random"]["comparisons"]) == 25
+
+
+def test_seeds_pair_methods_and_separate_selections(plan):
+    specs = [plan.select_spec("digits", "convnet", method, "0") for method in ("el2n", "grand")]
+    assert specs[0]["selection_seed"] != specs[1]["selection_seed"]
+    assert plan.select_spec("digits", "convnet", "el2n", "1")["selection_seed"] != specs[0]["selection_seed"]
+
+
+def copy_configuration(root, target) -> None:
+    for part in ("config", "workflow/schemas"):
+        shutil.copytree(root / part, target / part)
+
+
+def rows_of(plan, table) -> list[dict]:
+    return plan.tables["rl_selector", table]["panels"][0]["rows"]

