@@ -17,7 +17,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/codespell src tests docs config workflow README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell src docs config workflow README.md CHANGELOG.md CONTRIBUTING.md
 
 setup: .venv/installed
 
