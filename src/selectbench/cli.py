@@ -68,10 +68,12 @@ def _load_plan(arguments: argparse.Namespace):
 
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
+    from selectbench.runs import NO_PROXY
+
     plan = _load_plan(arguments)
     runs = plan.runs.values()
     selections = {(run.dataset, run.proxy, run.method, run.seed) for run in runs}
-    proxies = {(run.dataset, run.proxy, run.seed) for run in runs if run.proxy != "none"}
+    proxies = {(run.dataset, run.proxy, run.seed) for run in runs if run.proxy != NO_PROXY}
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     jobs = {
         "prepare_data": len(plan.datasets()),

@@ -7,43 +7,20 @@ workflow asks it for the inputs and the specification of every job, and a job's 
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
 from selectbench.config import Config, load_config
-from selectbench.errors import ConfigError, suggest
+from selectbench.errors import ConfigError
 from selectbench.fingerprint import fingerprint
-from selectbench.methods import load_method
 from selectbench.policy import parse_keep
+from selectbench.resolve import resolve_claim, resolve_table
+from selectbench.runs import NO_PROXY, Run
 from selectbench.seeds import derive_seed
 
-NO_PROXY = "none"
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained target: the unit of every table."""
-
-    dataset: str
-    proxy: str
-    target: str
-    regime: str
-    method: str
-    keep: str
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """The run's name and the folder of its record, readable by people."""
-        return f"{self.dataset}/{self.proxy}-to-{self.target}/{self.regime}/{self.method}/keep-{self.keep}/seed-{self.seed}"
-
-    @property
-    def group(self) -> str:
-        """What the runs of one job have in common."""
-        return self.id.partition("/keep-")[0]
 
 
 class Plan:
@@ -60,104 +37,15 @@ class Plan:
         self.scale = config.main["scale"]
         self.folder = f"{config.main['results']}/{self.scale}"
         self.resources = config.main["resources"]
-        self._reported = reported
         self.runs: dict[str, Run] = {}
-        self.tables = {
-            (paper, table): self._resolve_table(paper, table) for paper, entry in config.papers.items() for table in entry["tables"]
-        }
+        self.tables: dict[tuple[str, str], dict] = {}
+        for paper, entry in config.papers.items():
+            for table in entry["tables"]:
+                self.tables[paper, table], runs = resolve_table(config, reported[paper], paper, table)
+                self.runs |= {run.id: run for run in runs}
         self.claims = {
-            paper: [self._resolve_claim(paper, claim, claim_entry) for claim, claim_entry in entry["claims"].items()]
-            for paper, entry in config.papers.items()
+            paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
         }
-
-    # ---- runs -------------------------------------------------------------------------------------------------------
-
-    def _add_run(self, where: Mapping[str, str], method: str, keep: str, seed: int) -> str:
-        """Register a run and return its id. Runs that no axis can tell apart are one run."""
-        full = method == "full"
-        run = Run(
-            dataset=where["dataset"],
-            proxy=where["proxy"] if load_method(method).needs else NO_PROXY,
-            target=where["target"],
-            regime="equal_epochs" if full else where["regime"],
-            method=method,
-            keep="1" if full else keep,
-            seed=seed,
-        )
-        return self.runs.setdefault(run.id, run).id
-
-    def _resolve_table(self, paper: str, table: str) -> dict:
-        """Return a table's specification: every panel, row and cell with the runs it needs."""
-        entry = self.config.papers[paper]["tables"][table]
-        axes, where, methods = self.config.scale["axes"], entry["where"], self.config.methods
-        test_set = axes["test_set"][entry["test_set"]]
-        keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
-        controls = [name for name, method in methods.items() if method.get("control")]
-        rest = [name for name in where["method"] if name not in controls]
-        panels = []
-        for paper_dataset in where["dataset"]:
-            dataset = axes["dataset"][paper_dataset]
-            absent = self._absence(paper_dataset, dataset, entry["test_set"], test_set)
-            if absent:
-                title = self.config.datasets.get(paper_dataset, {"title": paper_dataset})["title"]
-                panels.append({"id": paper_dataset, "title": title, "absent": absent, "rows": []})
-                continue
-            concrete = {
-                "dataset": dataset,
-                "proxy": axes["model"][where["proxy"]],
-                "target": axes["model"][where["target"]],
-                "regime": where["regime"],
-            }
-            titles = [self.config.models[concrete[role]]["title"] for role in ("proxy", "target")]
-            rows = []
-            for method in [*controls, *rest, *self._additions]:
-                planned = bool(methods[method].get("planned"))
-                cells = {}
-                for keep in ["1"] if method == "full" else keeps:
-                    runs = [] if planned else [self._add_run(concrete, method, keep, seed) for seed in self.config.scale["seeds"]]
-                    cells[keep] = {"runs": runs, "reported": self._find_reported(paper, table, paper_dataset, method, keep)}
-                title = methods[method]["title"] + (" (added)" if method in self._additions else "")
-                rows.append({"id": method, "title": title, "control": method in controls, "planned": planned, "cells": cells})
-            title = f"{self.config.datasets[dataset]['title']}, {titles[0]} → {titles[1]}"
-            panels.append({"id": dataset, "title": title, "absent": None, "rows": rows})
-        return {
-            "paper": paper,
-            "id": table,
-            "scale": self.scale,
-            "title": entry["title"],
-            "note": entry["note"],
-            "metric": "top1",
-            "test_set": test_set or entry["test_set"],
-            "regime": where["regime"],
-            "partial": self.config.main["partial"],
-            "tolerance": entry["tolerance"],
-            "compare_reported": self.config.scale["compare_reported"],
-            "columns": [{"id": keep, "title": f"{float(Fraction(keep) * 100):g} %"} for keep in [*keeps, "1"]],
-            "panels": panels,
-        }
-
-    @cached_property
-    def _additions(self) -> list[str]:
-        """Methods that no table names: an author's own. They get a row in every table."""
-        tables = [table for paper in self.config.papers.values() for table in paper["tables"].values()]
-        named = {method for table in tables for method in table["where"]["method"]}
-        return [name for name, method in self.config.methods.items() if name not in named and not method.get("control")]
-
-    def _absence(self, paper_dataset: str, dataset: str | None, paper_test_set: str, test_set: str | None) -> str | None:
-        """Return why a panel does not exist at this scale, or None if it does."""
-        if dataset is None:
-            return f"no data set stands for it at scale {self.scale}"
-        if test_set is None or test_set not in self.config.datasets[dataset]["test_sets"]:
-            return f"{self.config.datasets[dataset]['title']} has no {paper_test_set!r} test set at scale {self.scale}"
-        return None
-
-    def _find_reported(self, paper: str, table: str, dataset: str, method: str, keep: str) -> dict | None:
-        for row in self._reported.get(paper, []):
-            if (row["table"], row["dataset"], row["method"], format_keep(row["keep"])) == (table, dataset, method, keep):
-                return {"value": float(row["value"]), "evidence": row["evidence"], "note": row["note"]}
-        return None
-
-    # ---- jobs -------------------------------------------------------------------------------------------------------
 
     @cached_property
     def batches(self) -> dict[str, dict[str, list[Run]]]:
@@ -274,8 +162,6 @@ class Plan:
         """List the data sets that runs need."""
         return _unique(run.dataset for run in self.runs.values())
 
-    # ---- specifications: all that may influence a job ---------------------------------------------------------------
-
     def prepare_spec(self, dataset: str) -> dict:
         """Specify the preparation of a data set."""
         return {
@@ -381,45 +267,6 @@ class Plan:
             "code": fingerprint("selectbench.stages.build_page", files=("artefacts/page.html.j2",)),
         }
 
-    def _resolve_claim(self, paper: str, claim: str, entry: dict) -> dict:
-        compare, table, methods = entry["compare"], self.tables[paper, entry["table"]], self.config.methods
-        where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
-        planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))
-        table_keeps = [column["id"] for column in table["columns"][:-1]]
-        keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
-        for keep in keeps:
-            if keep not in table_keeps:
-                raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
-        pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
-        comparisons = []
-        for panel in table["panels"]:
-            rows = {row["id"]: row["cells"] for row in panel["rows"]}
-            for name, other in pairs if rows else []:
-                for method in (name, other):
-                    if method not in rows:
-                        raise ConfigError(f"{where}: table {entry['table']!r} has no row {method!r}{suggest(method, rows)}")
-                for keep in keeps:
-                    against = "full data" if other == "full" else methods[other]["title"]
-                    comparisons.append(
-                        {
-                            "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
-                            "metric": compare["metric"],
-                            "test_set": table["test_set"],
-                            "higher_is_better": compare["metric"] != "total_wall_s",
-                            "better": rows[name][keep]["runs"],
-                            "worse": rows[other]["1" if other == "full" else keep]["runs"],
-                        }
-                    )
-        unavailable = f"not built yet: {', '.join(methods[name]['title'] for name in planned)}" if planned else None
-        fields = {key: entry[key] for key in ("statement", "by", "source", "table")}
-        return {
-            "id": claim,
-            **fields,
-            "unavailable": unavailable,
-            "not_compared": [methods[name]["title"] for name in waiting],
-            "comparisons": comparisons,
-        }
-
     def _training_spec(self, role: str, dataset: str, model: str) -> dict:
         entry, scale = self.config.datasets[dataset], self.config.scale
         recipe_name = scale["recipes"][dataset][role]
@@ -461,11 +308,6 @@ def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan
     """
     config = load_config(root, overrides)
     return Plan(config, {paper: _read_reported(root, Path(f"config/reported/{paper}.csv")) for paper in config.papers})
-
-
-def format_keep(keep: float | str) -> str:
-    """Spell a keep fraction in the one way that ids use: 0.30 and "0.3" are "0.3", 1.0 is "1"."""
-    return f"{float(parse_keep(keep)):.10g}"
 
 
 def to_json(spec: Mapping[str, object]) -> str:

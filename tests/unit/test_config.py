@@ -7,7 +7,8 @@ import yaml
 
 from selectbench.config import load_config, read_yaml
 from selectbench.errors import ConfigError
-from selectbench.plan import format_keep, load_plan
+from selectbench.plan import load_plan
+from selectbench.runs import format_keep
 
 
 @pytest.fixture

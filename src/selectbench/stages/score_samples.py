@@ -9,6 +9,7 @@ from selectbench.data.splits import open_split
 from selectbench.files import digest_array, write_arrays
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import read_record, write_record
+from selectbench.runs import NO_PROXY
 from selectbench.selection import score
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
@@ -19,7 +20,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("data", "signals"), outputs=("scores", "record"))
     spec, (data,) = arguments.spec, arguments.data
     started = datetime.now(UTC)
-    if spec["proxy"] == "none":
+    if spec["proxy"] == NO_PROXY:
         signals, proxy = Signals(labels=np.array(open_split(data.parent, "pool").labels)), None
     else:
         (path,) = arguments.signals

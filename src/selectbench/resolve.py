@@ -1,0 +1,156 @@
+"""From a paper's entries and a scale to what is run: tables with the runs of every cell, claims with the runs they compare."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from selectbench.config import Config
+from selectbench.errors import ConfigError, suggest
+from selectbench.methods import load_method
+from selectbench.runs import NO_PROXY, Run, format_keep
+
+
+def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: str, table: str) -> tuple[dict, list[Run]]:
+    """Return a table's specification, every panel, row and cell with the ids of its runs, and the runs.
+
+    Parameters
+    ----------
+    reported : rows of ``config/reported/<paper>.csv``
+    """
+    entry = config.papers[paper]["tables"][table]
+    where = entry["where"]
+    keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
+    test_set = config.scale["axes"]["test_set"][entry["test_set"]]
+    printed = {(row["dataset"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
+    panels, runs = [], []
+    for name in where["dataset"]:
+        absent = explain_absence(config, name, entry["test_set"])
+        if absent:
+            title = config.datasets.get(name, {"title": name})["title"]
+            panels.append({"id": name, "title": title, "absent": absent, "rows": []})
+            continue
+        panel, panel_runs = resolve_panel(config, where, name, keeps, printed)
+        panels.append(panel)
+        runs += panel_runs
+    specification = {
+        "paper": paper,
+        "id": table,
+        "scale": config.main["scale"],
+        "title": entry["title"],
+        "note": entry["note"],
+        "metric": "top1",
+        "test_set": test_set or entry["test_set"],
+        "regime": where["regime"],
+        "partial": config.main["partial"],
+        "tolerance": entry["tolerance"],
+        "compare_reported": config.scale["compare_reported"],
+        "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, "1"]],
+        "panels": panels,
+    }
+    return specification, runs
+
+
+def explain_absence(config: Config, name: str, test_set: str) -> str | None:
+    """Return why a data set of the paper has no panel at this scale, or None if it has one."""
+    scale, axes = config.main["scale"], config.scale["axes"]
+    dataset = axes["dataset"][name]
+    if dataset is None:
+        return f"no data set stands for it at scale {scale}"
+    if axes["test_set"][test_set] not in config.datasets[dataset]["test_sets"]:
+        return f"{config.datasets[dataset]['title']} has no {test_set!r} test set at scale {scale}"
+    return None
+
+
+def resolve_panel(
+    config: Config, where: dict, name: str, keeps: Sequence[str], printed: Mapping[tuple[str, str, str], Mapping[str, str]]
+) -> tuple[dict, list[Run]]:
+    """Return one data set's panel, controls first, and its runs."""
+    axes, methods = config.scale["axes"], config.methods
+    dataset, proxy, target = axes["dataset"][name], axes["model"][where["proxy"]], axes["model"][where["target"]]
+    controls = [method for method, entry in methods.items() if entry.get("control")]
+    named = [method for method in where["method"] if method not in controls]
+    added = list_additions(config)
+    rows, runs = [], []
+    for method in [*controls, *named, *added]:
+        planned = bool(methods[method].get("planned"))
+        cells = {}
+        for keep in ["1"] if method == "full" else keeps:
+            cell = (
+                [] if planned else [make_run(dataset, proxy, target, where["regime"], method, keep, seed) for seed in config.scale["seeds"]]
+            )
+            cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(printed.get((name, method, keep)))}
+            runs += cell
+        title = methods[method]["title"] + (" (added)" if method in added else "")
+        rows.append({"id": method, "title": title, "control": method in controls, "planned": planned, "cells": cells})
+    models = " → ".join(config.models[model]["title"] for model in (proxy, target))
+    return {"id": dataset, "title": f"{config.datasets[dataset]['title']}, {models}", "absent": None, "rows": rows}, runs
+
+
+def make_run(dataset: str, proxy: str, target: str, regime: str, method: str, keep: str, seed: int) -> Run:
+    """Return the run of these axes; axes that make no difference (the proxy of random, the regime of full data) are levelled."""
+    return Run(
+        dataset=dataset,
+        proxy=proxy if load_method(method).needs else NO_PROXY,
+        target=target,
+        regime="equal_epochs" if method == "full" else regime,
+        method=method,
+        keep=keep,
+        seed=seed,
+    )
+
+
+def list_additions(config: Config) -> list[str]:
+    """Return the methods that no table names: an author's own. They get a row in every table."""
+    tables = [table for paper in config.papers.values() for table in paper["tables"].values()]
+    named = {method for table in tables for method in table["where"]["method"]}
+    return [name for name, method in config.methods.items() if name not in named and not method.get("control")]
+
+
+def describe_reported(row: Mapping[str, str] | None) -> dict | None:
+    """Return a printed number with its evidence."""
+    return None if row is None else {"value": float(row["value"]), "evidence": row["evidence"], "note": row["note"]}
+
+
+def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper: str, claim: str) -> dict:
+    """Return a claim as comparisons of runs, seed by seed; methods that are not built yet are named instead.
+
+    Raises
+    ------
+    ConfigError
+        The claim's table has no such row or keep fraction.
+    """
+    entry = config.papers[paper]["claims"][claim]
+    compare, table, methods = entry["compare"], tables[paper, entry["table"]], config.methods
+    where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
+    planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))
+    table_keeps = [column["id"] for column in table["columns"][:-1]]
+    keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
+    for keep in keeps:
+        if keep not in table_keeps:
+            raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
+    pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
+    comparisons = []
+    for panel in table["panels"]:
+        rows = {row["id"]: row["cells"] for row in panel["rows"]}
+        for name, other in pairs if rows else []:
+            for method in (name, other):
+                if method not in rows:
+                    raise ConfigError(f"{where}: table {entry['table']!r} has no row {method!r}{suggest(method, rows)}")
+            for keep in keeps:
+                against = "full data" if other == "full" else methods[other]["title"]
+                comparisons.append(
+                    {
+                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
+                        "metric": compare["metric"],
+                        "test_set": table["test_set"],
+                        "higher_is_better": compare["metric"] != "total_wall_s",
+                        "better": rows[name][keep]["runs"],
+                        "worse": rows[other]["1" if other == "full" else keep]["runs"],
+                    }
+                )
+    return {
+        "id": claim,
+        **{key: entry[key] for key in ("statement", "by", "source", "table")},
+        "unavailable": f"not built yet: {', '.join(methods[name]['title'] for name in planned)}" if planned else None,
+        "not_compared": [methods[name]["title"] for name in waiting],
+        "comparisons": comparisons,
+    }

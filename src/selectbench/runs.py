@@ -1,0 +1,35 @@
+"""Runs: the trained targets that tables are made of, and the names they go by."""
+
+from dataclasses import dataclass
+
+from selectbench.policy import parse_keep
+
+NO_PROXY = "none"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained target: the unit of every table."""
+
+    dataset: str
+    proxy: str
+    target: str
+    regime: str
+    method: str
+    keep: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The run's name and the folder of its record, readable by people."""
+        return f"{self.dataset}/{self.proxy}-to-{self.target}/{self.regime}/{self.method}/keep-{self.keep}/seed-{self.seed}"
+
+    @property
+    def group(self) -> str:
+        """What the runs of one job have in common."""
+        return self.id.partition("/keep-")[0]
+
+
+def format_keep(keep: float | str) -> str:
+    """Spell a keep fraction in the one way that ids use: 0.30 and "0.3" are "0.3", 1.0 is "1"."""
+    return f"{float(parse_keep(keep)):.10g}"
