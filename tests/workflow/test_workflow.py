@@ -207,3 +207,26 @@ def test_status_and_plan_tell_what_there_is(finished):
     assert "18 runs, seeds 0, 1" in plan
     assert "Not built yet, shown as such in tables: MoSo" in plan
     assert "Recorded at this scale: 18 runs took" in plan
+
+
+def test_a_new_method_is_one_file_and_one_line(finished):
+    methods = finished.path("config/methods.yaml")
+    before = methods.read_text(encoding="utf-8")
+    result = finished.run("selectbench", "new-method", "margin")
+    assert result.returncode == 0, result.stderr
+    try:
+        assert methods.read_text(encoding="utf-8") == before + "margin: {title: Margin}\n"
+        jobs = finished.jobs()
+        assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 1, 1)
+        assert "train_proxy" not in jobs
+        assert (jobs["make_table"], jobs["draw_figure"]) == (3, 3)  # its row, in every table and figure
+        plan = finished.run("selectbench", "plan").stdout
+        assert "22 runs" in plan
+        again = finished.run("selectbench", "new-method", "margin")
+        assert again.returncode == 2
+        assert again.stderr == "error: src/selectbench/methods/margin.py is there already\n"
+        assert finished.run("selectbench", "new-method", "Margin!").returncode == 2
+    finally:
+        finished.path("src/selectbench/methods/margin.py").unlink()
+        methods.write_text(before, encoding="utf-8")
+    assert finished.jobs() == {}

@@ -7,6 +7,7 @@ import torch
 
 from selectbench.data.splits import open_split
 from selectbench.engine import Recipe, choose_device, measure_test, name_device, open_pool
+from selectbench.errors import RecordError
 from selectbench.files import digest_file, digest_value, read_json
 from selectbench.models import build_model
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
@@ -28,7 +29,10 @@ def main() -> None:
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
 
     def weights(run: dict) -> Path:
-        return record_path(folder, run["id"], TRAIN).with_name("model.pt")
+        path = record_path(folder, run["id"], TRAIN).with_name("model.pt")
+        if not path.exists():
+            raise RecordError(f"{path}: missing; delete {path.parent} and the manifest of its batch and run again")
+        return path
 
     def make_key(run: dict) -> str:
         tests = {name: manifest["splits"][name] for name in spec["test_sets"]}
