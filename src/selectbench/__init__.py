@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Signals": "selectbench.signals",
     "Subset": "selectbench.selection",
+    "sample_cover": "selectbench.rl.cover",
     "score": "selectbench.selection",
     "select": "selectbench.selection",
     "take": "selectbench.selection",

@@ -89,7 +89,7 @@ def make_run(dataset: str, proxy: str, target: str, regime: str, method: str, ke
     """Return the run of these axes; axes that make no difference (the proxy of random, the regime of full data) are levelled."""
     return Run(
         dataset=dataset,
-        proxy=proxy if load_method(method).needs else NO_PROXY,
+        proxy=proxy if load_method(method).needs_proxy() else NO_PROXY,
         target=target,
         regime="equal_epochs" if method == "full" else regime,
         method=method,

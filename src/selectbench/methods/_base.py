@@ -27,7 +27,7 @@ class Method(ABC):
     tail: Tail = "high"
 
     citation: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields; a method that needs none needs no proxy
+    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation; methods with bounds of their own check those after this."""
@@ -35,10 +35,15 @@ class Method(ABC):
         for parameter in fields(self):
             check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
 
+    @classmethod
+    def needs_proxy(cls) -> bool:
+        """Tell whether the method reads anything but labels and inputs."""
+        return not set(cls.needs) <= {"inputs"}
+
     @property
     def proxy_share(self) -> float:
         """The share of the proxy's training this method has to pay for."""
-        return 1.0 if self.needs else 0.0
+        return 1.0 if self.needs_proxy() else 0.0
 
     @abstractmethod
     def score(self, signals: Signals, seed: int) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Score the samples of a pool by one method, once for all keep fractions."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from selectbench.data.splits import open_split
 from selectbench.files import digest_array, write_arrays
+from selectbench.methods import load_method
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import read_record, write_record
 from selectbench.runs import NO_PROXY
@@ -20,11 +22,14 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("data", "signals"), outputs=("scores", "record"))
     spec, (data,) = arguments.spec, arguments.data
     started = datetime.now(UTC)
+    pool = open_split(data.parent, "pool")
     if spec["proxy"] == NO_PROXY:
-        signals, proxy = Signals(labels=np.array(open_split(data.parent, "pool").labels)), None
+        signals, proxy = Signals(labels=np.array(pool.labels)), None
     else:
         (path,) = arguments.signals
         signals, proxy = Signals.load(path), read_record(path.with_suffix(".json"))
+    if "inputs" in load_method(spec["method"]).needs:
+        signals = replace(signals, inputs=pool.load(np.arange(len(pool))))
     clock = time.perf_counter()
     scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
     score_s = time.perf_counter() - clock

@@ -1,0 +1,61 @@
+"""k-center greedy: take next the sample that is farthest from all taken so far."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from selectbench.methods._base import Method
+from selectbench.policy import Quota
+from selectbench.seeds import hash_ids
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class KCenter(Method):
+    """Farthest-first traversal of the features inside each class; O(n) memory beside the features.
+
+    Parameters
+    ----------
+    start : {"random", "central"}
+        The first sample of a class: seeded random, or the one nearest to the class mean.
+    """
+
+    quota: Quota = "proportional"
+    start: Literal["random", "central"] = "random"
+
+    citation = "Sener & Savarese, Active Learning for CNNs: A Core-Set Approach, ICLR 2018, Algorithm 1; Gonzalez 1985."
+    needs = ("features",)
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        signals.require("k_center", "features")
+        features = np.asarray(signals.features, dtype=np.float64)
+        scores = np.empty(len(features))
+        for label in np.unique(signals.labels):
+            members = np.flatnonzero(signals.labels == label)
+            members = members[np.argsort(hash_ids(signals.ids[members], seed), kind="stable")]
+            rows = features[members]
+            first = 0 if self.start == "random" else int(squared_distances(rows, rows.mean(axis=0)).argmin())
+            order = traverse_farthest_first(rows, first)
+            scores[members[order]] = 1.0 - np.arange(len(members)) / len(members)
+        return scores
+
+
+def traverse_farthest_first(features: np.ndarray, first: int) -> np.ndarray:
+    """Return the order of a farthest-first traversal of all rows (n, d); equal distances go to the earlier row."""
+    order = np.empty(len(features), dtype=np.int64)
+    nearest = np.full(len(features), np.inf)
+    chosen = first
+    for step in range(len(features)):
+        order[step] = chosen
+        np.minimum(nearest, squared_distances(features, features[chosen]), out=nearest)
+        nearest[chosen] = -np.inf
+        chosen = int(nearest.argmax())
+    return order
+
+
+def squared_distances(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Return ‖x − point‖² for every row, from differences, so that equal rows are at distance 0 exactly."""
+    differences = rows - point
+    return np.einsum("nd,nd->n", differences, differences)

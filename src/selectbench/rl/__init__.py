@@ -1,0 +1,1 @@
+"""RL-Selector: the ε-sample cover its reward is made of."""

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+import selectbench as sb
+from selectbench.methods.glister import add_greedily, softmax_residuals
+
+
+def make_problem(num=24, dimensions=4, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    features, labels = rng.normal(size=(num, dimensions)), rng.integers(0, classes, num)
+    weights = rng.normal(size=(classes, dimensions + 1))
+    biased = np.c_[features, np.ones(num)]
+    return features, labels, weights, biased, biased @ weights.T
+
+
+def validation_loss(weights, biased, labels):
+    logits = biased @ weights.T
+    logits -= logits.max(axis=1, keepdims=True)
+    return (np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean()
+
+
+def test_each_step_takes_the_steepest_finite_difference():
+    """Explicit weights, explicit gradients, and the loss itself in place of every closed form."""
+    features, labels, weights, biased, logits = make_problem()
+    gradients = np.einsum("nc,nd->ncd", softmax_residuals(logits, labels), biased)
+    order, current, epsilon = add_greedily(logits, features, labels, 0.1, 1), weights.copy(), 1e-6
+    left = list(range(len(labels)))
+    for chosen in order[:-1]:
+        drop = [validation_loss(current - epsilon * gradients[i], biased, labels) for i in left]
+        gain = [validation_loss(current + epsilon * gradients[i], biased, labels) - low for i, low in zip(left, drop, strict=True)]
+        assert left[int(np.argmax(gain))] == chosen
+        left.remove(chosen)
+        current = current - 0.1 * gradients[chosen]
+
+
+def test_rounds_equal_the_explicit_form():
+    features, labels, weights, biased, logits = make_problem(num=30, seed=1)
+    gradients = np.einsum("nc,nd->ncd", softmax_residuals(logits, labels), biased)
+    current, expected, left = weights.copy(), [], np.ones(30, dtype=bool)
+    while left.any():
+        slope = softmax_residuals(biased @ current.T, labels).T @ biased / 30
+        gains = np.where(left, np.einsum("ncd,cd->n", gradients, slope), -np.inf)
+        chosen = np.argsort(-gains, kind="stable")[: min(7, left.sum())]
+        left[chosen] = False
+        expected += chosen.tolist()
+        current = current - 0.3 * gradients[chosen].sum(axis=0)
+    assert add_greedily(logits, features, labels, 0.3, 7).tolist() == expected
+
+
+def test_duplicates_are_spread_where_a_static_ranking_takes_one_cluster():
+    """Two clusters pull in different directions; a gain that is never taken anew keeps taking from the stronger one."""
+    features = np.repeat([[3.0, 0.0], [0.0, 2.9]], 20, axis=0)
+    labels = np.repeat([0, 1], 20)
+    logits = np.zeros((40, 2))
+    static = add_greedily(logits, features, labels, 0.2, 40)[:20]
+    greedy = add_greedily(logits, features, labels, 0.2, 1)[:20]
+    assert len(set(labels[static])) == 1
+    assert np.bincount(labels[greedy]).min() >= 8
+
+
+def test_bad_parameters_are_named():
+    signals = sb.Signals(labels=[0, 1], logits=np.zeros((2, 2)), features=np.eye(2))
+    with pytest.raises(sb.SelectbenchError, match="step_size: 0 is not positive"):
+        sb.score("glister", signals, step_size=0)
+    with pytest.raises(sb.SelectbenchError, match="rounds: 1.5 is not a whole number"):
+        sb.score("glister", signals, rounds=1.5)
