@@ -33,6 +33,7 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
         correct=correct,
         inputs=features.reshape(num, 1, 3, 4),
         ids=rng.permutation(1000)[:num],
+        aum=np.where(np.isin(np.arange(num), twins), -0.25, rng.uniform(-1, 1, num)),
         recorded_at=np.linspace(0.2, 1.0, checkpoints),
     )
 

@@ -34,6 +34,8 @@ class Signals:
         Sample ids, by default 0 … N−1; answers are given in them.
     recorded_at : (R,) numbers in (0, 1], optional
         The share of the proxy's training after which each row of ``logits`` was recorded.
+    aum : (N,), optional
+        Area under the margin: mean over epochs of the label's probability minus the largest other one.
     errors : (R, N), optional
         ‖softmax(logits) − onehot(label)‖₂, recorded in place of ``logits`` where those would not fit.
 
@@ -50,6 +52,7 @@ class Signals:
     inputs: np.ndarray | None = None
     ids: np.ndarray | None = None
     recorded_at: np.ndarray | None = None
+    aum: np.ndarray | None = None
     errors: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class Signals:
             ("logits", 1, (3,)),
             ("correct", -1, (2, 3)),
             ("inputs", 0, tuple(range(1, 9))),
+            ("aum", 0, (1,)),
             ("errors", 1, (2,)),
         ):
             self._check(name, axis, dimensions)

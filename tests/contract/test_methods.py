@@ -28,7 +28,7 @@ def test_is_documented_and_cited(name):
     assert method.__doc__
     assert method.citation
     assert method.score.__doc__
-    known = {"labels", "features", "logits", "correct", "inputs", "errors", "recorded_at"}
+    known = {"features", "logits", "correct", "inputs", "errors", "recorded_at", "aum"}
     assert set(method.needs) <= known
 
 
@@ -100,7 +100,7 @@ def test_class_quotas_are_met_to_the_sample(name, quota, signals):
     assert dict(enumerate(kept.tolist())) == class_quotas(signals.labels, count_kept(0.3, 203), quota)
 
 
-@pytest.mark.parametrize("name", SELECTING)
+@pytest.mark.parametrize("name", [name for name in SELECTING if load_method(name).ranked])
 def test_prefers_what_it_scored_higher(name, signals):
     subset = sb.select(name, signals, 0.4, seed=2, quota="none")
     score_of = dict(zip(signals.ids.tolist(), subset.scores.tolist(), strict=True))
@@ -123,7 +123,7 @@ def test_a_missing_signal_is_named(name, signals):
 def test_needs_only_what_it_declares(name, signals):
     declared = {"labels", "ids", *load_method(name).needs}
     declared |= {"logits", "recorded_at"} if "errors" in declared else set()
-    everything = ("features", "logits", "correct", "inputs", "errors", "recorded_at")
+    everything = ("features", "logits", "correct", "inputs", "errors", "recorded_at", "aum")
     lean = replace(signals, **{field: None for field in everything if field not in declared})
     keep = 1 if name == "full" else 0.3
     np.testing.assert_array_equal(sb.select(name, lean, keep).ids, sb.select(name, signals, keep).ids)
@@ -138,6 +138,7 @@ def test_all_equal_signals_still_give_k_ids(name):
         logits=np.zeros((2, 20, 2)),
         correct=np.zeros((4, 20), dtype=bool),
         inputs=np.ones((20, 4)),
+        aum=np.full(20, -0.5),
     )
     one, other = (sb.select(name, flat, 0.5, seed=seed, quota="none") for seed in (0, 1))
     assert len(np.unique(one.ids)) == len(np.unique(other.ids)) == 10

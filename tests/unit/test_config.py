@@ -56,7 +56,7 @@ MISTAKES = [
     ("papers/rl_selector.yaml", "kind: cost", "kind: costs", "figures.cost.kind: unknown 'costs'; did you mean 'cost'?"),
     ("papers/rl_selector.yaml", "table: cross", "table: crosss", "claims.transfers.table: unknown 'crosss'; did you mean 'cross'?"),
     ("papers/rl_selector.yaml", "keep: [0.9], metric", "keep: [0.33], metric", "claims.ninety_beats_full.compare.keep: table 'cross' has no keep fraction 0.33"),
-    ("papers/rl_selector.yaml", "[el2n, grand, forgetting, herding, moderate, glister, cg_score], against: [full], keep", "[ccs], against: [full], keep", "claims.baselines_lose_nothing_at_90.compare.method: unknown 'ccs'"),
+    ("papers/rl_selector.yaml", "[el2n, grand, forgetting, herding, moderate, glister, cg_score], against: [full], keep", "[tdds], against: [full], keep", "claims.baselines_lose_nothing_at_90.compare.method: unknown 'tdds'"),
     ("reported/rl_selector.csv", "90.32", "9O.32", "config/reported/rl_selector.csv: line 2: "),
     ("datasets.yaml", "classes: 10", "clases: 10", "config/datasets.yaml: digits.clases: unknown key; did you mean 'classes'?"),
 ]  # fmt: skip

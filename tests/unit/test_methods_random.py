@@ -39,3 +39,18 @@ def test_balanced_random_levels_classes_and_is_uniform_inside_them():
 def test_seeds_are_different_streams():
     chosen = {tuple(sb.select("random", POOL, 0.5, seed=derive_seed("selection", seed)).ids) for seed in range(50)}
     assert len(chosen) == 50
+
+
+def test_a_floor_is_kept_and_the_rest_is_uniform():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    pool = sb.Signals(labels=labels)
+    kept = np.array([np.bincount(labels[sb.select("random_floor", pool, 0.2, seed=seed).ids], minlength=3) for seed in range(500)])
+    assert (kept.sum(axis=1) == 20).all()
+    assert (kept.min(axis=0) >= [6, 3, 1]).all()
+    free = np.array([np.bincount(labels[sb.select("random", pool, 0.2, seed=seed).ids], minlength=3) for seed in range(500)])
+    assert free.min(axis=0)[2] == 0
+    whole = sb.select("random_floor", pool, 0.2, floor=1).ids
+    assert np.bincount(labels[whole]).tolist() == [12, 6, 2]
+    np.testing.assert_array_equal(
+        np.sort(sb.select("random_floor", pool, 0.2, floor=0).ids), np.sort(sb.take(sb.score("random_floor", pool), 0.2).ids)
+    )

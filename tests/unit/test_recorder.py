@@ -36,6 +36,15 @@ def test_rows_come_from_the_declared_epochs(pool):
     np.testing.assert_array_equal(right, signals.correct[[0, 1, 3]])
     assert signals.features.shape == (41, 8)
     assert progress.forward_visits == 4 * 41
+    assert ((signals.aum > 0) | ~signals.correct.all(axis=0)).all()
+    assert ((signals.aum < 0) | signals.correct.any(axis=0)).all()
+
+
+def test_margins_are_the_labels_probability_minus_the_next():
+    logits, labels = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
+    probabilities = logits.double().softmax(dim=1)
+    expected = torch.stack([probabilities[0, 0] - probabilities[0, 1], probabilities[1, 2] - probabilities[1, 1]])
+    torch.testing.assert_close(train_proxy.measure_margins(logits, labels), expected)
 
 
 def test_norms_are_streamed_where_logits_would_not_fit(pool, monkeypatch):

@@ -28,6 +28,7 @@ class Method(ABC):
 
     citation: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels
+    ranked: ClassVar[bool] = True  # whether the highest scores are kept; else ``choose`` has a rule of its own
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation; methods with bounds of their own check those after this."""

@@ -21,7 +21,12 @@ class Forgetting(Method):
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) event counts."""
         signals.require("forgetting", "correct")
-        runs = signals.correct if signals.correct.ndim == 3 else signals.correct[None]
-        events = (runs[:, :-1] & ~runs[:, 1:]).sum(axis=1)
-        events[~runs.any(axis=1)] = runs.shape[1]
-        return events.sum(axis=0).astype(np.float64)
+        return count_forgetting(signals.correct)
+
+
+def count_forgetting(correct: np.ndarray) -> np.ndarray:
+    """Return (N,) float64 event counts of (T, N) or (R, T, N) correctness, summed over runs."""
+    runs = correct if correct.ndim == 3 else correct[None]
+    events = (runs[:, :-1] & ~runs[:, 1:]).sum(axis=1)
+    events[~runs.any(axis=1)] = runs.shape[1]
+    return events.sum(axis=0).astype(np.float64)

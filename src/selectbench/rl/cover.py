@@ -1,5 +1,7 @@
 """Sample cover: how far every sample lies from the others of its class."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from selectbench.signals import Signals
@@ -37,9 +39,16 @@ def sample_cover(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def sum_distances(rows: np.ndarray) -> np.ndarray:
     """Return Σ_j ‖x_i − x_j‖ for every row of (n, d) float64."""
+    sums = np.empty(len(rows))
+    for block, distances in distance_blocks(rows):
+        sums[block] = distances.sum(axis=1)
+    return sums
+
+
+def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield (which rows, their Euclidean distances to all rows) for (n, d) float64, in blocks of bounded memory."""
     rows = rows - rows.mean(axis=0)
     squares = np.einsum("nd,nd->n", rows, rows)
-    sums = np.empty(len(rows))
     height = max(1, _BLOCK_BYTES // (8 * len(rows)))
     for start in range(0, len(rows), height):
         block = slice(start, min(start + height, len(rows)))
@@ -50,5 +59,4 @@ def sum_distances(rows: np.ndarray) -> np.ndarray:
         np.maximum(distances, 0.0, out=distances)
         np.sqrt(distances, out=distances)
         distances[np.arange(block.stop - start), np.arange(start, block.stop)] = 0.0
-        sums[block] = distances.sum(axis=1)
-    return sums
+        yield block, distances

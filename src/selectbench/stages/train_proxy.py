@@ -45,9 +45,11 @@ class Recorder:
         extra = progress.extra
         if not extra:
             extra["correct"] = torch.zeros(self.epochs, len(self.pool), dtype=torch.bool)
+            extra["margins"] = torch.zeros(len(self.pool), dtype=torch.float64)
             extra["outputs"] = torch.zeros(len(self.record_at), len(self.pool), *self._rows, dtype=torch.float32)
         slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
         for where, features, logits in predict(model, self.pool):
+            extra["margins"][where] += measure_margins(logits, self.pool.labels[where]).cpu()
             extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == self.pool.labels[where]).cpu()
             for slot in slots:
                 extra["outputs"][slot, where] = self._reduce(logits, where)
@@ -69,9 +71,18 @@ class Recorder:
             labels=self.labels,
             features=extra["features"],
             correct=extra["correct"],
+            aum=extra["margins"] / self.epochs,
             recorded_at=np.array(self.recorded_epochs) / self.epochs,
             **{"logits" if self.keeps_logits else "errors": extra["outputs"]},
         )
+
+
+def measure_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return each label's probability minus the largest other one (B,), in float64."""
+    probabilities = logits.double().softmax(dim=1)
+    own = probabilities.gather(1, labels[:, None])
+    others = probabilities.scatter(1, labels[:, None], -1.0).amax(dim=1)
+    return own[:, 0] - others
 
 
 def main() -> None:

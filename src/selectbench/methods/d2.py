@@ -1,0 +1,88 @@
+"""D² pruning: difficulty spread over a neighbour graph, then picked with a penalty for what lies near."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import Method
+from selectbench.methods.forgetting import count_forgetting
+from selectbench.policy import Quota
+from selectbench.rl.cover import distance_blocks
+from selectbench.seeds import hash_ids
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class D2(Method):
+    """Inside each class: x_i + Σ_{j near i} e^{−γ_f·dist}·x_j, then take the largest and subtract e^{−γ_r·dist}·x from its neighbours.
+
+    Difficulty x is the forgetting count; neighbours are those of a symmetric k-nearest-neighbour graph.
+
+    Parameters
+    ----------
+    neighbours : int
+        k of the graph.
+    forward_decay : float
+        γ_f.
+    reverse_decay : float
+        γ_r.
+    """
+
+    quota: Quota = "proportional"
+    neighbours: int = 10
+    forward_decay: float = 1.0
+    reverse_decay: float = 1.0
+
+    citation = "Maharana, Yadav & Bansal, D2 Pruning: Message Passing for Balancing Diversity and Difficulty, ICLR 2024, Section 3."
+    needs = ("features", "correct")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbours < 1:
+            raise SelectbenchError(f"neighbours: {self.neighbours} is less than 1")
+        for name in ("forward_decay", "reverse_decay"):
+            if getattr(self, name) < 0:
+                raise SelectbenchError(f"{name}: {getattr(self, name)} is negative")
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        signals.require("d2", "features", "correct")
+        difficulty = count_forgetting(signals.correct)
+        features = np.asarray(signals.features, dtype=np.float64)
+        scores = np.empty(len(signals))
+        for label in np.unique(signals.labels):
+            members = np.flatnonzero(signals.labels == label)
+            members = members[np.argsort(hash_ids(signals.ids[members], seed), kind="stable")]
+            graph = connect_neighbours(features[members], self.neighbours)
+            order = pick_by_messages(difficulty[members], graph, self.forward_decay, self.reverse_decay)
+            scores[members[order]] = 1.0 - np.arange(len(members)) / len(members)
+        return scores
+
+
+Graph = list[tuple[np.ndarray, np.ndarray]]  # of every node: its neighbours and their distances
+
+
+def connect_neighbours(features: np.ndarray, neighbours: int) -> Graph:
+    """Return the symmetric k-nearest-neighbour graph of the rows (n, d); equal distances go to the earlier row."""
+    edges: list[dict[int, float]] = [{} for _ in features]
+    for block, distances in distance_blocks(features):
+        for row, line in zip(range(block.start, block.stop), distances, strict=True):
+            line[row] = np.inf
+            for near in np.argsort(line, kind="stable")[: min(neighbours, len(features) - 1)]:
+                edges[row][int(near)] = edges[int(near)][row] = float(line[near])
+    return [(np.array(list(near), dtype=np.int64), np.array(list(near.values()))) for near in edges]
+
+
+def pick_by_messages(difficulty: np.ndarray, graph: Graph, forward_decay: float, reverse_decay: float) -> np.ndarray:
+    """Return the order in which all nodes are picked; equal scores go to the earlier node."""
+    spread = np.array(
+        [score + np.exp(-forward_decay * far) @ difficulty[near] for score, (near, far) in zip(difficulty, graph, strict=True)]
+    )
+    order = np.empty(len(difficulty), dtype=np.int64)
+    for step in range(len(difficulty)):
+        order[step] = chosen = int(spread.argmax())
+        near, far = graph[chosen]
+        spread[near] -= np.exp(-reverse_decay * far) * spread[chosen]
+        spread[chosen] = -np.inf
+    return order

@@ -1,0 +1,49 @@
+"""Uniform random with a floor for every class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import Method
+from selectbench.policy import class_quotas
+from selectbench.seeds import uniform_by_id
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomFloor(Method):
+    """Each class first gets a share of its proportional quota, then the places left go to anybody, uniformly.
+
+    Parameters
+    ----------
+    floor : float
+        The share of its proportional quota, rounded up, that every class is sure of.
+    """
+
+    floor: float = 0.5
+
+    citation = "Control: uniform sampling with the class-balance floor of Sorscher et al., Beyond Neural Scaling Laws, NeurIPS 2022."
+    ranked = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.floor <= 1:
+            raise SelectbenchError(f"floor: {self.floor} is outside [0, 1]")
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return one uniform draw in [0, 1) for each id."""
+        return uniform_by_id(signals.ids, seed)
+
+    def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
+        """Return the sure places of every class and the best draws of all others, best draws first."""
+        if self.quota != "none":
+            return super().choose(scores, signals, num_kept, seed)
+        best_first = np.lexsort((signals.ids, -scores))
+        sure = np.zeros(len(scores), dtype=bool)
+        for label, quota in class_quotas(signals.labels, num_kept, "proportional").items():
+            members = best_first[signals.labels[best_first] == label]
+            sure[members[: int(np.ceil(self.floor * quota))]] = True
+        rest = best_first[~sure[best_first]][: num_kept - int(sure.sum())]
+        chosen = np.concatenate([np.flatnonzero(sure), rest])
+        return chosen[np.lexsort((signals.ids[chosen], -scores[chosen]))]
