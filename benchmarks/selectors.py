@@ -91,15 +91,17 @@ def make_outputs(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Return seconds, peak MiB allocated by NumPy, and the answer; memory is measured in a run of its own."""
-    clock = time.perf_counter()
-    answer = function(rows)
-    seconds = time.perf_counter() - clock
+    """Return the best seconds of up to three runs, peak MiB allocated by NumPy in a run of its own, and the answer."""
+    seconds = []
+    while not seconds or (len(seconds) < 3 and sum(seconds) < 1):
+        clock = time.perf_counter()
+        answer = function(rows)
+        seconds.append(time.perf_counter() - clock)
     tracemalloc.start()
     function(rows)
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    return seconds, peak, answer
+    return min(seconds), peak, answer
 
 
 PAIRS = {
@@ -187,11 +189,22 @@ def draw_growth(lines: list[dict]) -> None:
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for index, name in enumerate(PAIRS):
-        mine = [line for line in lines if line["selector"] == name]
+        mine = [line for line in lines if line["selector"] == name and "note" not in line]
         colour = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")[index]
         axes.loglog([line["n"] for line in mine], [line["fast_s"] for line in mine], "o-", color=colour, label=name, markersize=4)
         slow = [line for line in mine if "naive_s" in line]
         axes.loglog([line["n"] for line in slow], [line["naive_s"] for line in slow], "x--", color=colour, markersize=5)
+    for line in lines:
+        if "note" in line:
+            axes.loglog(line["n"], line["fast_s"], "k*", markersize=8)
+            axes.annotate(
+                f"{line['selector']}, 1,000 classes",
+                (line["n"], line["fast_s"]),
+                (-6, 6),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7,
+            )
     axes.set_xlabel("samples")
     axes.set_ylabel("seconds (dashed: naive form)")
     axes.grid(color="#E4E4E4")

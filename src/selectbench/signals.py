@@ -109,11 +109,6 @@ class Signals:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def num_classes(self) -> int:
-        """Number of distinct labels."""
-        return len(np.unique(self.labels))
-
     def require(self, method: str, *names: str) -> None:
         """Raise ``MissingSignal`` for the first of ``names`` that was not recorded."""
         for name in names:
@@ -126,16 +121,6 @@ class Signals:
         if self.errors is not None:
             return np.asarray(self.errors, dtype=np.float64)
         return np.stack([error_norms(row, self.labels) for row in self.logits])
-
-    def permuted(self, order: np.ndarray) -> "Signals":
-        """Return the same signals with the samples in another order (their ids travel with them)."""
-        axes = {"logits": 1, "errors": 1, "correct": -1}
-        moved = {
-            field.name: np.take(value, order, axis=axes.get(field.name, 0))
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None and field.name != "recorded_at"
-        }
-        return Signals(**moved, recorded_at=self.recorded_at)
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` that ``Signals.load`` reads; correctness is packed to bits."""

@@ -40,7 +40,7 @@ MISTAKES = [
     ("methods.yaml", "grand: {title: GraNd (last layer)}", "grand: {title: GraNd, planned: true}", "grand.planned: the method is built"),
     ("models.yaml", "library: timm, name: resnet50", "library: tim, name: resnet50", "config/models.yaml: resnet50.library: unknown 'tim'; did you mean 'timm'?"),
     ("recipes.yaml", "schedule: linear", "schedule: liner", "config/recipes.yaml: digits.schedule: unknown 'liner'; did you mean 'linear'?"),
-    ("recipes.yaml", "epochs: 20", "epochs: 0", "config/recipes.yaml: digits.epochs: 0 is less than the minimum of 1"),
+    ("recipes.yaml", "epochs: 12", "epochs: 0", "config/recipes.yaml: digits.epochs: 0 is less than the minimum of 1"),
     ("recipes.yaml", "  record_at: [0.1, 0.2, 1.0]\n", "", "config/recipes.yaml: digits: the key 'record_at' is missing, and proxies on digits need it"),
     ("scale/tiny.yaml", "cifar10: digits", "cifar10: digit", "config/scale/tiny.yaml: axes.dataset.cifar10: unknown 'digit'; did you mean 'digits'?"),
     ("scale/tiny.yaml", "resnet18: convnet", "resnet18: convet", "axes.model.resnet18: unknown 'convet'; did you mean 'convnet'?"),
