@@ -68,7 +68,7 @@ def make_project(root: Path, target: Path) -> Project:
     built = METHODS[:2]
     paper["claims"] = {
         "random": {
-            **paper["claims"]["baselines_beat_random"],
+            **paper["claims"]["el2n_beats_random"],
             "compare": {"method": built, "against": ["random"], "metric": "top1"},
         },
         "planned": {**paper["claims"]["transfers"], "compare": {"method": ["moso"], "against": ["el2n"], "metric": "top1"}},

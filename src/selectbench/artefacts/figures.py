@@ -52,7 +52,9 @@ METADATA = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
-PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH, PANELS_A_ROW = 2.9, 2.5, 1.75, 3  # inches
+PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH, PANELS_A_ROW = 2.9, 2.5, 1.9, 3  # inches
+LONE_PANEL = 1.5  # a column of panels that stands alone is drawn this much larger
+LEGEND_LINE = 0.19  # inches
 COST_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
@@ -95,7 +97,7 @@ def draw_accuracy_by_keep(spec: dict, panels: list[dict]) -> Figure:
     """Draw one line a method with its 95 % t-interval over seeds, and full data as a horizontal line with its own."""
     num_columns = min(len(panels), PANELS_A_ROW)
     num_rows = -(-len(panels) // num_columns)
-    figure = make_figure(num_rows, num_columns)
+    figure = make_figure(num_rows, num_columns, panels)
     styles = assign_styles(panels)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
@@ -112,7 +114,7 @@ def draw_accuracy_by_keep(spec: dict, panels: list[dict]) -> Figure:
             if len(keeps) == 1:
                 axes.vlines(keeps, lows, highs, color=style.colour, alpha=0.4)
             else:
-                axes.fill_between(keeps, lows, highs, color=style.colour, alpha=0.10, linewidth=0)
+                axes.fill_between(keeps, lows, highs, color=style.colour, alpha=0.07, linewidth=0)
             plot_line(axes, row, style, keeps, means, [22] * len(means))
         axes.set_title(wrap_title(panel["title"]), loc="left")
         ticks = sorted({keep for row in panel["rows"] if row["id"] != FULL for keep, _ in list_points(row)})
@@ -134,7 +136,7 @@ def draw_cost(spec: dict, panels: list[dict]) -> Figure:
         ("total", "selection + training time\n(full-data training = 1)"),
         ("sample_visits", "sample visits\n(full-data training = 1)"),
     )
-    figure = make_figure(len(axes_of_cost), len(panels))
+    figure = make_figure(len(axes_of_cost), len(panels), panels)
     styles = assign_styles(panels)
     for place, (quantity, label) in enumerate(axes_of_cost):
         for index, panel in enumerate(panels):
@@ -168,9 +170,12 @@ def draw_absence(spec: dict) -> Figure:
     return figure
 
 
-def make_figure(num_rows: int, num_columns: int) -> Figure:
-    """Return an empty figure with room for the panels and a legend to their right."""
-    return Figure(figsize=(PANEL_WIDTH * num_columns + LEGEND_WIDTH, PANEL_HEIGHT * num_rows + 0.25), layout="constrained")
+def make_figure(num_rows: int, num_columns: int, panels: list[dict]) -> Figure:
+    """Return an empty figure with room for the panels and, to their right, for a legend of all their rows."""
+    scale = LONE_PANEL if num_columns == 1 else 1.0
+    num_lines = len({row["id"] for panel in panels for row in panel["rows"]}) + 2
+    height = max(scale * PANEL_HEIGHT * num_rows, LEGEND_LINE * num_lines) + 0.25
+    return Figure(figsize=(scale * PANEL_WIDTH * num_columns + LEGEND_WIDTH, height), layout="constrained")
 
 
 def assign_styles(panels: list[dict]) -> dict[str, LineStyle]:
