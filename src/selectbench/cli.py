@@ -192,9 +192,9 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
 
 def manage_data(arguments: argparse.Namespace) -> None:
     """List, fetch, check or prepare data sets."""
+    from selectbench.data.check import check_dataset
     from selectbench.data.fetch import fetch_dataset
     from selectbench.data.prepare import prepare_dataset
-    from selectbench.data.sources import check_raw, get_raw_folder
     from selectbench.files import write_json
     from selectbench.plan import load_plan
 
@@ -203,7 +203,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.action == "list":
         for name, entry in datasets.items():
             try:
-                check_raw(name, entry, resources)
+                check_dataset(name, entry, resources)
                 state = "there"
             except SelectbenchError as error:
                 state = str(error)
@@ -215,8 +215,8 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.action == "fetch":
         print(f"{name}: {fetch_dataset(name, entry, resources, arguments.source)}")
     elif arguments.action == "check":
-        check_raw(name, entry, resources)
-        print(f"{name}: the files in {get_raw_folder(name, resources)} or inside packages are there")
+        check_dataset(name, entry, resources)
+        print(f"{name}: there and whole")
     else:
         manifest = Path(plan.data(name))
         write_json(manifest, prepare_dataset(name, entry, resources))

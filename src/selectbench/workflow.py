@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from selectbench.data.sources import check_raw
+from selectbench.data.check import check_dataset
 from selectbench.errors import ConfigError
 from selectbench.plan import Plan
 from selectbench.progress import start_progress
@@ -39,8 +39,7 @@ def check_before_start(plan: Plan) -> None:
         Each in one line that names the file.
     """
     for dataset in plan.datasets():
-        if not Path(plan.data(dataset)).exists():
-            check_raw(dataset, plan.config.datasets[dataset], Path(plan.resources))
+        check_dataset(dataset, plan.config.datasets[dataset], Path(plan.resources))
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
     start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

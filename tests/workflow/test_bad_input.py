@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+from selectbench.files import digest_array
+
 
 def expect(project, message, *arguments, dry=True):
     """Run Snakemake (dry first: mistakes in the configuration need no run) and return what it printed."""
@@ -66,6 +68,13 @@ def test_data_that_are_not_there(project):
 def test_data_with_another_checksum(project):
     project.edit("config/datasets.yaml", "sha256: 09f66e6d", "sha256: 19f66e6d")
     expect(project, "digits.csv.gz: wrong checksum", dry=False)
+
+
+def test_prepared_data_that_were_damaged(project, finished):
+    shutil.copytree(finished.path("resources"), project.path("resources"))
+    images = project.path("resources/digits/prepared/pool/images.npy")
+    images.write_bytes(images.read_bytes()[:5000])
+    expect(project, "resources/digits/prepared/pool/images.npy: not a readable array", dry=False)
 
 
 def test_a_corrupt_record(finished):
@@ -139,11 +148,16 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
 def test_selection_never_sees_test_labels(finished, project):
     """Poison every test label and image: signals and subsets stay what they were."""
     shutil.copytree(finished.path("resources"), project.path("resources"))
+    manifest = project.path("resources/digits/prepared/manifest.json")
+    content = json.loads(manifest.read_text(encoding="utf-8"))
     for name in ("test", "mnist_shift"):
-        folder = project.path(f"resources/digits/prepared/{name}")
         for part in ("labels", "images"):
-            array = np.load(folder / f"{part}.npy")
-            np.save(folder / f"{part}.npy", (array + 1) % 10 if part == "labels" else 255 - array)
+            path = manifest.parent / name / f"{part}.npy"
+            array = np.load(path)
+            poisoned = (array + 1) % 10 if part == "labels" else 255 - array
+            np.save(path, poisoned)
+            content["splits"][name][f"{part}_sha256"] = digest_array(poisoned)
+    manifest.write_text(json.dumps(content), encoding="utf-8")
     out = "results/smoke"
     subsets = [f"{out}/subsets/digits/convnet/{method}/seed-0.npz" for method in ("el2n", "moderate")]
     result = project.snakemake(*subsets)
