@@ -28,13 +28,17 @@ class Project:
         assert old in text, f"{name} does not hold {old!r}"
         self.path(name).write_text(text.replace(old, new), encoding="utf-8")
 
-    def run(self, *command: str) -> subprocess.CompletedProcess:
+    def environment(self) -> dict[str, str]:
+        """The variables that make commands use this copy's code and this environment's programs."""
         bin_folder = str(Path(sys.executable).parent)
-        environment = os.environ | {
+        return os.environ | {
             "PYTHONPATH": str(self.root / "src"),
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "PYTHONHASHSEED": "0",
         }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        environment = self.environment()
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
