@@ -183,6 +183,7 @@ class Plan:
         """Specify the scoring of a pool by one method."""
         return {
             **self._selection_spec(dataset, proxy, method, seed),
+            "threads": self.config.scale["resources"]["threads"],
             "code": fingerprint("selectbench.stages.score_samples", f"selectbench.methods.{method}"),
         }
 
@@ -291,7 +292,6 @@ class Plan:
             "parameters": self.config.methods[method].get("parameters", {}),
             "seed": int(seed),
             "selection_seed": derive_seed("selection", dataset, proxy, method, seed),
-            "threads": self.config.scale["resources"]["threads"],
         }
 
     def _describe_run(self, run: Run) -> dict:

@@ -7,6 +7,10 @@ rule score_samples:
         record=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/score/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+    threads: ask["threads"]
+    resources:
+        mem_mb=ask["mem_mb"],
+        runtime=ask["runtime"],
     params:
         spec=lambda w: to_json(plan.score_spec(w.dataset, w.proxy, w.method, w.seed)),
     message:

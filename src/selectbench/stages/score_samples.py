@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from selectbench.data.splits import open_split
 from selectbench.files import digest_array, write_arrays
@@ -31,7 +32,8 @@ def main() -> None:
     if "inputs" in load_method(spec["method"]).needs:
         signals = replace(signals, inputs=pool.load(np.arange(len(pool))))
     clock = time.perf_counter()
-    scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
+    with threadpool_limits(spec["threads"]):
+        scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
     score_s = time.perf_counter() - clock
     write_arrays(arguments.scores, {"scores": scores, "ids": signals.ids, "labels": signals.labels})
     write_record(
