@@ -11,11 +11,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from selectbench.methods.cg_score import complexity_gaps, relu_kernel
-from selectbench.methods.glister import add_greedily, softmax_residuals
+from selectbench.methods.glister import add_greedily
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
 from selectbench.methods.moderate import distances_to_prototype
 from selectbench.rl.cover import sample_cover
+from selectbench.signals import softmax_residuals
 
 mpl.use("Agg")
 FOLDER = Path(__file__).parent / "results"

@@ -116,7 +116,8 @@ def show_status(arguments: argparse.Namespace) -> None:
             for run in runs:
                 path = record_path(Path(plan.folder), run.id, stage)
                 if not path.exists():
-                    state[run.id] = state.get(run.id, "missing") if stage == EVALUATE and state.get(run.id) == "failed" else "missing"
+                    if state.get(run.id) != "failed":  # a failed training is not evaluated
+                        state[run.id] = "missing"
                     continue
                 try:
                     record = read_record(path)
@@ -127,8 +128,8 @@ def show_status(arguments: argparse.Namespace) -> None:
                 state[run.id] = "done" if record["status"] == "ok" else "failed"
                 if record["status"] != "ok":
                     failures.append((run.id, record["failure"]["reason"], f"{plan.folder}/batches/{stage}/{batch}.json"))
-    for (paper, table), spec in plan.tables.items():
-        runs = {run for panel in spec["panels"] for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
+    for paper, table in plan.tables:
+        runs = plan.table_runs(paper, table)
         counts = Counter(state[run] for run in runs)
         details = ", ".join(f"{counts[name]} {name}" for name in ("missing", "failed") if counts[name])
         print(f"{paper}/{table}: {counts['done']} of {len(runs)} runs done{', ' + details if details else ''}")

@@ -114,19 +114,14 @@ class Plan:
             if wanted.intersection(run.id for run in runs)
         ]
 
+    def table_runs(self, paper: str, table: str) -> set[str]:
+        """Return the ids of the runs that a table needs."""
+        rows = [row for panel in self.tables[paper, table]["panels"] for row in panel["rows"]]
+        return {run for row in rows for cell in row["cells"].values() for run in cell["runs"]}
+
     def paper_runs(self, paper: str) -> list[str]:
         """List the ids of the runs that a paper's tables need, sorted."""
-        tables = [spec for (owner, _), spec in self.tables.items() if owner == paper]
-        return sorted(
-            {
-                run
-                for spec in tables
-                for panel in spec["panels"]
-                for row in panel["rows"]
-                for cell in row["cells"].values()
-                for run in cell["runs"]
-            }
-        )
+        return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
 
     def records(self, paper: str) -> str:
         """Return the file that all artefacts of a paper are made of."""

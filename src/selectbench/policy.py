@@ -1,6 +1,6 @@
 """Policies: from scores to ids. Shared by every scoring method (keep counts, class quotas, tails, ties)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -112,6 +112,27 @@ def centrality(values: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
     rank = np.empty(len(values), dtype=np.float64)
     rank[order_by_score(values, ids, seed)] = np.arange(len(values))
     return -np.abs(rank - ((len(values) - 1) / 2 - 0.25))
+
+
+def score_class_orders(labels: np.ndarray, ids: np.ndarray, seed: int, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Score samples by the place at which their class takes them: 1 − t/n_c, in (0, 1].
+
+    Parameters
+    ----------
+    labels : (N,) class of every sample
+    ids, seed : members are handed over in the order of the seeded hash of their ids, so that "the earlier row" breaks ties fairly
+    order : positions of a class's members (n_c,) → the order (n_c,) in which they are taken
+
+    Returns
+    -------
+    (N,) float64
+    """
+    scores = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(hash_ids(ids[members], seed), kind="stable")]
+        scores[members[order(members)]] = 1.0 - np.arange(len(members)) / len(members)
+    return scores
 
 
 def choose_positions(

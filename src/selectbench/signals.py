@@ -171,12 +171,17 @@ def error_norms(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = max(1, _BLOCK // logits.shape[1])
     for start in range(0, len(logits), rows):
         block = slice(start, start + rows)
-        delta = np.asarray(logits[block], dtype=np.float64)
-        delta = np.exp(delta - delta.max(axis=1, keepdims=True))
-        delta /= delta.sum(axis=1, keepdims=True)
-        delta[np.arange(len(delta)), labels[block]] -= 1.0
-        norms[block] = np.sqrt(np.square(delta).sum(axis=1))
+        residuals = softmax_residuals(np.asarray(logits[block], dtype=np.float64), labels[block])
+        norms[block] = np.sqrt(np.square(residuals).sum(axis=1))
     return norms
+
+
+def softmax_residuals(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return softmax(z) − onehot(y) (N, C): the gradient of each sample's cross-entropy with respect to its logits."""
+    residuals = np.exp(logits - logits.max(axis=1, keepdims=True))
+    residuals /= residuals.sum(axis=1, keepdims=True)
+    residuals[np.arange(len(labels)), labels] -= 1.0
+    return residuals
 
 
 def _as_integers(name: str, values: np.ndarray) -> np.ndarray:

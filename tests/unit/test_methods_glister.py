@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 import selectbench as sb
-from selectbench.methods.glister import add_greedily, softmax_residuals
+from selectbench.methods.glister import add_greedily
+from selectbench.signals import softmax_residuals
 
 
 def make_problem(num=24, dimensions=4, classes=3, seed=0):

@@ -7,9 +7,8 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.methods.forgetting import count_forgetting
-from selectbench.policy import Quota
+from selectbench.policy import Quota, score_class_orders
 from selectbench.rl.cover import distance_blocks
-from selectbench.seeds import hash_ids
 from selectbench.signals import Signals
 
 
@@ -50,14 +49,12 @@ class D2(Method):
         signals.require("d2", "features", "correct")
         difficulty = count_forgetting(signals.correct)
         features = np.asarray(signals.features, dtype=np.float64)
-        scores = np.empty(len(signals))
-        for label in np.unique(signals.labels):
-            members = np.flatnonzero(signals.labels == label)
-            members = members[np.argsort(hash_ids(signals.ids[members], seed), kind="stable")]
+
+        def pick(members: np.ndarray) -> np.ndarray:
             graph = connect_neighbours(features[members], self.neighbours)
-            order = pick_by_messages(difficulty[members], graph, self.forward_decay, self.reverse_decay)
-            scores[members[order]] = 1.0 - np.arange(len(members)) / len(members)
-        return scores
+            return pick_by_messages(difficulty[members], graph, self.forward_decay, self.reverse_decay)
+
+        return score_class_orders(signals.labels, signals.ids, seed, pick)
 
 
 Graph = list[tuple[np.ndarray, np.ndarray]]  # of every node: its neighbours and their distances

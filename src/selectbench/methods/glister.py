@@ -7,7 +7,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.seeds import hash_ids
-from selectbench.signals import Signals
+from selectbench.signals import Signals, softmax_residuals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +82,3 @@ def add_greedily(logits: np.ndarray, features: np.ndarray, labels: np.ndarray, s
         order += chosen.tolist()
         shifted -= step_size * (biased @ biased[chosen].T) @ residuals[chosen]
     return np.array(order)
-
-
-def softmax_residuals(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return softmax(z) − onehot(y) (N, C): the gradient of each sample's cross-entropy with respect to its logits."""
-    residuals = np.exp(logits - logits.max(axis=1, keepdims=True))
-    residuals /= residuals.sum(axis=1, keepdims=True)
-    residuals[np.arange(len(labels)), labels] -= 1.0
-    return residuals

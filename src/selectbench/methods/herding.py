@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.methods._base import Method
-from selectbench.policy import Quota
-from selectbench.seeds import hash_ids
+from selectbench.policy import Quota, score_class_orders
 from selectbench.signals import Signals
 
 
@@ -33,13 +32,7 @@ class Herding(Method):
         if self.normalise:
             norms = np.linalg.norm(features, axis=1, keepdims=True)
             features = features / np.where(norms > 0, norms, 1.0)
-        scores = np.empty(len(features))
-        for label in np.unique(signals.labels):
-            members = np.flatnonzero(signals.labels == label)
-            members = members[np.argsort(hash_ids(signals.ids[members], seed), kind="stable")]
-            order = herd(features[members])
-            scores[members[order]] = 1.0 - np.arange(len(members)) / len(members)
-        return scores
+        return score_class_orders(signals.labels, signals.ids, seed, lambda members: herd(features[members]))
 
 
 def herd(features: np.ndarray) -> np.ndarray:

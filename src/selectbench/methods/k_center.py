@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 
 from selectbench.methods._base import Method
-from selectbench.policy import Quota
-from selectbench.seeds import hash_ids
+from selectbench.policy import Quota, score_class_orders
 from selectbench.signals import Signals
 
 
@@ -31,15 +30,13 @@ class KCenter(Method):
         """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
         signals.require("k_center", "features")
         features = np.asarray(signals.features, dtype=np.float64)
-        scores = np.empty(len(features))
-        for label in np.unique(signals.labels):
-            members = np.flatnonzero(signals.labels == label)
-            members = members[np.argsort(hash_ids(signals.ids[members], seed), kind="stable")]
+
+        def traverse(members: np.ndarray) -> np.ndarray:
             rows = features[members]
             first = 0 if self.start == "random" else int(squared_distances(rows, rows.mean(axis=0)).argmin())
-            order = traverse_farthest_first(rows, first)
-            scores[members[order]] = 1.0 - np.arange(len(members)) / len(members)
-        return scores
+            return traverse_farthest_first(rows, first)
+
+        return score_class_orders(signals.labels, signals.ids, seed, traverse)
 
 
 def traverse_farthest_first(features: np.ndarray, first: int) -> np.ndarray:
