@@ -22,8 +22,11 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
     features = rng.normal(size=(num, 12)) + 2.0 * np.eye(classes, 12)[labels]
     logits = rng.normal(size=(checkpoints, num, classes)) + 1.5 * np.eye(classes)[labels]
     correct = rng.random((epochs, num)) < np.linspace(0.3, 0.9, epochs)[:, None]
+    divergences, embeddings = rng.gamma(1.0, size=(epochs - 1, num)), rng.normal(size=(num, 6)) + np.eye(classes, 6)[labels]
+    norms, alignments = rng.gamma(2.0, size=(checkpoints, num)), rng.normal(0.2, 1.0, size=(5, num))
     twins = np.flatnonzero(labels == 0)[:6].reshape(2, 3)
-    for array, axis in ((features, 0), (logits, 1), (correct, 1)):
+    rows = ((features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
+    for array, axis in rows:
         moved = np.moveaxis(array, axis, 0)
         moved[twins[1]] = moved[twins[0]]
     return Signals(
@@ -35,6 +38,11 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
         ids=rng.permutation(1000)[:num],
         aum=np.where(np.isin(np.arange(num), twins), -0.25, rng.uniform(-1, 1, num)),
         recorded_at=np.linspace(0.2, 1.0, checkpoints),
+        divergences=divergences,
+        gradient_norms=norms,
+        alignments=alignments,
+        step_sizes=np.linspace(0.1, 0.02, 5),
+        embeddings=embeddings,
     )
 
 

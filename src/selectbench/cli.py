@@ -68,16 +68,15 @@ def _load_plan(arguments: argparse.Namespace):
 
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
-    from selectbench.runs import NO_PROXY
-
     plan = _load_plan(arguments)
-    runs = plan.runs.values()
-    selections = {(run.dataset, run.proxy, run.method, run.seed) for run in runs}
-    proxies = {(run.dataset, run.proxy, run.seed) for run in runs if run.proxy != NO_PROXY}
+    selections = {(run.dataset, run.proxy, run.method, run.seed) for run in plan.runs.values()}
+    sources = plan.count_sources()
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     jobs = {
         "prepare_data": len(plan.datasets()),
-        "train_proxy": len(proxies),
+        "train_proxy": sources["proxy"],
+        "measure_gradients": sources["gradient_norms"] + sources["alignments"],
+        "embed_samples": sources["encoder"],
         "score_samples": len(selections),
         "select_subsets": len(selections),
         "train_targets": len(plan.batches["train"]),

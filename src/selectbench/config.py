@@ -36,6 +36,7 @@ class Config:
     datasets: dict
     models: dict
     recipes: dict
+    encoders: dict
     methods: dict
     papers: dict
 
@@ -65,9 +66,13 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         main=main,
         scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
         papers={paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in main["papers"]},
-        **{name: _read_checked(root, Path(f"config/{name}.yaml"), name) for name in ("datasets", "models", "recipes", "methods")},
+        **{
+            name: _read_checked(root, Path(f"config/{name}.yaml"), name)
+            for name in ("datasets", "models", "recipes", "encoders", "methods")
+        },
     )
     _check_methods(config)
+    _check_encoders(config)
     _check_scale(config)
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
@@ -146,6 +151,12 @@ def _check_methods(config: Config) -> None:
             raise ConfigError(f"{where}.parameters: {error}") from None
 
 
+def _check_encoders(config: Config) -> None:
+    for name, entry in config.encoders.items():
+        if entry["kind"] == "simclr":
+            _check_name(entry["model"], config.models, f"config/encoders.yaml: {name}.model")
+
+
 def _check_scale(config: Config) -> None:
     where = f"config/scale/{config.main['scale']}.yaml"
     valid = {"dataset": config.datasets, "model": config.models}
@@ -154,14 +165,19 @@ def _check_scale(config: Config) -> None:
             if name is not None:
                 _check_name(name, names, f"{where}: axes.{axis}.{paper_name}")
     for dataset in filter(None, config.scale["axes"]["dataset"].values()):
-        if dataset not in config.scale["recipes"]:
-            raise ConfigError(f"{where}: recipes: the key {dataset!r} is missing")
+        for key in ("recipes", "encoders"):
+            if dataset not in config.scale[key]:
+                raise ConfigError(f"{where}: {key}: the key {dataset!r} is missing")
     for dataset, roles in config.scale["recipes"].items():
         _check_name(dataset, config.datasets, f"{where}: recipes")
         for role, recipe in roles.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
-        if "record_at" not in config.recipes[roles["proxy"]]:
-            raise ConfigError(f"config/recipes.yaml: {roles['proxy']}: the key 'record_at' is missing, and proxies on {dataset} need it")
+        for key in ("record_at", "align_at"):
+            if key not in config.recipes[roles["proxy"]]:
+                raise ConfigError(f"config/recipes.yaml: {roles['proxy']}: the key {key!r} is missing, and proxies on {dataset} need it")
+    for dataset, encoder in config.scale["encoders"].items():
+        _check_name(dataset, config.datasets, f"{where}: encoders")
+        _check_name(encoder, config.encoders, f"{where}: encoders.{dataset}")
 
 
 def _check_paper(config: Config, name: Path, paper: dict) -> None:

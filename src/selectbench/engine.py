@@ -32,8 +32,8 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Training hyperparameters; the fields are those of the recipe schema."""
+class Descent:
+    """How weights descend, whatever the loss; the fields are those of the recipe schema."""
 
     epochs: int
     batch_size: int
@@ -43,17 +43,25 @@ class Recipe:
     weight_decay: float
     schedule: str
     warmup_epochs: float
-    label_smoothing: float
-    augment: Augment
     stem: str
     precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Descent):
+    """Hyperparameters of a supervised training; the fields are those of the recipe schema."""
+
+    label_smoothing: float
+    augment: Augment
     track_test: bool
     record_at: tuple[float, ...] = ()
+    align_at: tuple[float, ...] = ()
 
     @classmethod
     def from_config(cls, entry: dict) -> "Recipe":
         """Make a recipe of an entry of ``config/recipes.yaml``."""
-        return cls(**{**entry, "augment": Augment(**entry["augment"]), "record_at": tuple(entry.get("record_at", ()))})
+        shares = {name: tuple(entry.get(name, ())) for name in ("record_at", "align_at")}
+        return cls(**{**entry, "augment": Augment(**entry["augment"]), **shares})
 
 
 @dataclass(frozen=True)
@@ -118,13 +126,13 @@ def count_batches(num_samples: int, batch_size: int) -> int:
     return batches - 1 if batches > 1 and num_samples % batch_size == 1 else batches
 
 
-def count_steps(num_kept: int, num_pool: int, recipe: Recipe, regime: str) -> int:
+def count_steps(num_kept: int, num_pool: int, recipe: Descent, regime: str) -> int:
     """Return the optimiser steps of a training: the recipe's epochs over the subset, or as many steps as full data takes."""
     samples = num_kept if regime == "equal_epochs" else num_pool
     return recipe.epochs * count_batches(samples, recipe.batch_size)
 
 
-def learning_rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
+def learning_rate_at(step: int, total_steps: int, recipe: Descent) -> float:
     """Return the learning rate of one step: linear warm-up, then the schedule over the steps that are left."""
     warmup = round(total_steps * min(1.0, recipe.warmup_epochs / recipe.epochs))
     if step < warmup:
@@ -153,6 +161,7 @@ class Progress:
 
 
 EpochEnd = Callable[[int, nn.Module, Progress], None]
+BatchLoss = Callable[[nn.Module, np.ndarray, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -191,14 +200,15 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def train_model(
+def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt out)
     model: nn.Module,
     pool: Pool,
     ids: np.ndarray,
-    recipe: Recipe,
+    recipe: Descent,
     *,
     regime: str,
     stream: tuple[object, ...],
+    batch_loss: BatchLoss,
     on_epoch_end: EpochEnd,
     checkpoint: Checkpoint,
 ) -> Progress:
@@ -213,7 +223,8 @@ def train_model(
     ids : (k,) sample ids
     regime : ``"equal_epochs"`` or ``"equal_steps"``
     stream : the axes that name the random streams of this training
-    on_epoch_end : called with (epoch, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
+    batch_loss : (model, positions of a batch, epoch from 0) → mean loss, with gradients; see ``supervised_loss``
+    on_epoch_end : called with (epoch from 1, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
     checkpoint : where to save and to resume
 
     Returns
@@ -232,13 +243,13 @@ def train_model(
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     total_steps = count_steps(len(ids), len(pool), recipe, regime)
     progress = checkpoint.restore(model, optimiser)
     clock = last_saved = time.perf_counter()
     while progress.step < total_steps:
+        order = ids[np.argsort(hash_ids(ids, derive_seed(*stream, "order", progress.epoch)), kind="stable")]
         with isolated_torch_rng(derive_seed(*stream, "layers", progress.epoch)):
-            _train_epoch(model, optimiser, criterion, pool, ids, recipe, stream, total_steps, progress)
+            _train_epoch(model, optimiser, pool.device, order, recipe, batch_loss, total_steps, progress)
         progress.epoch += 1
         on_epoch_end(progress.epoch, model, progress)
         now = time.perf_counter()
@@ -250,29 +261,25 @@ def train_model(
     return progress
 
 
-def _train_epoch(  # noqa: PLR0913  (the loop's whole state, spelt out)
+def _train_epoch(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    criterion: nn.Module,
-    pool: Pool,
-    ids: np.ndarray,
-    recipe: Recipe,
-    stream: tuple[object, ...],
+    device: torch.device,
+    order: np.ndarray,
+    recipe: Descent,
+    batch_loss: BatchLoss,
     total_steps: int,
     progress: Progress,
 ) -> None:
-    """Visit the subset once (or until the steps are used up) and add to the progress."""
+    """Visit the samples once (or until the steps are used up) and add to the progress."""
     model.train()
-    epoch = progress.epoch
-    order = ids[np.argsort(hash_ids(ids, derive_seed(*stream, "order", epoch)), kind="stable")]
-    loss_sum = torch.zeros((), device=pool.device)
+    loss_sum = torch.zeros((), device=device)
     visits = 0
     for positions in split_batches(order, recipe.batch_size):
         if progress.step == total_steps:
             break
-        images = load_training_batch(pool, positions, recipe.augment, (*stream, "augment", epoch))
-        with torch.autocast(pool.device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, pool.device)):
-            loss = criterion(model(images).float(), pool.labels[torch.from_numpy(positions).to(pool.device)])
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, device)):
+            loss = batch_loss(model, positions, progress.epoch)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(progress.step, total_steps, recipe)
         optimiser.zero_grad(set_to_none=True)
@@ -284,10 +291,21 @@ def _train_epoch(  # noqa: PLR0913  (the loop's whole state, spelt out)
     progress.sample_visits += visits
     progress.final_loss = loss_sum.item() / visits
     if not math.isfinite(progress.final_loss):
-        raise TrainingDivergedError(f"the training loss is {progress.final_loss} after epoch {epoch + 1}")
+        raise TrainingDivergedError(f"the training loss is {progress.final_loss} after epoch {progress.epoch + 1}")
 
 
-def uses_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+def supervised_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
+    """Return the batch loss of classifiers: cross-entropy of augmented images, draws named by (stream, epoch, sample id)."""
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
+        images = load_training_batch(pool, positions, recipe.augment, (*stream, "augment", epoch))
+        return criterion(model(images).float(), pool.labels[torch.from_numpy(positions).to(pool.device)])
+
+    return batch_loss
+
+
+def uses_bfloat16(recipe: Descent, device: torch.device) -> bool:
     """Tell whether bfloat16 is asked for and fast: GPUs only, since CPUs without the instructions are far slower with it."""
     return recipe.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from selectbench.config import Config, load_config
 from selectbench.errors import ConfigError
 from selectbench.fingerprint import fingerprint
+from selectbench.methods import load_method
 from selectbench.policy import parse_keep
 from selectbench.resolve import resolve_claim, resolve_table
 from selectbench.runs import NO_PROXY, Run
 from selectbench.seeds import derive_seed
+from selectbench.signals import SOURCES
 
 CONFIDENCE = 0.95
 
@@ -85,13 +87,33 @@ class Plan:
         """Return the manifest of a prepared data set."""
         return f"{self.resources}/{dataset}/prepared/manifest.json"
 
-    def signals(self, dataset: str, proxy: str, seed: int | str) -> str:
-        """Return the signals file of a proxy run."""
-        return f"{self.folder}/proxies/{dataset}/{proxy}/seed-{seed}.npz"
+    def weights(self, dataset: str, proxy: str, seed: int | str) -> str:
+        """Return the weights that a proxy run kept along its training."""
+        return f"{self.folder}/proxies/{dataset}/{proxy}/seed-{seed}.pt"
 
-    def score_inputs(self, dataset: str, proxy: str, seed: str) -> list[str]:
-        """List what scoring reads beside the data: the signals, unless the method needs no proxy."""
-        return [] if proxy == NO_PROXY else [self.signals(dataset, proxy, seed)]
+    def signals(self, source: str, dataset: str, proxy: str, seed: int | str) -> str:
+        """Return the file of the signals that one source records (see ``signals.SOURCES``)."""
+        folder = {
+            "proxy": f"proxies/{dataset}/{proxy}",
+            "gradient_norms": f"gradients/{dataset}/{proxy}/gradient_norms",
+            "alignments": f"gradients/{dataset}/{proxy}/alignments",
+            "encoder": f"encoders/{dataset}",
+        }[source]
+        return f"{self.folder}/{folder}/seed-{seed}.npz"
+
+    def score_inputs(self, dataset: str, proxy: str, method: str, seed: str) -> list[str]:
+        """List what scoring reads beside the data: the signals of every source the method needs."""
+        return [self.signals(source, dataset, proxy, seed) for source in load_method(method).sources()]
+
+    def count_sources(self) -> dict[str, int]:
+        """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
+        files: dict[str, set[str]] = {source: set() for source in SOURCES}
+        for run in self.runs.values():
+            for source in load_method(run.method).sources():
+                files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
+                if run.proxy != NO_PROXY:
+                    files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
+        return {source: len(names) for source, names in files.items()}
 
     def subset(self, run: Run) -> str:
         """Return the file of the subsets that hold a run's."""
@@ -172,6 +194,30 @@ class Plan:
             "seed": int(seed),
             "state": f"{self.folder}/state/proxies/{dataset}/{proxy}/seed-{seed}.pt",
             "code": fingerprint("selectbench.stages.train_proxy"),
+        }
+
+    def gradients_spec(self, dataset: str, proxy: str, seed: str, signal: str) -> dict:
+        """Specify the measurement of one gradient signal at the weights of a proxy run."""
+        return {
+            **self._training_spec("proxy", dataset, proxy),
+            "seed": int(seed),
+            "signal": signal,
+            "code": fingerprint("selectbench.stages.measure_gradients"),
+        }
+
+    def encoder_spec(self, dataset: str, seed: str) -> dict:
+        """Specify the embedding of a pool by the encoder that the scale declares for it."""
+        name = self.config.scale["encoders"][dataset]
+        entry = self.config.encoders[name]
+        return {
+            **self._data_spec(dataset),
+            "encoder_name": name,
+            "encoder": entry,
+            "model_name": entry.get("model"),
+            "model": self.config.models.get(entry.get("model")),
+            "seed": int(seed),
+            "state": f"{self.folder}/state/encoders/{dataset}/seed-{seed}.pt",
+            "code": fingerprint("selectbench.stages.embed_samples"),
         }
 
     def score_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
@@ -263,20 +309,26 @@ class Plan:
             "code": fingerprint("selectbench.stages.build_page", files=("artefacts/page.html.j2",)),
         }
 
-    def _training_spec(self, role: str, dataset: str, model: str) -> dict:
-        entry, scale = self.config.datasets[dataset], self.config.scale
-        recipe_name = scale["recipes"][dataset][role]
+    def _data_spec(self, dataset: str) -> dict:
+        entry = self.config.datasets[dataset]
         return {
-            "role": role,
             "dataset": dataset,
             "input_shape": entry["input_shape"],
             "num_classes": entry["classes"],
-            "id_test_set": next(name for name, test in entry["test_sets"].items() if test["kind"] == "id"),
+            "threads": self.config.scale["resources"]["threads"],
+        }
+
+    def _training_spec(self, role: str, dataset: str, model: str) -> dict:
+        tests = self.config.datasets[dataset]["test_sets"]
+        recipe_name = self.config.scale["recipes"][dataset][role]
+        return {
+            **self._data_spec(dataset),
+            "role": role,
+            "id_test_set": next(name for name, test in tests.items() if test["kind"] == "id"),
             "model_name": model,
             "model": self.config.models[model],
             "recipe_name": recipe_name,
             "recipe": self.config.recipes[recipe_name],
-            "threads": scale["resources"]["threads"],
         }
 
     def _selection_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:

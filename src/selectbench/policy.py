@@ -1,5 +1,6 @@
 """Policies: from scores to ids. Shared by every scoring method (keep counts, class quotas, tails, ties)."""
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, get_args
@@ -171,6 +172,29 @@ def choose_positions(
     ranks = np.empty(len(scores), dtype=np.int64)
     ranks[_order_by_tail(scores, ids, tail, seed)] = np.arange(len(scores))
     return positions[np.argsort(ranks[positions])]
+
+
+def choose_with_floor(
+    scores: np.ndarray, num_kept: int, floor: float, *, labels: np.ndarray, ids: np.ndarray, tail: Tail, seed: int
+) -> np.ndarray:
+    """Choose ``num_kept`` positions: first each class its floor, then the best of all that are left; in selection order.
+
+    Parameters
+    ----------
+    floor : the share of its proportional quota, rounded up, that every class is sure of
+
+    Returns
+    -------
+    (k,) positions, best first.
+    """
+    best_first = _order_by_tail(scores, ids, tail, seed)
+    sure = np.zeros(len(scores), dtype=bool)
+    for label, quota in class_quotas(labels, num_kept, "proportional").items():
+        members = best_first[labels[best_first] == label]
+        sure[members[: math.ceil(floor * quota)]] = True
+    rest = best_first[~sure[best_first]][: num_kept - int(sure.sum())]
+    sure[rest] = True
+    return best_first[sure[best_first]]
 
 
 def _order_by_tail(scores: np.ndarray, ids: np.ndarray, tail: Tail, seed: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Signals: what a proxy run recorded about every sample of a training pool."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,14 @@ from selectbench.errors import MissingSignal, SelectbenchError, suggest
 from selectbench.files import read_arrays, write_arrays
 
 _BLOCK = 1 << 22  # numbers per block when a large array is reduced
+
+# Who records which signals. A method pays for the sources of the signals it needs.
+SOURCES = {
+    "proxy": ("features", "logits", "errors", "correct", "aum", "divergences"),
+    "gradient_norms": ("gradient_norms",),
+    "alignments": ("alignments", "step_sizes"),
+    "encoder": ("embeddings",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,16 @@ class Signals:
         Area under the margin: mean over epochs of the label's probability minus the largest other one.
     errors : (R, N), optional
         ‖softmax(logits) − onehot(label)‖₂, recorded in place of ``logits`` where those would not fit.
+    divergences : (T−1, N), optional
+        Σ_c |p' log(p'/p)| between the outputs p, p' after one epoch and the next.
+    gradient_norms : (R, N), optional
+        ‖∇ℓ_i‖₂ over all parameters, at the checkpoints of ``recorded_at``.
+    alignments : (M, N), optional
+        ⟨∇L, ∇ℓ_i⟩ over all parameters at M checkpoints along training, L the mean loss of the pool.
+    step_sizes : (M,), optional
+        The learning rate at each row of ``alignments``.
+    embeddings : (N, d'), optional
+        Features of an encoder that never saw a label.
 
     Raises
     ------
@@ -54,6 +72,11 @@ class Signals:
     recorded_at: np.ndarray | None = None
     aum: np.ndarray | None = None
     errors: np.ndarray | None = None
+    divergences: np.ndarray | None = None
+    gradient_norms: np.ndarray | None = None
+    alignments: np.ndarray | None = None
+    step_sizes: np.ndarray | None = None
+    embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         labels = _as_integers("labels", self.labels)
@@ -74,6 +97,10 @@ class Signals:
             ("inputs", 0, tuple(range(1, 9))),
             ("aum", 0, (1,)),
             ("errors", 1, (2,)),
+            ("divergences", 1, (2,)),
+            ("gradient_norms", 1, (2,)),
+            ("alignments", 1, (2,)),
+            ("embeddings", 0, (2,)),
         ):
             self._check(name, axis, dimensions)
         unique, counts = np.unique(ids, return_counts=True)
@@ -83,12 +110,8 @@ class Signals:
             raise SelectbenchError(
                 f"labels: run from {labels.min()} to {labels.max()}, but logits have {self.logits.shape[2]} classes (0 … C−1)"
             )
-        if self.recorded_at is not None:
-            shares = np.asarray(self.recorded_at, dtype=np.float64)
-            rows = next((len(rows) for rows in (self.logits, self.errors) if rows is not None), len(shares))
-            if shares.shape != (rows,):
-                raise SelectbenchError(f"recorded_at: shape {shares.shape} should be ({rows},), one share a checkpoint")
-            self._set("recorded_at", shares)
+        self._check_rows("recorded_at", "logits", "errors", "gradient_norms")
+        self._check_rows("step_sizes", "alignments")
 
     def _set(self, name: str, value: np.ndarray) -> None:
         object.__setattr__(self, name, value)
@@ -106,8 +129,37 @@ class Signals:
             raise SelectbenchError(f"{name}: holds {value.dtype}, not numbers")
         self._set(name, value)
 
+    def _check_rows(self, name: str, *described: str) -> None:
+        """Make ``name`` float64 and raise unless it has one number for each row of every signal it describes."""
+        if getattr(self, name) is None:
+            return
+        values = np.asarray(getattr(self, name), dtype=np.float64)
+        for other in described:
+            rows = getattr(self, other)
+            if rows is not None and values.shape != (len(rows),):
+                raise SelectbenchError(f"{name}: shape {values.shape} should be ({len(rows)},), one number for each row of {other}")
+        self._set(name, values)
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    def select_early(self, rows: np.ndarray, until: float, method: str) -> np.ndarray:
+        """Return the rows of an (R, N) signal that were recorded up to a share of training; all of them for ``until`` = 1.
+
+        Raises
+        ------
+        MissingSignal
+            ``recorded_at`` is needed and missing.
+        SelectbenchError
+            Nothing was recorded that early.
+        """
+        if until == 1:
+            return rows
+        self.require(method, "recorded_at")
+        early = self.recorded_at <= until + 1e-9
+        if not early.any():
+            raise SelectbenchError(f"{method}: no checkpoint was recorded up to until={until}; the first is at {self.recorded_at.min():g}")
+        return rows[early]
 
     def require(self, method: str, *names: str) -> None:
         """Raise ``MissingSignal`` for the first of ``names`` that was not recorded."""
@@ -129,6 +181,13 @@ class Signals:
             arrays["correct"] = np.packbits(self.correct, axis=-1)
             arrays["correct_packed"] = np.array(True)
         write_arrays(path, arrays)
+
+    def merge(self, other: "Signals") -> "Signals":
+        """Return these signals with those that only ``other`` has; both are of the same pool."""
+        if not (np.array_equal(self.labels, other.labels) and np.array_equal(self.ids, other.ids)):
+            raise SelectbenchError("signals: two recordings of different pools cannot be merged")
+        added = {field.name: getattr(other, field.name) for field in fields(self) if getattr(self, field.name) is None}
+        return replace(self, **added)
 
     @classmethod
     def load(cls, path: Path) -> "Signals":

@@ -15,12 +15,17 @@ from selectbench.policy import class_quotas, count_kept
 
 METHODS = sb.available_methods()
 SELECTING = [name for name in METHODS if name != "full"]
+AXES = {  # signal → the axis along which the samples lie
+    **{"features": 0, "inputs": 0, "aum": 0, "embeddings": 0, "logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1},
+    **{"correct": -1},
+}
+SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes"}
 KEEPS = ["0.01", "0.1", "0.25", "1/3", "0.5", "0.7", "0.9", "0.999", "1"]
 
 
 def permute(signals: sb.Signals, order: np.ndarray) -> sb.Signals:
     """Return the same signals with the samples, and their ids, in another order."""
-    axes = {"labels": 0, "ids": 0, "features": 0, "inputs": 0, "aum": 0, "logits": 1, "correct": -1}
+    axes = {"labels": 0, "ids": 0, **AXES}
     return replace(signals, **{name: np.take(getattr(signals, name), order, axis=axis) for name, axis in axes.items()})
 
 
@@ -34,8 +39,7 @@ def test_is_documented_and_cited(name):
     assert method.__doc__
     assert method.citation
     assert method.score.__doc__
-    known = {"features", "logits", "correct", "inputs", "errors", "recorded_at", "aum"}
-    assert set(method.needs) <= known
+    assert set(method.needs) <= SIGNALS
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -129,8 +133,7 @@ def test_a_missing_signal_is_named(name, signals):
 def test_needs_only_what_it_declares(name, signals):
     declared = {"labels", "ids", *load_method(name).needs}
     declared |= {"logits", "recorded_at"} if "errors" in declared else set()
-    everything = ("features", "logits", "correct", "inputs", "errors", "recorded_at", "aum")
-    lean = replace(signals, **{field: None for field in everything if field not in declared})
+    lean = replace(signals, **dict.fromkeys(SIGNALS - declared))
     keep = 1 if name == "full" else 0.3
     np.testing.assert_array_equal(sb.select(name, lean, keep).ids, sb.select(name, signals, keep).ids)
 
@@ -145,6 +148,11 @@ def test_all_equal_signals_still_give_k_ids(name):
         correct=np.zeros((4, 20), dtype=bool),
         inputs=np.ones((20, 4)),
         aum=np.full(20, -0.5),
+        divergences=np.zeros((3, 20)),
+        gradient_norms=np.zeros((2, 20)),
+        alignments=np.full((3, 20), -1.0),
+        step_sizes=np.full(3, 0.1),
+        embeddings=np.ones((20, 3)),
     )
     one, other = (sb.select(name, flat, 0.5, seed=seed, quota="none") for seed in (0, 1))
     assert len(np.unique(one.ids)) == len(np.unique(other.ids)) == 10

@@ -65,7 +65,7 @@ def make_record(place: str, method: str, keep: str, seed: int) -> dict:
         },
         "selection": {
             "proxy_share": float(proxy_s > 0),
-            "proxy_s": proxy_s,
+            "sources": {"proxy": {"wall_s": proxy_s, "sample_visits": 28000}} if proxy_s else {},
             "score_s": 0.02,
             "select_s": 0.01,
             "wall_s": proxy_s + 0.03 if method != "full" else 0.0,

@@ -21,6 +21,7 @@ from selectbench.engine import (
     open_pool,
     predict,
     split_batches,
+    supervised_loss,
     train_model,
 )
 from selectbench.models import build_model, features_and_logits
@@ -73,7 +74,18 @@ def train(pool, tmp_path, ids=None, recipe=RECIPE, regime="equal_epochs", stop_a
 
     ids = np.arange(70) if ids is None else ids
     checkpoint = Checkpoint(tmp_path / "state.pt", key, every_s=-1)
-    progress = train_model(model, pool, ids, recipe, regime=regime, stream=("test", 0), on_epoch_end=on_epoch_end, checkpoint=checkpoint)
+    stream = ("test", 0)
+    progress = train_model(
+        model,
+        pool,
+        ids,
+        recipe,
+        regime=regime,
+        stream=stream,
+        batch_loss=supervised_loss(pool, recipe, stream),
+        on_epoch_end=on_epoch_end,
+        checkpoint=checkpoint,
+    )
     return model, progress, seen
 
 

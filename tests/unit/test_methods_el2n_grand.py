@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 import selectbench as sb
+from selectbench.gradients import measure_norms
+from selectbench.models import build_model, features_and_logits
 
 
 def softmax(logits):
@@ -69,3 +72,21 @@ def test_grand_is_the_gradient_norm_of_the_last_layer_sample_by_sample():
 def test_grand_reads_the_checkpoint_its_features_come_from(signals):
     last = sb.Signals(labels=signals.labels, ids=signals.ids, features=signals.features, logits=signals.logits[-1:])
     np.testing.assert_array_equal(sb.score("grand", signals), sb.score("grand", last))
+
+
+def test_full_grand_is_the_mean_of_early_norms_and_another_statistic_than_the_last_layers(signals):
+    np.testing.assert_allclose(sb.score("grand_full", signals), signals.gradient_norms.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(sb.score("grand_full", signals, until=0.6), signals.gradient_norms[:2].mean(axis=0), rtol=1e-12)
+    assert sb.methods.make_method("grand_full", {"until": 0.6}).proxy_share == 0.6
+
+
+def test_full_and_last_layer_grand_rank_an_untrained_net_differently():
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    model = build_model({"library": "selectbench", "name": "convnet", "width": 8}, "small", (1, 8, 8), 10).eval()
+    images, labels = torch.from_numpy(rng.gamma(0.5, size=(300, 1, 8, 8)).astype(np.float32)), torch.arange(300) % 10
+    features, logits = (value.detach().numpy() for value in features_and_logits(model, images))
+    last = sb.score("grand", sb.Signals(labels=labels.numpy(), features=features, logits=logits))
+    norms = measure_norms(model, lambda: [(images, labels)]).numpy()
+    full = sb.score("grand_full", sb.Signals(labels=labels.numpy(), gradient_norms=norms[None]))
+    assert abs(spearmanr(last, full).statistic) < 0.8

@@ -1,14 +1,32 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Progress, open_pool
+from selectbench.engine import Augment, Progress, Recipe, learning_rate_at, open_pool, predict
 from selectbench.models import build_model
 from selectbench.seeds import isolated_torch_rng
 from selectbench.signals import error_norms
 from selectbench.stages import train_proxy
 from selectbench.stages.train_proxy import Recorder
+
+RECIPE = Recipe(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.1,
+    momentum=0.9,
+    nesterov=False,
+    weight_decay=0,
+    schedule="linear",
+    warmup_epochs=1,
+    label_smoothing=0,
+    augment=Augment(crop_padding=0, flip=False, cutout=0),
+    stem="small",
+    precision="fp32",
+    track_test=False,
+)
 
 
 @pytest.fixture
@@ -19,12 +37,16 @@ def pool(tmp_path):
     return open_pool(ArraySplit(tmp_path), [0.5], [0.25], torch.device("cpu"))
 
 
-def record(pool, epochs=4, record_at=(0.25, 0.5, 1.0)):
-    recorder, progress = Recorder(pool, 3, epochs, record_at), Progress()
+def make_model(epoch):
+    with isolated_torch_rng(epoch):
+        return build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 3)
+
+
+def record(pool, epochs=4, record_at=(0.25, 0.5, 1.0), align_at=(0.75, 1.0)):
+    recipe = replace(RECIPE, epochs=epochs, record_at=record_at, align_at=align_at)
+    recorder, progress = Recorder(pool, 3, recipe), Progress()
     for epoch in range(1, epochs + 1):
-        with isolated_torch_rng(epoch):
-            model = build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 3)
-        recorder.observe(epoch, model, progress)
+        recorder.observe(epoch, make_model(epoch), progress)
     return recorder, progress
 
 
@@ -57,3 +79,25 @@ def test_norms_are_streamed_where_logits_would_not_fit(pool, monkeypatch):
     assert compact.errors.shape == (3, 41)
     np.testing.assert_allclose(compact.errors, [error_norms(row, full.labels) for row in full.logits], rtol=1e-6)
     np.testing.assert_array_equal(compact.features, full.features)
+
+
+def test_weights_are_kept_at_the_declared_epochs_with_the_rate_that_led_there(pool):
+    recorder, progress = record(pool)
+    kept = recorder.weights(progress)
+    assert [entry["epoch"] for entry in kept] == [1, 2, 3, 4]
+    assert [entry["step_size"] for entry in kept] == [learning_rate_at(step, 12, recorder.recipe) for step in (2, 5, 8, 11)]
+    for entry in kept:
+        expected = make_model(entry["epoch"]).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in entry["model"].items() if "running" not in name)
+    sparse, sparse_progress = record(pool, record_at=(1.0,), align_at=(0.5,))
+    assert [entry["epoch"] for entry in sparse.weights(sparse_progress)] == [2, 4]
+
+
+def test_divergences_compare_each_epoch_with_the_one_before(pool):
+    recorder, progress = record(pool)
+    outputs = []
+    for epoch in range(1, 5):
+        outputs.append(torch.cat([logits for _, _, logits in predict(make_model(epoch), pool)]).softmax(dim=1).double().numpy())
+    outputs = np.stack(outputs)
+    expected = np.abs(outputs[1:] * np.log(outputs[1:] / outputs[:-1])).sum(axis=2)
+    np.testing.assert_allclose(recorder.signals(progress).divergences, expected, rtol=1e-4, atol=1e-7)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
-METHODS = ["el2n", "moderate", "moso"]  # moso is planned: its row must show as such
+BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
+PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Project:
 
 
 def make_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its paper down to two methods and two keep fractions at scale smoke."""
+    """Copy the project and cut its paper down to three methods and two keep fractions at scale smoke."""
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
@@ -68,18 +69,18 @@ def make_project(root: Path, target: Path) -> Project:
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
     for name, keeps in (("main", [0.5, 0.9]), ("cross", [0.9]), ("shift", [0.5, 0.9])):
-        paper["tables"][name]["where"] |= {"method": METHODS, "keep": keeps}
-    built = METHODS[:2]
+        paper["tables"][name]["where"] |= {"method": [*BUILT, PLANNED], "keep": keeps}
     paper["claims"] = {
         "random": {
             **paper["claims"]["el2n_beats_random"],
-            "compare": {"method": built, "against": ["random"], "metric": "top1"},
+            "compare": {"method": BUILT, "against": ["random"], "metric": "top1"},
         },
-        "planned": {**paper["claims"]["transfers"], "compare": {"method": ["moso"], "against": ["el2n"], "metric": "top1"}},
-        "time": {**paper["claims"]["selection_saves_time"], "compare": {"method": built, "against": ["full"], "metric": "total_wall_s"}},
+        "planned": {**paper["claims"]["transfers"], "compare": {"method": [PLANNED], "against": ["el2n"], "metric": "top1"}},
+        "time": {**paper["claims"]["selection_saves_time"], "compare": {"method": BUILT, "against": ["full"], "metric": "total_wall_s"}},
     }
     methods = yaml.safe_load(project.path("config/methods.yaml").read_text(encoding="utf-8"))
-    kept = {name: entry for name, entry in methods.items() if name in METHODS or entry.get("control")}
+    kept = {name: entry for name, entry in methods.items() if name in BUILT or entry.get("control")}
+    kept[PLANNED] = {"title": "Phantom", "planned": True}
     lines = [f"{name}: {yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()}" for name, entry in kept.items()]
     project.path("config/methods.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     project.path("config/papers/rl_selector.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")

@@ -78,8 +78,8 @@ def test_prepared_data_that_were_damaged(project, finished):
 
 
 def test_a_corrupt_record(finished):
-    manifest = "results/smoke/batches/train/digits/convnet-to-resnet8/equal_epochs/moderate/0.json"
-    run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moderate/keep-0.5/seed-1/train.json"
+    manifest = "results/smoke/batches/train/digits/convnet-to-resnet8/equal_epochs/moso/0.json"
+    run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moso/keep-0.5/seed-1/train.json"
     before = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
     finished.path(run).write_text('{"schema": 1, "sta', encoding="utf-8")
     finished.path("results/smoke/index.html").unlink()
@@ -134,7 +134,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
     recipes.write_text(text + broken, encoding="utf-8")
     result = project.snakemake()
     assert result.returncode != 0
-    assert "18 of 18 runs have no value" in result.stderr
+    assert "22 of 22 runs have no value" in result.stderr
     assert "set partial: true in config/config.yaml" in result.stderr
     assert re.search(r"failed: \S+/seed-0: the training loss is (nan|inf) after epoch 1", project.run("selectbench", "status").stdout)
     project.edit("config/config.yaml", "partial: false", "partial: true")
@@ -159,7 +159,7 @@ def test_selection_never_sees_test_labels(finished, project):
             content["splits"][name][f"{part}_sha256"] = digest_array(poisoned)
     manifest.write_text(json.dumps(content), encoding="utf-8")
     out = "results/smoke"
-    subsets = [f"{out}/subsets/digits/convnet/{method}/seed-0.npz" for method in ("el2n", "moderate")]
+    subsets = [f"{out}/subsets/digits/convnet/{method}/seed-0.npz" for method in ("el2n", "moso")]
     result = project.snakemake(*subsets)
     assert result.returncode == 0, result.stderr[-2000:]
     for name in [*subsets, f"{out}/proxies/digits/convnet/seed-0.npz"]:

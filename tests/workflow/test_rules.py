@@ -82,6 +82,9 @@ def test_no_two_jobs_share_their_specification(root):
         specs += [to_json(plan.select_spec(*selection)) for selection in selections]
         proxies = {(run.dataset, run.proxy, str(run.seed)) for run in plan.runs.values() if run.proxy != "none"}
         specs += [to_json(plan.proxy_spec(*proxy)) for proxy in proxies]
+        specs += [to_json(plan.gradients_spec(*proxy, signal)) for proxy in proxies for signal in ("gradient_norms", "alignments")]
+        seeds = {(run.dataset, str(run.seed)) for run in plan.runs.values()}
+        specs += [to_json(plan.encoder_spec(*seed)) for seed in seeds]
         assert len(set(specs)) == len(specs)
 
 

@@ -38,4 +38,5 @@ wildcard_constraints:
     paper="[a-z0-9_]+",
     table="[a-z0-9_]+",
     figure="[a-z0-9_]+",
+    signal="gradient_norms|alignments",
     seed="[0-9]+",

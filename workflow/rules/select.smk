@@ -1,7 +1,7 @@
 rule score_samples:
     input:
         data=lambda w: plan.data(w.dataset),
-        signals=lambda w: plan.score_inputs(w.dataset, w.proxy, w.seed),
+        signals=lambda w: plan.score_inputs(w.dataset, w.proxy, w.method, w.seed),
     output:
         scores=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
         record=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",

@@ -8,7 +8,7 @@ import numpy as np
 
 from selectbench.errors import SelectbenchError, suggest
 from selectbench.policy import Quota, Tail, choose_positions
-from selectbench.signals import Signals
+from selectbench.signals import SOURCES, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Method(ABC):
     tail: Tail = "high"
 
     citation: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels
+    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels; "errors" also accepts logits
     ranked: ClassVar[bool] = True  # whether the highest scores are kept; else ``choose`` has a rule of its own
 
     def __post_init__(self) -> None:
@@ -37,9 +37,14 @@ class Method(ABC):
             check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
 
     @classmethod
+    def sources(cls) -> tuple[str, ...]:
+        """Return who records the signals the method reads (see ``signals.SOURCES``), in that order; inputs need nobody."""
+        return tuple(source for source, recorded in SOURCES.items() if set(recorded) & set(cls.needs))
+
+    @classmethod
     def needs_proxy(cls) -> bool:
-        """Tell whether the method reads anything but labels and inputs."""
-        return not set(cls.needs) <= {"inputs"}
+        """Tell whether any of the signals comes from the proxy."""
+        return not set(cls.sources()) <= {"encoder"}
 
     @property
     def proxy_share(self) -> float:
@@ -53,6 +58,29 @@ class Method(ABC):
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
         """Return ``num_kept`` positions in selection order, from scores this method returned."""
         return choose_positions(scores, num_kept, labels=signals.labels, ids=signals.ids, quota=self.quota, tail=self.tail, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyMethod(Method):
+    """A method that may look at the beginning of the proxy's training only.
+
+    Parameters
+    ----------
+    until : float
+        Use what was recorded up to this share of the proxy's training; 1 uses everything.
+    """
+
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.until <= 1:
+            raise SelectbenchError(f"until: {self.until!r} is outside (0, 1]; it is a share of the proxy's training")
+
+    @property
+    def proxy_share(self) -> float:
+        """Training after ``until`` is not needed and not charged."""
+        return self.until
 
 
 def check_parameter(name: str, kind: object, value: object) -> None:

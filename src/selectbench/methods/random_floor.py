@@ -6,7 +6,7 @@ import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
-from selectbench.policy import class_quotas
+from selectbench.policy import choose_with_floor
 from selectbench.seeds import uniform_by_id
 from selectbench.signals import Signals
 
@@ -39,11 +39,4 @@ class RandomFloor(Method):
         """Return the sure places of every class and the best draws of all others, best draws first."""
         if self.quota != "none":
             return super().choose(scores, signals, num_kept, seed)
-        best_first = np.lexsort((signals.ids, -scores))
-        sure = np.zeros(len(scores), dtype=bool)
-        for label, quota in class_quotas(signals.labels, num_kept, "proportional").items():
-            members = best_first[signals.labels[best_first] == label]
-            sure[members[: int(np.ceil(self.floor * quota))]] = True
-        rest = best_first[~sure[best_first]][: num_kept - int(sure.sum())]
-        chosen = np.concatenate([np.flatnonzero(sure), rest])
-        return chosen[np.lexsort((signals.ids[chosen], -scores[chosen]))]
+        return choose_with_floor(scores, num_kept, self.floor, labels=signals.labels, ids=signals.ids, tail=self.tail, seed=seed)

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import torch
 
-from selectbench.data.splits import open_split
-from selectbench.engine import Recipe, choose_device, measure_test, name_device, open_pool
+from selectbench.engine import Recipe, choose_device, measure_test, name_device
 from selectbench.errors import RecordError
 from selectbench.files import digest_file, digest_value, read_json
-from selectbench.models import build_model
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
-from selectbench.seeds import isolated_torch_rng
 from selectbench.stages._batch import run_batch
 from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._training import build_from_spec, open_prepared
 
 
 def main() -> None:
@@ -21,11 +19,9 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("data", "trained"), outputs=("manifest",))
     spec, (data,) = arguments.spec, arguments.data
     torch.set_num_threads(spec["threads"])
-    device, recipe, manifest, folder = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data), Path(spec["folder"])
-    pools = {name: open_pool(open_split(data.parent, name), manifest["mean"], manifest["std"], device) for name in spec["test_sets"]}
-    with isolated_torch_rng(0):
-        model = build_model(spec["model"], recipe.stem, tuple(spec["input_shape"]), spec["num_classes"])
-    model = model.to(device, memory_format=torch.channels_last)
+    device, recipe, contents, folder = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data)["splits"], Path(spec["folder"])
+    pools = {name: open_prepared(data, name, device) for name in spec["test_sets"]}
+    model, _ = build_from_spec(spec, recipe.stem, (spec["role"],), device)
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
 
     def weights(run: dict) -> Path:
@@ -35,7 +31,7 @@ def main() -> None:
         return path
 
     def make_key(run: dict) -> str:
-        tests = {name: manifest["splits"][name] for name in spec["test_sets"]}
+        tests = {name: contents[name] for name in spec["test_sets"]}
         return digest_value({"spec": shared, "run": run["id"], "weights": digest_file(weights(run)), "tests": tests})
 
     def work(run: dict) -> tuple[dict, str]:

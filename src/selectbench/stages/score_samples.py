@@ -1,6 +1,7 @@
 """Score the samples of a pool by one method, once for all keep fractions."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,13 +10,15 @@ from threadpoolctl import threadpool_limits
 
 from selectbench.data.splits import open_split
 from selectbench.files import digest_array, write_arrays
-from selectbench.methods import load_method
+from selectbench.methods import make_method
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import read_record, write_record
-from selectbench.runs import NO_PROXY
 from selectbench.selection import score
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
+
+_COSTS = ("wall_s", "sample_visits", "forward_visits")
+_FORWARD_SHARE = 1 / 3  # a forward pass costs about a third of a forward and backward pass
 
 
 def main() -> None:
@@ -24,12 +27,12 @@ def main() -> None:
     spec, (data,) = arguments.spec, arguments.data
     started = datetime.now(UTC)
     pool = open_split(data.parent, "pool")
-    if spec["proxy"] == NO_PROXY:
-        signals, proxy = Signals(labels=np.array(pool.labels)), None
-    else:
-        (path,) = arguments.signals
-        signals, proxy = Signals.load(path), read_record(path.with_suffix(".json"))
-    if "inputs" in load_method(spec["method"]).needs:
+    signals, method = Signals(labels=np.array(pool.labels)), make_method(spec["method"], spec["parameters"])
+    for path in arguments.signals:
+        signals = signals.merge(Signals.load(path))
+    recorded = [read_record(path.with_suffix(".json")) for path in arguments.signals]
+    paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
+    if "inputs" in method.needs:
         signals = replace(signals, inputs=pool.load(np.arange(len(pool))))
     clock = time.perf_counter()
     with threadpool_limits(spec["threads"]):
@@ -46,10 +49,29 @@ def main() -> None:
             "scores_sha256": digest_array(scores),
             "score_s": score_s,
             "peak_memory_mb": read_peak_memory_mb(),
-            "proxy": proxy and {"training": proxy["training"], "context": proxy["context"], "seeds": proxy["seeds"], "key": proxy["key"]},
+            "proxy_share": method.proxy_share,
+            "sources": {source: describe_source(record, method.proxy_share) for source, record in paid.items()},
             "provenance": describe_provenance(spec["code"], "cpu", started),
         },
     )
+
+
+def describe_source(record: Mapping, proxy_share: float) -> dict:
+    """Return where signals come from and what a method that needs this share of the proxy's training pays for them.
+
+    The proxy's training is charged in proportion, what was measured at checkpoints up to that share, an encoder in full. Visits
+    with a backward pass count 1 each and forward-only visits a third.
+    """
+    if record["source"] == "proxy":
+        charged = [{name: proxy_share * record["training"][name] for name in _COSTS}]
+    else:
+        charged = [cost for cost in record["costs"] if cost["share"] <= proxy_share + 1e-9]
+    total = {name: sum(cost[name] for cost in charged) for name in _COSTS}
+    return {
+        "wall_s": total["wall_s"],
+        "sample_visits": total["sample_visits"] + _FORWARD_SHARE * total["forward_visits"],
+        **{name: record[name] for name in ("key", "seeds", "context")},
+    }
 
 
 if __name__ == "__main__":

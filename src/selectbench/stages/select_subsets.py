@@ -1,6 +1,7 @@
 """Turn a method's scores into subsets, one for each keep fraction."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,8 +13,6 @@ from selectbench.provenance import describe_provenance
 from selectbench.records import read_record, write_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
-
-_FORWARD_SHARE = 1 / 3  # a forward pass costs about a third of a forward and backward pass
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
             "num_kept": len(positions),
             "sha256": digest_array(subsets[keep]),
             "class_counts": np.bincount(signals.labels[positions], minlength=signals.labels.max() + 1).tolist(),
-            "cost": describe_cost(scored, method.proxy_share, time.perf_counter() - clock),
+            "cost": describe_cost(scored, time.perf_counter() - clock),
         }
     write_arrays(arguments.subsets, subsets)
     write_record(
@@ -50,20 +49,16 @@ def main() -> None:
     )
 
 
-def describe_cost(scored: dict, proxy_share: float, select_s: float) -> dict:
-    """Return what one subset cost: the share of the proxy the method needs, its scores, and the selection itself.
-
-    Visits of the proxy's training count 1 each and forward-only visits a third.
-    """
-    training = (scored["proxy"] or {"training": {"wall_s": 0.0, "sample_visits": 0, "forward_visits": 0}})["training"]
-    visits = training["sample_visits"] + _FORWARD_SHARE * training["forward_visits"]
+def describe_cost(scored: Mapping, select_s: float) -> dict:
+    """Return what one subset cost: what its method pays for signals, its scores, and the selection itself."""
+    sources = {name: {axis: source[axis] for axis in ("wall_s", "sample_visits")} for name, source in scored["sources"].items()}
     return {
-        "proxy_share": proxy_share,
-        "proxy_s": training["wall_s"],
+        "proxy_share": scored["proxy_share"],
+        "sources": sources,
         "score_s": scored["score_s"],
         "select_s": select_s,
-        "wall_s": proxy_share * training["wall_s"] + scored["score_s"] + select_s,
-        "sample_visits": proxy_share * visits,
+        "wall_s": sum(source["wall_s"] for source in sources.values()) + scored["score_s"] + select_s,
+        "sample_visits": sum(source["sample_visits"] for source in sources.values()),
     }
 
 

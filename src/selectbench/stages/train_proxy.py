@@ -1,4 +1,4 @@
-"""Train a proxy and record everything scoring methods read: correctness, early outputs, features."""
+"""Train a proxy and record what scoring methods read: correctness, early outputs, features, and the weights along the way."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,57 +7,76 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.data.splits import open_split
-from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, name_device, open_pool, predict, train_model
-from selectbench.files import digest_value, read_json
-from selectbench.models import build_model
+from selectbench.engine import (
+    Checkpoint,
+    Pool,
+    Progress,
+    Recipe,
+    choose_device,
+    count_steps,
+    learning_rate_at,
+    name_device,
+    predict,
+    supervised_loss,
+    train_model,
+)
+from selectbench.files import digest_value, read_json, write_atomically
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import write_record
-from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._training import build_from_spec, open_prepared
 
 _MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
 
 
 class Recorder:
-    """Fill the signals of a pool, one clean evaluation-mode pass after each epoch.
+    """Fill the signals of a pool, one clean evaluation-mode pass after each epoch, and keep the weights of declared epochs.
 
     Parameters
     ----------
     pool : the training pool
     num_classes : C
-    epochs : T
-    record_at : shares of training after which outputs are kept, ascending, the last 1
+    recipe : with its epochs and ``record_at`` (outputs and weights) and ``align_at`` (weights): shares of training, ascending
     """
 
-    def __init__(self, pool: Pool, num_classes: int, epochs: int, record_at: tuple[float, ...]) -> None:
+    def __init__(self, pool: Pool, num_classes: int, recipe: Recipe) -> None:
         self.pool = pool
-        self.epochs = epochs
-        self.record_at = record_at
-        self.recorded_epochs = [max(1, round(share * epochs)) for share in record_at]
-        self.keeps_logits = len(record_at) * len(pool) * num_classes * 4 <= _MAX_LOGIT_BYTES
+        self.recipe = recipe
+        self.recorded_epochs = list_epochs(recipe.record_at, recipe.epochs)
+        self.kept_epochs = {*self.recorded_epochs, *list_epochs(recipe.align_at, recipe.epochs)}
+        self.keeps_logits = len(recipe.record_at) * len(pool) * num_classes * 4 <= _MAX_LOGIT_BYTES
         self.labels = pool.labels.cpu().numpy()
+        self._num_classes = num_classes
         self._rows = (num_classes,) if self.keeps_logits else ()
 
     def observe(self, epoch: int, model: nn.Module, progress: Progress) -> None:
         """Record one epoch into ``progress.extra``, which checkpoints carry."""
-        extra = progress.extra
+        extra, num, epochs = progress.extra, len(self.pool), self.recipe.epochs
         if not extra:
-            extra["correct"] = torch.zeros(self.epochs, len(self.pool), dtype=torch.bool)
-            extra["margins"] = torch.zeros(len(self.pool), dtype=torch.float64)
-            extra["outputs"] = torch.zeros(len(self.record_at), len(self.pool), *self._rows, dtype=torch.float32)
+            extra["correct"] = torch.zeros(epochs, num, dtype=torch.bool)
+            extra["margins"] = torch.zeros(num, dtype=torch.float64)
+            extra["outputs"] = torch.zeros(len(self.recorded_epochs), num, *self._rows, dtype=torch.float32)
+            extra["before"] = torch.zeros(num, self._num_classes, dtype=torch.float32)
+            extra["divergences"] = torch.zeros(epochs - 1, num, dtype=torch.float32)
+            extra["weights"] = {}
         slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
         for where, features, logits in predict(model, self.pool):
-            extra["margins"][where] += measure_margins(logits, self.pool.labels[where]).cpu()
-            extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == self.pool.labels[where]).cpu()
+            labels, logarithms = self.pool.labels[where], logits.log_softmax(dim=1).cpu()
+            extra["margins"][where] += measure_margins(logits, labels).cpu()
+            extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == labels).cpu()
             for slot in slots:
                 extra["outputs"][slot, where] = self._reduce(logits, where)
-            if epoch == self.epochs:
+            if epoch > 1:
+                extra["divergences"][epoch - 2, where] = measure_divergences(extra["before"][where], logarithms)
+            extra["before"][where] = logarithms
+            if epoch == epochs:
                 if "features" not in extra:
-                    extra["features"] = torch.zeros(len(self.pool), features.shape[1], dtype=torch.float32)
+                    extra["features"] = torch.zeros(num, features.shape[1], dtype=torch.float32)
                 extra["features"][where] = features.cpu()
-        progress.forward_visits += len(self.pool)
+        if epoch in self.kept_epochs:
+            extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        progress.forward_visits += num
 
     def _reduce(self, logits: torch.Tensor, where: slice) -> torch.Tensor:
         if self.keeps_logits:
@@ -66,15 +85,39 @@ class Recorder:
 
     def signals(self, progress: Progress) -> Signals:
         """Return what was recorded."""
-        extra = {name: tensor.numpy() for name, tensor in progress.extra.items()}
+        extra = {name: tensor.numpy() for name, tensor in progress.extra.items() if name != "weights"}
         return Signals(
             labels=self.labels,
             features=extra["features"],
             correct=extra["correct"],
-            aum=extra["margins"] / self.epochs,
-            recorded_at=np.array(self.recorded_epochs) / self.epochs,
+            aum=extra["margins"] / self.recipe.epochs,
+            divergences=extra["divergences"] if self.recipe.epochs > 1 else None,
+            recorded_at=np.array(self.recorded_epochs) / self.recipe.epochs,
             **{"logits" if self.keeps_logits else "errors": extra["outputs"]},
         )
+
+    def weights(self, progress: Progress) -> list[dict]:
+        """Return the weights that were kept, by epoch, each with the learning rate of the step that led to them."""
+        total = count_steps(len(self.pool), len(self.pool), self.recipe, "equal_epochs")
+        steps = total // self.recipe.epochs
+        return [
+            {
+                "epoch": int(epoch),
+                "step_size": learning_rate_at(int(epoch) * steps - 1, total, self.recipe),
+                "model": model,
+            }
+            for epoch, model in progress.extra["weights"].items()
+        ]
+
+
+def list_epochs(shares: tuple[float, ...], epochs: int) -> list[int]:
+    """Return the epochs after which these shares of training are done, the first at the earliest."""
+    return [max(1, round(share * epochs)) for share in shares]
+
+
+def measure_divergences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Return Σ_c |p' log(p'/p)| (B,) of two rows of log-probabilities, one epoch apart."""
+    return (after.exp() * (after - before)).abs().sum(dim=1)
 
 
 def measure_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -86,35 +129,36 @@ def measure_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
-    """Train, record, write the signals and then their record."""
-    arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "record"))
+    """Train, record, write signals and weights and then their record."""
+    arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "weights", "record"))
     spec, (data,) = arguments.spec, arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    recipe, manifest, device = Recipe.from_config(spec["recipe"]), read_json(data), choose_device()
+    recipe, device = Recipe.from_config(spec["recipe"]), choose_device()
     stream = (spec["role"], spec["dataset"], spec["seed"])
-    seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
-    with isolated_torch_rng(seeds["init"]):
-        model = build_model(spec["model"], recipe.stem, tuple(spec["input_shape"]), spec["num_classes"])
-    pool = open_pool(open_split(data.parent, "pool"), manifest["mean"], manifest["std"], device)
-    recorder = Recorder(pool, spec["num_classes"], recipe.epochs, recipe.record_at)
-    key = digest_value({"spec": spec, "data": manifest["splits"]["pool"]})
+    model, seeds = build_from_spec(spec, recipe.stem, stream, device)
+    pool = open_prepared(data, "pool", device)
+    recorder = Recorder(pool, spec["num_classes"], recipe)
+    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"]})
     checkpoint = Checkpoint(Path(spec["state"]), key)
     progress = train_model(
-        model.to(device, memory_format=torch.channels_last),
+        model,
         pool,
         np.arange(len(pool)),
         recipe,
         regime="equal_epochs",
         stream=stream,
+        batch_loss=supervised_loss(pool, recipe, stream),
         on_epoch_end=recorder.observe,
         checkpoint=checkpoint,
     )
     recorder.signals(progress).save(arguments.signals)
+    write_atomically(arguments.weights, lambda stream: torch.save(recorder.weights(progress), stream))
     write_record(
         arguments.record,
         {
             "status": "ok",
+            "source": "proxy",
             "key": key,
             "seeds": seeds,
             "recipe": spec["recipe"],

@@ -6,15 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.data.splits import open_split
-from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, measure_test, name_device, open_pool, train_model
+from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, measure_test, name_device, supervised_loss, train_model
 from selectbench.files import digest_value, read_arrays, read_json, write_atomically
-from selectbench.models import build_model
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import TRAIN, read_record, record_path
-from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.stages._batch import run_batch
 from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._training import build_from_spec, open_prepared
 
 
 def main() -> None:
@@ -22,19 +20,15 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("data", "subsets"), outputs=("manifest",))
     spec, (data,) = arguments.spec, arguments.data
     torch.set_num_threads(spec["threads"])
-    device, recipe, manifest = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data)
-
-    def open_on_device(split: str) -> Pool:
-        return open_pool(open_split(data.parent, split), manifest["mean"], manifest["std"], device)
-
-    pool = open_on_device("pool")
-    test = open_on_device(spec["id_test_set"]) if recipe.track_test else None
+    device, recipe, content = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data)["splits"]["pool"]
+    pool = open_prepared(data, "pool", device)
+    test = open_prepared(data, spec["id_test_set"], device) if recipe.track_test else None
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
     described = {run["subset"]: read_record(Path(run["subset"]).with_suffix(".json")) for run in spec["runs"]}
 
     def make_key(run: dict) -> str:
         subset = described[run["subset"]]["subsets"][run["keep"]]["sha256"]
-        return digest_value({"spec": shared, "run": run["id"], "subset": subset, "data": manifest["splits"]["pool"]})
+        return digest_value({"spec": shared, "run": run["id"], "subset": subset, "data": content})
 
     def work(run: dict) -> tuple[dict, str]:
         subset = described[run["subset"]]
@@ -47,9 +41,7 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
     """Train one target, save its weights and return its record's fields and a line for the log."""
     folder = Path(spec["folder"])
     stream = (spec["role"], spec["dataset"], run["seed"])
-    seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream), "selection": subset["seed"]}
-    with isolated_torch_rng(seeds["init"]):
-        model = build_model(spec["model"], recipe.stem, tuple(spec["input_shape"]), spec["num_classes"])
+    model, seeds = build_from_spec(spec, recipe.stem, stream, pool.device)
     ids = np.array(read_arrays(Path(run["subset"]))[run["keep"]])
     checkpoint = Checkpoint(folder / "state" / "runs" / f"{run['id']}.pt", key)
 
@@ -60,12 +52,13 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
     if pool.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     progress = train_model(
-        model.to(pool.device, memory_format=torch.channels_last),
+        model,
         pool,
         ids,
         recipe,
         regime=spec["regime"],
         stream=stream,
+        batch_loss=supervised_loss(pool, recipe, stream),
         on_epoch_end=track_test,
         checkpoint=checkpoint,
     )
@@ -77,7 +70,7 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
     record = {
         "model": spec["model"],
         "recipe": spec["recipe"],
-        "seeds": seeds,
+        "seeds": seeds | {"selection": subset["seed"]},
         "num_pool": len(pool),
         "num_kept": len(ids),
         "selection": cost["cost"] | {"subset_sha256": cost["sha256"], "class_counts": cost["class_counts"]},

@@ -1,0 +1,107 @@
+"""Per-sample loss gradients over all parameters: their norms and their alignment with the mean gradient, without N × P numbers."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from selectbench.errors import SelectbenchError
+
+Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]  # () → a pass over (inputs, labels), in canonical order
+
+_CHUNK_BYTES = 1 << 26  # gradients held at a time by ``measure_norms``
+
+
+def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
+    """Return ‖∇_θ ℓ_i‖₂ of every sample: one forward and backward pass a sample, vectorised over as many as fit 64 MiB.
+
+    Parameters
+    ----------
+    model : in evaluation mode; its parameters that require gradients count
+    batches : a pass over inputs and labels
+
+    Returns
+    -------
+    (N,) float64, on the CPU; ℓ_i is the sample's cross-entropy.
+
+    Raises
+    ------
+    SelectbenchError
+        The model is in training mode.
+    """
+    parameters, buffers = split_state(model)
+    rows = max(1, _CHUNK_BYTES // (4 * sum(value.numel() for value in parameters.values())))
+
+    def loss_of_one(values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(functional_call(model, (values, buffers), (image[None],)), label[None])
+
+    gradients_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
+    norms = []
+    for images, labels in batches():
+        for start in range(0, len(images), rows):
+            gradients = gradients_of(parameters, images[start : start + rows], labels[start : start + rows])
+            squares = sum(value.double().square().flatten(1).sum(dim=1) for value in gradients.values())
+            norms.append(squares.sqrt().cpu())
+    return torch.cat(norms)
+
+
+def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
+    """Return ⟨∇L, ∇ℓ_i⟩ of every sample, L the mean loss: one backward pass for ∇L, then one forward-mode product a batch.
+
+    No per-sample gradient is formed: the derivative of a batch's losses in direction ∇L holds all of its products.
+
+    Parameters
+    ----------
+    model, batches : as for ``measure_norms``; ``batches`` is called twice
+
+    Returns
+    -------
+    (N,) float64, on the CPU.
+
+    Raises
+    ------
+    SelectbenchError
+        The model is in training mode.
+    """
+    parameters, buffers = split_state(model)
+    direction = average_gradient(model, batches)
+    products = []
+    for images, labels in batches():
+
+        def losses(values: dict[str, torch.Tensor], images: torch.Tensor = images, labels: torch.Tensor = labels) -> torch.Tensor:
+            return nn.functional.cross_entropy(functional_call(model, (values, buffers), (images,)), labels, reduction="none")
+
+        _, tangent = jvp(losses, (parameters,), (direction,))
+        products.append(tangent.double().cpu())
+    return torch.cat(products)
+
+
+def average_gradient(model: nn.Module, batches: Batches) -> dict[str, torch.Tensor]:
+    """Return ∇L by parameter, L the mean cross-entropy over a pass: backward passes, summed."""
+    parameters, buffers = split_state(model)
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    count = 0
+    for images, labels in batches():
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        loss = nn.functional.cross_entropy(functional_call(model, (leaves, buffers), (images,)), labels, reduction="sum")
+        for name, value in zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            total[name] += value
+        count += len(labels)
+    return {name: value / count for name, value in total.items()}
+
+
+def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return the parameters that can be trained, detached, and everything else that a forward pass reads.
+
+    Raises
+    ------
+    SelectbenchError
+        A module is in training mode, in which the loss of a sample depends on its batch.
+    """
+    for name, module in model.named_modules():
+        if module.training:
+            raise SelectbenchError(f"gradients: module {name or 'model'!r} is in training mode; call model.eval() first")
+    trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+    fixed = {name: value.detach() for name, value in model.named_parameters() if not value.requires_grad}
+    return trained, {**fixed, **dict(model.named_buffers())}

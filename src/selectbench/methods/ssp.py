@@ -1,0 +1,81 @@
+"""Self-supervised prototypes: the distance to the nearest prototype of a feature space that never saw a label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import Method
+from selectbench.policy import choose_with_floor
+from selectbench.seeds import derive_seed, hash_ids
+from selectbench.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSP(Method):
+    """k-means on unit-norm embeddings; the cosine distance of each sample to the centroid it is assigned to.
+
+    Far samples are kept (``tail: high``), which the paper finds right where data are plentiful; ``tail: low`` keeps near ones.
+
+    Parameters
+    ----------
+    clusters : int
+        Number of prototypes; 0 takes as many as there are classes.
+    starts : int
+        Initialisations of k-means, of which the best is used.
+    floor : float
+        The share of its proportional quota, rounded up, that every class is sure of; with a class quota it is not used.
+    """
+
+    clusters: int = 0
+    starts: int = 10
+    floor: float = 0.5
+
+    citation = "Sorscher et al., Beyond Neural Scaling Laws, NeurIPS 2022, Section 5."
+    needs = ("embeddings",)
+    ranked = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clusters < 0:
+            raise SelectbenchError(f"clusters: {self.clusters} is negative")
+        if self.starts < 1:
+            raise SelectbenchError(f"starts: {self.starts} is less than 1")
+        if not 0 <= self.floor <= 1:
+            raise SelectbenchError(f"floor: {self.floor} is outside [0, 1]")
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) cosine distances in [0, 2]."""
+        signals.require("ssp", "embeddings")
+        order = np.argsort(hash_ids(signals.ids, seed), kind="stable")
+        units = normalise_rows(np.asarray(signals.embeddings, dtype=np.float64)[order])
+        clusters = self.clusters or len(np.unique(signals.labels))
+        scores = np.empty(len(signals))
+        scores[order] = distances_to_prototypes(units, min(clusters, len(units)), self.starts, derive_seed("ssp", seed))
+        return scores
+
+    def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
+        """Return ``num_kept`` positions, each class sure of its floor, best first."""
+        if self.quota != "none":
+            return super().choose(scores, signals, num_kept, seed)
+        return choose_with_floor(scores, num_kept, self.floor, labels=signals.labels, ids=signals.ids, tail=self.tail, seed=seed)
+
+
+def normalise_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the rows (N, d) divided by their norms; rows of zeros stay."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
+
+
+def distances_to_prototypes(units: np.ndarray, clusters: int, starts: int, seed: int) -> np.ndarray:
+    """Return (N,) cosine distances of unit-norm rows (N, d) to the k-means centroid each is assigned to."""
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some prototypes coincide
+        fitted = KMeans(clusters, n_init=starts, random_state=seed % 2**32).fit(units)
+    prototypes = normalise_rows(fitted.cluster_centers_)
+    return np.maximum(0.0, 1.0 - np.einsum("nd,nd->n", units, prototypes[fitted.labels_]))
