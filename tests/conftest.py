@@ -24,7 +24,8 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
     correct = rng.random((epochs, num)) < np.linspace(0.3, 0.9, epochs)[:, None]
     divergences, embeddings = rng.gamma(1.0, size=(epochs - 1, num)), rng.normal(size=(num, 6)) + np.eye(classes, 6)[labels]
     norms, alignments = rng.gamma(2.0, size=(checkpoints, num)), rng.normal(0.2, 1.0, size=(5, num))
-    twins = np.flatnonzero(labels == 0)[:6].reshape(2, 3)
+    pairs = min(3, sizes[0] // 2)
+    twins = np.flatnonzero(labels == 0)[: 2 * pairs].reshape(2, pairs)
     rows = ((features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
     for array, axis in rows:
         moved = np.moveaxis(array, axis, 0)
