@@ -23,10 +23,11 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
     logits = rng.normal(size=(checkpoints, num, classes)) + 1.5 * np.eye(classes)[labels]
     correct = rng.random((epochs, num)) < np.linspace(0.3, 0.9, epochs)[:, None]
     divergences, embeddings = rng.gamma(1.0, size=(epochs - 1, num)), rng.normal(size=(num, 6)) + np.eye(classes, 6)[labels]
+    first_features = features[:, ::-1] + rng.normal(size=features.shape)
     norms, alignments = rng.gamma(2.0, size=(checkpoints, num)), rng.normal(0.2, 1.0, size=(5, num))
     pairs = min(3, sizes[0] // 2)
     twins = np.flatnonzero(labels == 0)[: 2 * pairs].reshape(2, pairs)
-    rows = ((features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
+    rows = ((features, 0), (first_features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
     for array, axis in rows:
         moved = np.moveaxis(array, axis, 0)
         moved[twins[1]] = moved[twins[0]]
@@ -44,6 +45,7 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
         alignments=alignments,
         step_sizes=np.linspace(0.1, 0.02, 5),
         embeddings=embeddings,
+        first_features=first_features,
     )
 
 

@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
+
+if TYPE_CHECKING:
+    from selectbench.methods._base import Method
 
 from selectbench.errors import ConfigError, SelectbenchError, suggest
 from selectbench.policy import parse_keep
@@ -19,6 +23,8 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
@@ -39,6 +45,16 @@ class Config:
     encoders: dict
     methods: dict
     papers: dict
+
+    def find_method(self, name: str) -> type["Method"]:
+        """Return the class of a method, by the id of its entry, which may be a variant of another file's."""
+        from selectbench.methods import load_method
+
+        return load_method(self.method_file(name))
+
+    def method_file(self, name: str) -> str:
+        """Return the file that a method's entry stands for."""
+        return self.methods[name].get("method", name)
 
 
 def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Config:
@@ -143,10 +159,14 @@ def _check_methods(config: Config) -> None:
             if name in built:
                 raise ConfigError(f"{where}.planned: the method is built; remove the key")
             continue
-        if name not in built:
+        if "method" in entry:
+            _check_name(entry["method"], built, f"{where}.method")
+            if name in built:
+                raise ConfigError(f"{where}.method: {name} has a file of its own; remove the key or rename the variant")
+        elif name not in built:
             raise ConfigError(f"{where}: no such method{suggest(name, built)}")
         try:
-            make_method(name, entry.get("parameters", {}))
+            make_method(entry.get("method", name), entry.get("parameters", {}))
         except SelectbenchError as error:
             raise ConfigError(f"{where}.parameters: {error}") from None
 
@@ -203,6 +223,8 @@ def _check_paper(config: Config, name: Path, paper: dict) -> None:
         for artefact, entry in paper[kind].items():
             _check_name(entry["table"], paper["tables"], f"{name}: {kind}.{artefact}.table")
     for claim, entry in paper["claims"].items():
+        if "measured" in entry:
+            continue
         for side in ("method", "against"):
             for method in entry["compare"][side]:
                 _check_name(method, config.methods, f"{name}: claims.{claim}.compare.{side}")

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from selectbench.data.splits import Split
-from selectbench.errors import SelectbenchError
+from selectbench.errors import RunFailedError
 from selectbench.models import features_and_logits
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id
 
 _EVALUATION_BATCH = 512
 
 
-class TrainingDivergedError(SelectbenchError):
+class TrainingDivergedError(RunFailedError):
     """The training loss became NaN or infinite."""
 
 
@@ -200,6 +200,17 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.SGD:
+    """Return the recipe's SGD over all parameters of a model."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+
+
 def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt out)
     model: nn.Module,
     pool: Pool,
@@ -236,13 +247,7 @@ def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt
     TrainingDivergedError
         The loss is no longer a number.
     """
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
+    optimiser = make_optimiser(model, recipe)
     total_steps = count_steps(len(ids), len(pool), recipe, regime)
     progress = checkpoint.restore(model, optimiser)
     clock = last_saved = time.perf_counter()

@@ -29,6 +29,24 @@ class MissingSignal(SelectbenchError):
         self.signal = signal
 
 
+class RunFailedError(SelectbenchError):
+    """A run that cannot be finished, which is a result: its record says so.
+
+    Parameters
+    ----------
+    message : the reason
+    fields : what the failed record holds beside it
+    """
+
+    def __init__(self, message: str, fields: dict | None = None) -> None:
+        super().__init__(message)
+        self.fields = fields or {}
+
+
+class SelectionFailedError(RunFailedError):
+    """A method gave no subset of the wanted size."""
+
+
 def suggest(word: object, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if none is close."""
     valid = sorted(map(str, valid))

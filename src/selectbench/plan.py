@@ -15,7 +15,6 @@ from pathlib import Path
 from selectbench.config import Config, load_config
 from selectbench.errors import ConfigError
 from selectbench.fingerprint import fingerprint
-from selectbench.methods import load_method
 from selectbench.policy import parse_keep
 from selectbench.resolve import resolve_claim, resolve_table
 from selectbench.runs import NO_PROXY, Run
@@ -23,6 +22,7 @@ from selectbench.seeds import derive_seed
 from selectbench.signals import SOURCES
 
 CONFIDENCE = 0.95
+THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 
 
 class Plan:
@@ -103,13 +103,18 @@ class Plan:
 
     def score_inputs(self, dataset: str, proxy: str, method: str, seed: str) -> list[str]:
         """List what scoring reads beside the data: the signals of every source the method needs."""
-        return [self.signals(source, dataset, proxy, seed) for source in load_method(method).sources()]
+        return [self.signals(source, dataset, proxy, seed) for source in self.config.find_method(method).sources()]
+
+    def learned_methods(self) -> list[str]:
+        """List the methods whose subsets an agent chooses, in a stage of their own."""
+        return [name for name, entry in self.config.methods.items() if not entry.get("planned") and self.config.find_method(name).learned]
 
     def count_sources(self) -> dict[str, int]:
         """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
         files: dict[str, set[str]] = {source: set() for source in SOURCES}
         for run in self.runs.values():
-            for source in load_method(run.method).sources():
+            method = self.config.find_method(run.method)
+            for source in () if method.learned else method.sources():
                 files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
                 if run.proxy != NO_PROXY:
                     files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
@@ -138,12 +143,31 @@ class Plan:
 
     def table_runs(self, paper: str, table: str) -> set[str]:
         """Return the ids of the runs that a table needs."""
-        rows = [row for panel in self.tables[paper, table]["panels"] for row in panel["rows"]]
-        return {run for row in rows for cell in row["cells"].values() for run in cell["runs"]}
+        return _list_runs(self.tables[paper, table])
 
     def paper_runs(self, paper: str) -> list[str]:
         """List the ids of the runs that a paper's tables need, sorted."""
         return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
+
+    def overlap_groups(self, paper: str) -> list[dict]:
+        """Return the subsets that a paper's overlap figures compare: data set and keep fraction → method → seeds with their files."""
+        tables = [
+            self.tables[paper, figure["table"]] for figure in self.config.papers[paper]["figures"].values() if figure["kind"] == "overlap"
+        ]
+        groups: dict[tuple[str, str], dict[str, dict[int, str]]] = {}
+        for run_id in sorted({run for table in tables for run in _list_runs(table)}):
+            run = self.runs[run_id]
+            if run.method != "full":
+                groups.setdefault((run.dataset, run.keep), {}).setdefault(run.method, {})[run.seed] = self.subset(run)
+        return [
+            {
+                "dataset": dataset,
+                "keep": keep,
+                "num_pool": self.config.datasets[dataset]["pool_size"],
+                "methods": {name: [{"seed": seed, "subset": path} for seed, path in seeds.items()] for name, seeds in methods.items()},
+            }
+            for (dataset, keep), methods in groups.items()
+        ]
 
     def records(self, paper: str) -> str:
         """Return the file that all artefacts of a paper are made of."""
@@ -205,6 +229,28 @@ class Plan:
             "code": fingerprint("selectbench.stages.measure_gradients"),
         }
 
+    def theory_spec(self, dataset: str, proxy: str, seed: str) -> dict:
+        """Specify the measurement of the propositions about covered pairs on a proxy run."""
+        return {
+            **self._training_spec("proxy", dataset, proxy),
+            "seed": int(seed),
+            "pairs": THEORY_PAIRS,
+            "code": fingerprint("selectbench.stages.measure_theory"),
+        }
+
+    def measurements(self, paper: str) -> list[str]:
+        """List the measured propositions that a paper's figures and claims read, one file a data set, proxy and seed."""
+        entry = self.config.papers[paper]
+        readers = [*entry["figures"].values(), *(claim for claim in entry["claims"].values() if "measured" in claim)]
+        tables = {reader["table"] for reader in readers if reader.get("kind", "measured") == "measured"}
+        axes, files = self.config.scale["axes"], []
+        for table in sorted(tables):
+            where = entry["tables"][table]["where"]
+            for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
+                proxy = axes["model"][where["proxy"]]
+                files += [f"{self.folder}/theory/{dataset}/{proxy}/seed-{seed}.json" for seed in self.config.scale["seeds"]]
+        return _unique(files)
+
     def encoder_spec(self, dataset: str, seed: str) -> dict:
         """Specify the embedding of a pool by the encoder that the scale declares for it."""
         name = self.config.scale["encoders"][dataset]
@@ -225,7 +271,7 @@ class Plan:
         return {
             **self._selection_spec(dataset, proxy, method, seed),
             "threads": self.config.scale["resources"]["threads"],
-            "code": fingerprint("selectbench.stages.score_samples", f"selectbench.methods.{method}"),
+            "code": self._method_code("selectbench.stages.score_samples", method),
         }
 
     def select_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
@@ -233,7 +279,18 @@ class Plan:
         return {
             **self._selection_spec(dataset, proxy, method, seed),
             "keeps": sorted(self._keeps_of[dataset, proxy, method, int(seed)], key=Fraction),
-            "code": fingerprint("selectbench.stages.select_subsets", f"selectbench.methods.{method}"),
+            "code": self._method_code("selectbench.stages.select_subsets", method),
+        }
+
+    def selector_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
+        """Specify the agents of one method, one a keep fraction, each trained beside a model of the proxy's kind."""
+        return {
+            **self._training_spec("selector", dataset, proxy),
+            **self._selection_spec(dataset, proxy, method, seed),
+            "method_name": method,
+            "keeps": sorted(self._keeps_of[dataset, proxy, method, int(seed)], key=Fraction),
+            "state": f"{self.folder}/state/selectors/{dataset}/{proxy}/{method}/seed-{seed}",
+            "code": self._method_code("selectbench.stages.train_selectors", method),
         }
 
     def train_spec(self, batch: str) -> dict:
@@ -332,17 +389,26 @@ class Plan:
         }
 
     def _selection_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
+        file = self.config.method_file(method)
         return {
             "dataset": dataset,
             "proxy": proxy,
-            "method": method,
+            "method": file,
             "parameters": self.config.methods[method].get("parameters", {}),
             "seed": int(seed),
-            "selection_seed": derive_seed("selection", dataset, proxy, method, seed),
+            "selection_seed": derive_seed("selection", dataset, proxy, file, seed),
         }
+
+    def _method_code(self, stage: str, method: str) -> str:
+        return fingerprint(stage, f"selectbench.methods.{self.config.method_file(method)}")
 
     def _describe_run(self, run: Run) -> dict:
         return {"id": run.id, **asdict(run), "subset": self.subset(run)}
+
+
+def _list_runs(table: Mapping) -> set[str]:
+    rows = [row for panel in table["panels"] for row in panel["rows"]]
+    return {run for row in rows for cell in row["cells"].values() for run in cell["runs"]}
 
 
 def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan:

@@ -5,7 +5,6 @@ from fractions import Fraction
 
 from selectbench.config import Config
 from selectbench.errors import ConfigError, suggest
-from selectbench.methods import load_method
 from selectbench.runs import NO_PROXY, Run, format_keep
 
 
@@ -37,10 +36,12 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "scale": config.main["scale"],
         "title": entry["title"],
         "note": entry["note"],
-        "metric": "top1",
+        "kind": entry.get("kind", "grid"),
+        "targets": entry.get("targets", []),
+        "metric": entry.get("metric", "top1"),
         "test_set": test_set or entry["test_set"],
         "regime": where["regime"],
-        "partial": config.main["partial"],
+        "partial": config.main["partial"] or entry.get("partial", False),
         "tolerance": entry["tolerance"],
         "compare_reported": config.scale["compare_reported"],
         "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, "1"]],
@@ -68,15 +69,14 @@ def resolve_panel(
     dataset, proxy, target = axes["dataset"][name], axes["model"][where["proxy"]], axes["model"][where["target"]]
     controls = [method for method, entry in methods.items() if entry.get("control")]
     named = [method for method in where["method"] if method not in controls]
-    added = list_additions(config)
+    added = list_additions(config) if where.get("additions", True) else []
+    seeds = config.scale["seeds"][: where.get("seeds")]
     rows, runs = [], []
     for method in [*controls, *named, *added]:
         planned = bool(methods[method].get("planned"))
         cells = {}
         for keep in ["1"] if method == "full" else keeps:
-            cell = (
-                [] if planned else [make_run(dataset, proxy, target, where["regime"], method, keep, seed) for seed in config.scale["seeds"]]
-            )
+            cell = [] if planned else [make_run(config, where["regime"], (dataset, proxy, target), method, keep, seed) for seed in seeds]
             cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(printed.get((name, method, keep)))}
             runs += cell
         title = methods[method]["title"] + (" (added)" if method in added else "")
@@ -85,11 +85,17 @@ def resolve_panel(
     return {"id": dataset, "title": f"{config.datasets[dataset]['title']}, {models}", "absent": None, "rows": rows}, runs
 
 
-def make_run(dataset: str, proxy: str, target: str, regime: str, method: str, keep: str, seed: int) -> Run:
-    """Return the run of these axes; axes that make no difference (the proxy of random, the regime of full data) are levelled."""
+def make_run(config: Config, regime: str, place: tuple[str, str, str], method: str, keep: str, seed: int) -> Run:
+    """Return the run of these axes; axes that make no difference (the proxy of random, the regime of full data) are levelled.
+
+    Parameters
+    ----------
+    place : data set, proxy, target
+    """
+    dataset, proxy, target = place
     return Run(
         dataset=dataset,
-        proxy=proxy if load_method(method).needs_proxy() else NO_PROXY,
+        proxy=proxy if config.find_method(method).needs_proxy() else NO_PROXY,
         target=target,
         regime="equal_epochs" if method == "full" else regime,
         method=method,
@@ -99,10 +105,10 @@ def make_run(dataset: str, proxy: str, target: str, regime: str, method: str, ke
 
 
 def list_additions(config: Config) -> list[str]:
-    """Return the methods that no table names: an author's own. They get a row in every table."""
-    tables = [table for paper in config.papers.values() for table in paper["tables"].values()]
-    named = {method for table in tables for method in table["where"]["method"]}
-    return [name for name, method in config.methods.items() if name not in named and not method.get("control")]
+    """Return the methods that no table with additions names: an author's own. They get a row in each of those tables."""
+    tables = [table["where"] for paper in config.papers.values() for table in paper["tables"].values()]
+    named = {method for where in tables if where.get("additions", True) for method in where["method"]}
+    return [name for name, method in config.methods.items() if name not in named and not method.get("control") and "method" not in method]
 
 
 def describe_reported(row: Mapping[str, str] | None) -> dict | None:
@@ -119,6 +125,9 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
         The claim's table has no such row or keep fraction.
     """
     entry = config.papers[paper]["claims"][claim]
+    if "measured" in entry:
+        kept = {key: entry[key] for key in ("statement", "by", "source", "table", "measured")}
+        return {"id": claim, **kept, "unavailable": None, "not_compared": [], "comparisons": []}
     compare, table, methods = entry["compare"], tables[paper, entry["table"]], config.methods
     where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
     planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))

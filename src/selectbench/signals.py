@@ -13,7 +13,7 @@ _BLOCK = 1 << 22  # numbers per block when a large array is reduced
 
 # Who records which signals. A method pays for the sources of the signals it needs.
 SOURCES = {
-    "proxy": ("features", "logits", "errors", "correct", "aum", "divergences"),
+    "proxy": ("features", "first_features", "logits", "errors", "correct", "aum", "divergences"),
     "gradient_norms": ("gradient_norms",),
     "alignments": ("alignments", "step_sizes"),
     "encoder": ("embeddings",),
@@ -54,6 +54,8 @@ class Signals:
         ⟨∇L, ∇ℓ_i⟩ over all parameters at M checkpoints along training, L the mean loss of the pool.
     step_sizes : (M,), optional
         The learning rate at each row of ``alignments``.
+    first_features : (N, d), optional
+        Features after the first epoch.
     embeddings : (N, d'), optional
         Features of an encoder that never saw a label.
 
@@ -76,6 +78,7 @@ class Signals:
     gradient_norms: np.ndarray | None = None
     alignments: np.ndarray | None = None
     step_sizes: np.ndarray | None = None
+    first_features: np.ndarray | None = None
     embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class Signals:
             ("divergences", 1, (2,)),
             ("gradient_norms", 1, (2,)),
             ("alignments", 1, (2,)),
+            ("first_features", 0, (2,)),
             ("embeddings", 0, (2,)),
         ):
             self._check(name, axis, dimensions)

@@ -13,10 +13,20 @@ from selectbench import signals as signals_module
 from selectbench.methods import load_method
 from selectbench.policy import class_quotas, count_kept
 
-METHODS = sb.available_methods()
+METHODS = [name for name in sb.available_methods() if not load_method(name).learned]  # agents: test_learned.py
 SELECTING = [name for name in METHODS if name != "full"]
 AXES = {  # signal → the axis along which the samples lie
-    **{"features": 0, "inputs": 0, "aum": 0, "embeddings": 0, "logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1},
+    **{
+        "features": 0,
+        "inputs": 0,
+        "aum": 0,
+        "first_features": 0,
+        "embeddings": 0,
+        "logits": 1,
+        "divergences": 1,
+        "gradient_norms": 1,
+        "alignments": 1,
+    },
     **{"correct": -1},
 }
 SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes"}
@@ -153,6 +163,7 @@ def test_all_equal_signals_still_give_k_ids(name):
         alignments=np.full((3, 20), -1.0),
         step_sizes=np.full(3, 0.1),
         embeddings=np.ones((20, 3)),
+        first_features=np.ones((20, 3)),
     )
     one, other = (sb.select(name, flat, 0.5, seed=seed, quota="none") for seed in (0, 1))
     assert len(np.unique(one.ids)) == len(np.unique(other.ids)) == 10

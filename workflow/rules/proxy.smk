@@ -64,3 +64,26 @@ rule embed_samples:
     shell:
         "python -m selectbench.stages.embed_samples --spec {params.spec:q} --data {input.data:q}"
         " --signals {output.signals:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
+
+
+rule measure_theory:
+    input:
+        data=lambda w: plan.data(w.dataset),
+        signals=lambda w: plan.signals("proxy", w.dataset, w.proxy, w.seed),
+        weights=lambda w: plan.weights(w.dataset, w.proxy, w.seed),
+    output:
+        record=f"{plan.folder}/theory/{{dataset}}/{{proxy}}/seed-{{seed}}.json",
+    log:
+        f"{plan.folder}/logs/theory/{{dataset}}/{{proxy}}/seed-{{seed}}.log",
+    threads: ask["threads"]
+    resources:
+        gpu=ask["gpu"],
+        mem_mb=ask["mem_mb"],
+        runtime=ask["runtime"],
+    params:
+        spec=lambda w: to_json(plan.theory_spec(w.dataset, w.proxy, w.seed)),
+    message:
+        "Measure covered pairs of {wildcards.dataset} on proxy {wildcards.proxy}, seed {wildcards.seed}"
+    shell:
+        "python -m selectbench.stages.measure_theory --spec {params.spec:q} --data {input.data:q} --signals {input.signals:q}"
+        " --weights {input.weights:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"

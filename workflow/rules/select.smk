@@ -21,6 +21,8 @@ rule score_samples:
 
 
 rule select_subsets:
+    wildcard_constraints:
+        method=f"(?!({'|'.join(plan.learned_methods()) or '$'})/)[a-z0-9_]+",
     input:
         scores=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
     output:
@@ -34,4 +36,28 @@ rule select_subsets:
         "Select subsets of {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.select_subsets --spec {params.spec:q} --scores {input.scores:q}"
+        " --subsets {output.subsets:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
+
+
+rule train_selectors:
+    wildcard_constraints:
+        method="|".join(plan.learned_methods()) or "$",
+    input:
+        data=lambda w: plan.data(w.dataset),
+    output:
+        subsets=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
+        record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
+    log:
+        f"{plan.folder}/logs/selectors/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+    threads: ask["threads"]
+    resources:
+        gpu=ask["gpu"],
+        mem_mb=ask["mem_mb"],
+        runtime=ask["runtime"],
+    params:
+        spec=lambda w: to_json(plan.selector_spec(w.dataset, w.proxy, w.method, w.seed)),
+    message:
+        "Train agents of {wildcards.method} on {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "python -m selectbench.stages.train_selectors --spec {params.spec:q} --data {input.data:q}"
         " --subsets {output.subsets:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"

@@ -29,6 +29,7 @@ class Method(ABC):
     citation: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels; "errors" also accepts logits
     ranked: ClassVar[bool] = True  # whether the highest scores are kept; else ``choose`` has a rule of its own
+    learned: ClassVar[bool] = False  # whether an agent is trained for each keep fraction, in a stage of its own
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation; methods with bounds of their own check those after this."""

@@ -1,40 +1,62 @@
-"""Sample cover: how far every sample lies from the others of its class."""
+"""Sample cover: how far every sample lies from the others of its class, and which of them lie within ε of it."""
 
-from collections.abc import Iterator
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selectbench.errors import SelectbenchError
 from selectbench.signals import Signals
 
+if TYPE_CHECKING:
+    import torch
+    from scipy.sparse import csr_array
+
 _BLOCK_BYTES = 1 << 28
+_NEAR_EPSILON = 1e-6  # pairs whose distance differs from ε by less than this share are measured anew, from differences
 
 
-def sample_cover(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def sample_cover(features: "np.ndarray | torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "np.ndarray | torch.Tensor":
     """Return E_i = Σ_j ‖h_i − h_j‖ over the samples of i's class: small = redundant (RL-Selector, Section 3).
 
     Distances are taken block by block as ‖x‖² + ‖y‖² − 2⟨x, y⟩ of features centred on their class, in float64: one matrix product
-    a block, bounded memory, and a self-distance of 0 by construction.
+    a block, bounded memory, and a self-distance of 0 by construction. Features that are a torch tensor stay on their device.
 
     Parameters
     ----------
-    features : (N, d)
+    features : (N, d), an array or a torch tensor
     labels : (N,) integers
 
     Returns
     -------
-    (N,) float64
+    (N,) float64; a tensor on the features' device if features are a tensor, else an array.
 
     Raises
     ------
     SelectbenchError
         Shapes do not match, or features hold NaN.
     """
+    if is_tensor(features):
+        return _sample_cover_of_tensor(features, labels)
     checked = Signals(labels=labels, features=features)
     sums = np.empty(len(checked))
-    for label in np.unique(checked.labels):
-        members = np.flatnonzero(checked.labels == label)
-        sums[members] = sum_distances(np.asarray(checked.features[members], dtype=np.float64))
+    for members, rows in split_classes(checked):
+        sums[members] = sum_distances(rows)
     return sums
+
+
+def is_tensor(values: object) -> bool:
+    """Tell whether values are a torch tensor, without importing torch."""
+    return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(values).__mro__)
+
+
+def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (positions (n_c,), their features (n_c, d) in float64) of every class, in ascending label order."""
+    for label in np.unique(signals.labels):
+        members = np.flatnonzero(signals.labels == label)
+        yield members, np.asarray(signals.features[members], dtype=np.float64)
 
 
 def sum_distances(rows: np.ndarray) -> np.ndarray:
@@ -49,14 +71,186 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (which rows, their Euclidean distances to all rows) for (n, d) float64, in blocks of bounded memory."""
     rows = rows - rows.mean(axis=0)
     squares = np.einsum("nd,nd->n", rows, rows)
-    height = max(1, _BLOCK_BYTES // (8 * len(rows)))
-    for start in range(0, len(rows), height):
-        block = slice(start, min(start + height, len(rows)))
+    for block in _split_rows(len(rows)):
         distances = rows[block] @ rows.T
         distances *= -2.0
         distances += squares
         distances += squares[block, None]
         np.maximum(distances, 0.0, out=distances)
         np.sqrt(distances, out=distances)
-        distances[np.arange(block.stop - start), np.arange(start, block.stop)] = 0.0
+        distances[np.arange(block.stop - block.start), np.arange(block.start, block.stop)] = 0.0
         yield block, distances
+
+
+def _split_rows(num: int) -> Iterator[slice]:
+    """Yield slices of rows whose float64 distances to all ``num`` rows fit a block."""
+    height = max(1, _BLOCK_BYTES // (8 * num))
+    for start in range(0, num, height):
+        yield slice(start, min(start + height, num))
+
+
+def _sample_cover_of_tensor(features: "torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "torch.Tensor":
+    """Return ``sample_cover`` of a tensor; only its methods are used, so torch need not be imported."""
+    known = Signals(labels=labels.cpu().numpy() if is_tensor(labels) else labels).labels
+    if features.ndim != 2 or len(features) != len(known):
+        raise SelectbenchError(f"features: shape {tuple(features.shape)} does not fit {len(known)} labels")
+    if not bool(features.isfinite().all()):
+        raise SelectbenchError("features: holds NaN or infinity")
+    sums = features.detach().new_empty(len(known)).double()
+    for label in np.unique(known):
+        members = np.flatnonzero(known == label)
+        sums[members] = _sum_distances_of_tensor(features.detach()[members].double())
+    return sums
+
+
+def _sum_distances_of_tensor(rows: "torch.Tensor") -> "torch.Tensor":
+    rows = rows - rows.mean(dim=0)
+    squares = rows.square().sum(dim=1)
+    sums = rows.new_empty(len(rows))
+    for block in _split_rows(len(rows)):
+        distances = (rows[block] @ rows.T).mul_(-2.0).add_(squares).add_(squares[block, None]).clamp_(min=0.0).sqrt_()
+        distances[:, block].fill_diagonal_(0.0)
+        sums[block] = distances.sum(dim=1)
+    return sums
+
+
+def cover_relation(features: np.ndarray, labels: np.ndarray, epsilon: float) -> "csr_array":
+    """Return which samples ε-cover each other: i ≠ j of one class with ‖h_i − h_j‖ ≤ ε (RL-Selector, Section 3).
+
+    The diagonal is left out: that every sample covers itself is what the functions that read the relation add. Distances near
+    ε are taken from differences, not as matrix products, so that a pair at exactly ε, or two equal samples and ε = 0, are in.
+
+    Parameters
+    ----------
+    features : (N, d)
+    labels : (N,) integers
+    epsilon : ε ≥ 0
+
+    Returns
+    -------
+    (N, N) boolean sparse array, symmetric, with sorted indices.
+
+    Raises
+    ------
+    SelectbenchError
+        Shapes do not match, features hold NaN, or ε is negative or no number.
+    """
+    from scipy.sparse import csr_array
+
+    if not 0 <= epsilon < math.inf:
+        raise SelectbenchError(f"epsilon: {epsilon!r} is no distance; it is finite and at least 0")
+    checked = Signals(labels=labels, features=features)
+    firsts, seconds = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for members, rows in split_classes(checked):
+        for block, near in near_blocks(rows, epsilon):
+            first, second = np.nonzero(near)
+            firsts.append(members[first + block.start])
+            seconds.append(members[second])
+    pairs = np.concatenate(firsts), np.concatenate(seconds)
+    relation = csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(checked), len(checked)))
+    relation.sort_indices()
+    return relation
+
+
+def near_blocks(rows: np.ndarray, epsilon: float) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield (which rows, whether every row j ≠ i is within ε of them) for (n, d) float64, in blocks of bounded memory."""
+    surely_within, maybe_within = _bracket(rows, epsilon)
+    for block, distances in distance_blocks(rows):
+        near = distances <= surely_within
+        first, second = np.nonzero((distances > surely_within) & (distances <= maybe_within))
+        near[first, second] = pair_distances(rows, first + block.start, second) <= epsilon
+        near[np.arange(block.stop - block.start), np.arange(block.start, block.stop)] = False
+        yield block, near
+
+
+def _bracket(rows: np.ndarray, epsilon: float) -> tuple[float, float]:
+    """Return two distances in matrix-product form: up to the first a pair is within ε for sure, beyond the second it is not.
+
+    The squared form is off by less than 4(d + 8) roundings of the largest ‖x‖² (centred).
+    """
+    largest = np.square(rows - rows.mean(axis=0)).sum(axis=1).max()
+    epsilon = min(epsilon, 4.0 * math.sqrt(largest))
+    slack = 2.0 * _NEAR_EPSILON * epsilon**2 + 4.0 * (rows.shape[1] + 8) * np.finfo(np.float64).eps * largest
+    within = epsilon**2 - slack
+    return (math.sqrt(within) if within >= 0 else -1.0), math.sqrt(epsilon**2 + slack)
+
+
+def pair_distances(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return ‖x_i − x_j‖ of P pairs (P,), in float64 and from differences: equal rows are at distance 0, and (j, i) equals (i, j)."""
+    distances = np.empty(len(first))
+    height = max(1, _BLOCK_BYTES // (16 * max(1, rows.shape[1])))
+    for start in range(0, len(first), height):
+        block = slice(start, start + height)
+        differences = np.asarray(rows[first[block]], dtype=np.float64) - rows[second[block]]
+        distances[block] = np.sqrt(np.einsum("pd,pd->p", differences, differences))
+    return distances
+
+
+def cover_counts(relation: "csr_array") -> np.ndarray:
+    """Return how many other samples cover every sample (N,): 0 for one that only covers itself."""
+    return np.diff(relation.indptr).astype(np.int64)
+
+
+def coverage(relation: "csr_array", subset: np.ndarray) -> float:
+    """Return the share of all samples that a subset (k,) of positions covers; its members cover themselves."""
+    covered = np.zeros(relation.shape[0], dtype=bool)
+    covered[subset] = True
+    covered[relation[np.asarray(subset, dtype=np.int64)].indices] = True
+    return float(covered.mean())
+
+
+def greedy_cover(relation: "csr_array", keys: np.ndarray) -> np.ndarray:
+    """Return positions in the order in which a greedy cover takes them until every sample is covered.
+
+    Each step takes the sample that covers the most that are not covered yet, itself included; at most 1 + ln N times as many as
+    the smallest cover has (Chvátal, A Greedy Heuristic for the Set-Covering Problem, 1979).
+
+    Parameters
+    ----------
+    relation : (N, N), as ``cover_relation`` returns it
+    keys : (N,) numbers; of samples that cover equally many the smallest key is taken
+
+    Returns
+    -------
+    (m,) int64, m ≤ N
+    """
+
+    def neighbours(sample: int) -> np.ndarray:
+        return relation.indices[relation.indptr[sample] : relation.indptr[sample + 1]]
+
+    return cover_greedily(neighbours, np.ones(relation.shape[0], dtype=bool), cover_counts(relation), keys)
+
+
+def cover_greedily(neighbours: Callable[[int], np.ndarray], left: np.ndarray, degrees: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the order in which a greedy cover of the samples that are left, by themselves, takes them.
+
+    What a sample newly covers only shrinks while others are taken (coverage is submodular), so a stale count is an upper bound:
+    a heap hands out the largest, and a sample is taken once its count is up to date and still the largest (Minoux 1978).
+
+    Parameters
+    ----------
+    neighbours : sample → the positions of the other samples it covers
+    left : (N,) bool, the samples to cover and to cover with
+    degrees : (N,) how many other samples that are left each covers
+    keys : (N,) break ties, smallest first
+
+    Returns
+    -------
+    (m,) positions
+    """
+    uncovered, order = left.copy(), []
+    samples = np.flatnonzero(left)
+    heap = list(zip((-1 - degrees[samples]).tolist(), keys[samples].tolist(), samples.tolist(), strict=True))
+    heapq.heapify(heap)
+    waiting = len(samples)
+    while waiting:
+        bound, key, sample = heapq.heappop(heap)
+        near = neighbours(sample)
+        newly = int(uncovered[sample]) + int(np.count_nonzero(uncovered[near]))
+        if newly == -bound:
+            order.append(sample)
+            uncovered[near] = uncovered[sample] = False
+            waiting -= newly
+        elif newly:
+            heapq.heappush(heap, (-newly, key, sample))
+    return np.array(order, dtype=np.int64)

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selectbench.engine import TrainingDivergedError
+from selectbench.errors import RunFailedError
 from selectbench.files import write_json
 from selectbench.progress import report_run
 from selectbench.provenance import describe_provenance
 from selectbench.records import read_finished, record_path, write_record
 
-_FAILURES = (TrainingDivergedError, MemoryError)
+_FAILURES = (RunFailedError, MemoryError)
 
 
 def run_batch(
@@ -47,7 +47,8 @@ def run_batch(
             outcome = {"status": "ok", "failure": None, **fields}
         except _FAILURES as error:
             tail = "".join(traceback.format_exception(error)[-3:])
-            outcome = {"status": "failed", "failure": {"reason": str(error) or type(error).__name__, "log_tail": tail}}
+            fields = error.fields if isinstance(error, RunFailedError) else {}
+            outcome = {"status": "failed", "failure": {"reason": str(error) or type(error).__name__, "log_tail": tail}, **fields}
             line = f"failed: {outcome['failure']['reason']}"
         axes = {name: value for name, value in run.items() if name != "subset"}
         write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})

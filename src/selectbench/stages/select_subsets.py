@@ -29,9 +29,7 @@ def main() -> None:
         positions = method.choose(arrays["scores"], signals, count_kept(keep, len(signals)), spec["selection_seed"])
         subsets[keep] = signals.ids[positions]
         described[keep] = {
-            "num_kept": len(positions),
-            "sha256": digest_array(subsets[keep]),
-            "class_counts": np.bincount(signals.labels[positions], minlength=signals.labels.max() + 1).tolist(),
+            **describe_subset(subsets[keep], signals.labels[positions], signals.labels.max() + 1),
             "cost": describe_cost(scored, time.perf_counter() - clock),
         }
     write_arrays(arguments.subsets, subsets)
@@ -47,6 +45,12 @@ def main() -> None:
             "provenance": describe_provenance(spec["code"], "cpu", started),
         },
     )
+
+
+def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> dict:
+    """Return the size, digest and class counts of a subset for its record."""
+    counts = np.bincount(labels, minlength=num_classes).tolist()
+    return {"failure": None, "num_kept": len(ids), "sha256": digest_array(ids), "class_counts": counts}
 
 
 def describe_cost(scored: Mapping, select_s: float) -> dict:

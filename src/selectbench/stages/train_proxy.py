@@ -70,10 +70,9 @@ class Recorder:
             if epoch > 1:
                 extra["divergences"][epoch - 2, where] = measure_divergences(extra["before"][where], logarithms)
             extra["before"][where] = logarithms
-            if epoch == epochs:
-                if "features" not in extra:
-                    extra["features"] = torch.zeros(num, features.shape[1], dtype=torch.float32)
-                extra["features"][where] = features.cpu()
+            for name, recorded in (("first_features", 1), ("features", epochs)):
+                if epoch == recorded:
+                    extra.setdefault(name, torch.zeros(num, features.shape[1], dtype=torch.float32))[where] = features.cpu()
         if epoch in self.kept_epochs:
             extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         progress.forward_visits += num
@@ -89,6 +88,7 @@ class Recorder:
         return Signals(
             labels=self.labels,
             features=extra["features"],
+            first_features=extra["first_features"],
             correct=extra["correct"],
             aum=extra["margins"] / self.recipe.epochs,
             divergences=extra["divergences"] if self.recipe.epochs > 1 else None,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, measure_test, name_device, supervised_loss, train_model
+from selectbench.errors import SelectionFailedError
 from selectbench.files import digest_value, read_arrays, read_json, write_atomically
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import TRAIN, read_record, record_path
@@ -40,6 +41,10 @@ def main() -> None:
 def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, key: str) -> tuple[dict, str]:
     """Train one target, save its weights and return its record's fields and a line for the log."""
     folder = Path(spec["folder"])
+    cost = subset["subsets"][run["keep"]]
+    selection = cost["cost"] | {"subset_sha256": cost["sha256"], "class_counts": cost["class_counts"]}
+    if cost["failure"] is not None:
+        raise SelectionFailedError(cost["failure"], {"selection": selection})
     stream = (spec["role"], spec["dataset"], run["seed"])
     model, seeds = build_from_spec(spec, recipe.stem, stream, pool.device)
     ids = np.array(read_arrays(Path(run["subset"]))[run["keep"]])
@@ -66,14 +71,13 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
     write_atomically(weights, lambda stream: torch.save(model.state_dict(), stream))
     checkpoint.remove()
     curve = progress.extra.get("test_top1", [])
-    cost = subset["subsets"][run["keep"]]
     record = {
         "model": spec["model"],
         "recipe": spec["recipe"],
         "seeds": seeds | {"selection": subset["seed"]},
         "num_pool": len(pool),
         "num_kept": len(ids),
-        "selection": cost["cost"] | {"subset_sha256": cost["sha256"], "class_counts": cost["class_counts"]},
+        "selection": selection,
         "training": {
             "epochs": progress.epoch,
             "steps": progress.step,

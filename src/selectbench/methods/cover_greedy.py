@@ -1,0 +1,102 @@
+"""Greedy ε-cover: take next the sample that covers the most of its class that nobody covers yet."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import Method
+from selectbench.policy import Quota, score_class_orders
+from selectbench.rl.cover import cover_greedily, distance_blocks, near_blocks
+from selectbench.signals import Signals
+
+_BINS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoverGreedy(Method):
+    """Greedy set cover by ε-balls inside each class, over and over on the samples not taken yet until all are in order.
+
+    A class of n_c samples takes n_c² bytes, beside blocks of bounded size.
+
+    Parameters
+    ----------
+    quantile : float
+        ε of a class is the smallest distance that this share of the class's pairs does not exceed.
+    """
+
+    quota: Quota = "proportional"
+    quantile: float = 0.05
+
+    citation = (
+        "ε-sample cover of RL-Selector, ICCV 2025, arXiv:2506.21037, without an agent; greedy rule of Chvátal, "
+        "A Greedy Heuristic for the Set-Covering Problem, Mathematics of Operations Research 4(3), 1979."
+    )
+    needs = ("features",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.quantile <= 1:
+            raise SelectbenchError(f"quantile: {self.quantile!r} is outside [0, 1]; it is a share of a class's pairs")
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        signals.require("cover_greedy", "features")
+        features = np.asarray(signals.features, dtype=np.float64)
+
+        def take(members: np.ndarray) -> np.ndarray:
+            rows = features[members]
+            return cover_in_rounds(mark_near(rows, find_distance(rows, self.quantile)))
+
+        return score_class_orders(signals.labels, signals.ids, seed, take)
+
+
+def find_distance(rows: np.ndarray, quantile: float) -> float:
+    """Return the smallest distance that a share ``quantile`` of all pairs of rows (n, d) does not exceed; 0 for a single row.
+
+    Two histograms, the second of one bin of the first, find it to 10⁻¹² of the largest distance without holding all pairs.
+    It is rounded up to the edge of its bin: the pairs that define it are within it, however their distances are rounded.
+    """
+    bound = 2.0 * np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
+    if bound == 0:
+        return 0.0
+    pairs = len(rows) * (len(rows) - 1) // 2
+    wanted = len(rows) + 2 * max(1, math.ceil(quantile * pairs - 1e-9))  # of all (i, j), of which n have i = j
+    low, width = 0.0, 1.001 * bound / _BINS
+    for _ in range(2):
+        counts = np.zeros(_BINS + 2, dtype=np.int64)
+        for _, distances in distance_blocks(rows):
+            bins = np.clip(np.floor((distances - low) / width), -1, _BINS).astype(np.int32) + 1
+            counts += np.bincount(bins.ravel(), minlength=_BINS + 2)
+        low += (int(np.searchsorted(np.cumsum(counts), wanted)) - 1) * width
+        high = low + width
+        width /= _BINS
+    return high
+
+
+def mark_near(rows: np.ndarray, epsilon: float) -> np.ndarray:
+    """Return the (n, n) bool matrix of the pairs i ≠ j within ε."""
+    near = np.empty((len(rows), len(rows)), dtype=bool)
+    for block, marks in near_blocks(rows, epsilon):
+        near[block] = marks
+    return near
+
+
+def cover_in_rounds(near: np.ndarray) -> np.ndarray:
+    """Return the order (n,) in which greedy covers take all samples; equal counts go to the earlier row.
+
+    Each round covers the samples that no round before it took, by samples among them.
+
+    Parameters
+    ----------
+    near : (n, n) bool, symmetric, the diagonal False
+    """
+    left, degrees, keys = np.ones(len(near), dtype=bool), np.count_nonzero(near, axis=1), np.arange(len(near))
+    rounds = []
+    while left.any():
+        rounds.append(cover_greedily(lambda sample: np.flatnonzero(near[sample]), left, degrees, keys))
+        left[rounds[-1]] = False
+        for sample in rounds[-1]:
+            degrees -= near[sample]
+    return np.concatenate(rounds)

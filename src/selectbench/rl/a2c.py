@@ -1,0 +1,104 @@
+"""A2C with a Beta policy: the agent of RL-Selector."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from selectbench.rl.environment import SelectionEnvironment
+
+_EDGE = 1e-4  # actions stay this far inside (0, 1), where the Beta density is finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """How an agent learns.
+
+    Parameters
+    ----------
+    learning_rate : of Adam, falling linearly to a hundredth over all steps
+    noise : whether the mask holds sampled actions or the policy's means; actions are sampled for exploration either way
+    normalise : whether the advantages of a batch are standardised
+    """
+
+    learning_rate: float
+    noise: bool = True
+    normalise: bool = True
+
+
+class ActorCritic(nn.Module):
+    """Actor d → 128 → 64 → two heads (softplus + 1: the parameters of a Beta) and critic d → 128 → 128 → 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.actor = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 64), nn.ReLU())
+        self.heads = _linear(64, 2, gain=0.01)
+        self.critic = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU(), _linear(128, 1, gain=1.0))
+
+    def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
+        """Return the policy at states (B, d)."""
+        alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
+        return torch.distributions.Beta(alpha, beta)
+
+    def value(self, states: torch.Tensor) -> torch.Tensor:
+        """Return V (B,) at states (B, d)."""
+        return self.critic(states).squeeze(1)
+
+
+class A2C:
+    """One update a batch: actor loss −log π(a|s) · A, critic loss A², A = r − V(s), as every sample is an episode of one step.
+
+    Parameters
+    ----------
+    width : d of the states
+    settings : how it learns
+    total_steps : over which the learning rate falls
+    device : where it lives
+    """
+
+    def __init__(self, width: int, settings: AgentSettings, total_steps: int, device: torch.device) -> None:
+        self.settings = settings
+        self.total_steps = total_steps
+        self.step = 0
+        self.net = ActorCritic(width).to(device)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4)
+
+    def run_epoch(self, environment: SelectionEnvironment) -> None:
+        """Act on every batch of an epoch and learn from each."""
+        environment.begin_epoch()
+        for _ in range(environment.num_batches):
+            states = environment.observe()
+            policy = self.net.policy(states)
+            actions = policy.sample().clamp(_EDGE, 1.0 - _EDGE)
+            rewards = environment.step(actions, None if self.settings.noise else policy.mean.detach())
+            self._learn(policy.log_prob(actions), rewards - self.net.value(states))
+        environment.end_epoch()
+
+    def _learn(self, log_probabilities: torch.Tensor, advantages: torch.Tensor) -> None:
+        weights = advantages.detach()
+        if self.settings.normalise and len(weights) > 1:
+            weights = (weights - weights.mean()) / (weights.std() + 1e-8)
+        loss = -(log_probabilities * weights).mean() + 0.5 * advantages.square().mean()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * (1.0 - 0.99 * min(1.0, self.step / max(1, self.total_steps - 1)))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+
+    def state_dict(self) -> dict:
+        """Return everything a continuation needs."""
+        return {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+
+def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer

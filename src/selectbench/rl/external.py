@@ -1,0 +1,135 @@
+"""PPO and DQN of stable-baselines3 on the same environment: every sample is an episode of one step."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from selectbench.rl.environment import SelectionEnvironment
+from selectbench.seeds import isolated_torch_rng
+
+_HIDDEN = [128, 64]
+
+
+class BatchOfSamples(VecEnv):
+    """A selection environment as stable-baselines3 sees it: one parallel environment a sample of the batch.
+
+    Batches are filled up to one size with copies of their first sample, whose actions enter nothing but the rewards they are paid.
+
+    Parameters
+    ----------
+    environment : walked over epoch by epoch
+    discrete : whether actions are drop or keep (DQN), else numbers in [−1, 1] that stand for [0, 1]
+    """
+
+    def __init__(self, environment: SelectionEnvironment, discrete: bool) -> None:
+        self.environment = environment
+        self.discrete = discrete
+        width = environment.table.shape[1]
+        actions = gymnasium.spaces.Discrete(2) if discrete else gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        super().__init__(
+            -(-len(environment) // environment.num_batches), gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32), actions
+        )
+        self._taken = 0
+
+    def reset(self) -> np.ndarray:
+        """Begin the first epoch."""
+        self.environment.begin_epoch()
+        return self._observe()
+
+    def _observe(self) -> np.ndarray:
+        states = self.environment.observe().cpu().numpy()
+        self._size = len(states)
+        return np.concatenate([states, np.repeat(states[:1], self.num_envs - len(states), axis=0)])
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions (num_envs,) or (num_envs, 1)."""
+        values = np.asarray(actions, dtype=np.float32).reshape(self.num_envs)
+        self._actions = torch.from_numpy(values if self.discrete else (values + 1.0) / 2.0).to(self.environment.mask.device)
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
+        """Return the next states, the rewards, and that every episode has ended."""
+        environment, size = self.environment, self._size
+        rewards = environment.step(self._actions[:size]).cpu().numpy()
+        rewards = np.concatenate([rewards, np.repeat(rewards[:1], self.num_envs - size)])
+        self._taken += 1
+        if self._taken % environment.num_batches == 0:
+            environment.end_epoch()
+            if environment.epoch < environment.epochs:
+                environment.begin_epoch()
+            else:
+                environment._next = 0  # the last observation is looked at and not acted on
+        states = self._observe()
+        return states, rewards, np.ones(self.num_envs, dtype=bool), [{"terminal_observation": state} for state in states]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def get_attr(self, attr_name: str, indices: object = None) -> list:
+        """Return an attribute, once a parallel environment."""
+        return [getattr(self, attr_name, None)] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: object, indices: object = None) -> None:
+        """Refuse: samples have no attributes of their own."""
+        raise NotImplementedError(attr_name)
+
+    def env_method(self, method_name: str, *method_args: object, indices: object = None, **method_kwargs: object) -> list:
+        """Refuse: samples have no methods of their own."""
+        raise NotImplementedError(method_name)
+
+    def env_is_wrapped(self, wrapper_class: type, indices: object = None) -> list[bool]:
+        """Return that nothing is wrapped."""
+        return [False] * self.num_envs
+
+
+def learn_externally(algorithm: str, environment: SelectionEnvironment, learning_rate: float, seed: int) -> None:
+    """Run PPO or DQN over all epochs of an environment.
+
+    Parameters
+    ----------
+    algorithm : ``"ppo"`` or ``"dqn"``
+    environment : before its first epoch
+    learning_rate : of Adam
+    seed : of everything random in the algorithm
+    """
+    with isolated_generators(seed):
+        batch = BatchOfSamples(environment, discrete=algorithm == "dqn")
+        shared = {"learning_rate": learning_rate, "seed": seed % 2**32, "device": environment.mask.device, "verbose": 0}
+        if algorithm == "ppo":
+            steps = min(4, environment.num_batches)
+            network = {"net_arch": {"pi": _HIDDEN, "vf": _HIDDEN}}
+            agent = PPO("MlpPolicy", batch, n_steps=steps, batch_size=batch.num_envs, n_epochs=4, policy_kwargs=network, **shared)
+        else:
+            network = {"net_arch": _HIDDEN}
+            agent = DQN(
+                "MlpPolicy",
+                batch,
+                buffer_size=50 * batch.num_envs,
+                learning_starts=2 * batch.num_envs,
+                batch_size=4 * batch.num_envs,
+                train_freq=1,
+                gradient_steps=2,
+                target_update_interval=100,
+                exploration_fraction=0.5,
+                exploration_final_eps=0.02,
+                policy_kwargs=network,
+                **shared,
+            )
+        agent.learn(total_timesteps=environment.epochs * environment.num_batches * batch.num_envs)
+
+
+@contextmanager
+def isolated_generators(seed: int) -> Iterator[None]:
+    """Let the block seed every global generator, as stable-baselines3 does, and put their states back after it."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with isolated_torch_rng(seed):
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

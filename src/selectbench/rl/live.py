@@ -1,0 +1,117 @@
+"""The environment in which the target model trains while the agent learns: its features are the states, actions weigh its loss."""
+
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.engine import Pool, Recipe, count_batches, learning_rate_at, load_training_batch, make_optimiser, uses_bfloat16
+from selectbench.models import features_and_logits
+from selectbench.rl.environment import Redundancy, SelectionEnvironment
+from selectbench.rl.reward import Reward
+
+
+class LiveEnvironment(SelectionEnvironment):
+    """A selection environment around a training: features of augmented images in training mode refresh the table batch by batch.
+
+    The first epoch of the recipe is a warm-up with plain cross-entropy that fills the table; it is not one of the agent's.
+
+    Parameters
+    ----------
+    model : freshly initialised, on the pool's device
+    pool : the whole training pool
+    recipe : of the model's training; its epochs include the warm-up
+    redundancy, reward, tolerance, stream : as for ``SelectionEnvironment``
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pool: Pool,
+        recipe: Recipe,
+        redundancy: Redundancy,
+        reward: Reward,
+        *,
+        tolerance: float,
+        stream: tuple[object, ...],
+    ) -> None:
+        width = model.get_classifier().in_features
+        super().__init__(
+            torch.zeros(len(pool), width, device=pool.device),
+            redundancy,
+            reward,
+            batch_size=recipe.batch_size,
+            epochs=recipe.epochs - 1,
+            tolerance=tolerance,
+            stream=stream,
+        )
+        self.model = model
+        self.pool = pool
+        self.recipe = recipe
+        self.optimiser = make_optimiser(model, recipe)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
+        self.steps = 0
+        self.total_steps = recipe.epochs * self.num_batches
+        self.sample_visits = 0
+        self.wall_s = 0.0
+        self._clock = time.perf_counter()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch, as many as a plain training has."""
+        return count_batches(len(self), self.batch_size)
+
+    def warm_up(self) -> None:
+        """Train one epoch with plain cross-entropy and fill the feature table."""
+        self._centre, self._spread = torch.zeros(1, device=self.pool.device), torch.ones(1, device=self.pool.device)
+        for positions in np.array_split(self.order("warm-up"), self.num_batches):
+            self.turn_to(positions)
+            self.forward()
+            self.learn(torch.ones(len(positions), device=self.pool.device))
+
+    def end_epoch(self) -> None:
+        """Note how the mask stands, and the time."""
+        super().end_epoch()
+        now = time.perf_counter()
+        self.wall_s += now - self._clock
+        self._clock = now
+
+    def forward(self) -> torch.Tensor:
+        """Run the model on the present batch, refresh the table and return the features (B, d)."""
+        self.model.train()
+        images = load_training_batch(self.pool, self.positions, self.recipe.augment, (*self.stream, "augment", self.steps))
+        with torch.autocast(self.pool.device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(self.recipe, self.pool.device)):
+            features, self._logits = features_and_logits(self.model, images)
+        self.table[self._where] = features.detach().float()
+        return self.table[self._where]
+
+    def learn(self, actions: torch.Tensor) -> None:
+        """Take one step on the mean of the batch's losses times actions."""
+        loss = (self.criterion(self._logits.float(), self.pool.labels[self._where]) * actions).mean()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate_at(self.steps, self.total_steps, self.recipe)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.steps += 1
+        self.sample_visits += len(actions)
+
+    def extend(self, epochs: int, reward: Reward) -> None:
+        """Go on for more epochs towards another keep fraction: the trajectory and the schedule start anew, nothing else does."""
+        self.reward = reward
+        self.epochs = self.epoch + epochs
+        self.total_steps, self.steps = epochs * self.num_batches, 0
+        self.trajectory, self.best, self.chosen_epoch = [], None, None
+
+    def state_dict(self) -> dict:
+        """Return everything a continuation needs, between epochs."""
+        own = {name: getattr(self, name) for name in ("steps", "total_steps", "sample_visits", "wall_s", "epochs")}
+        return {**super().state_dict(), **own, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        super().load_state_dict({name: value for name, value in state.items() if name not in ("model", "optimiser")})
+        self._clock = time.perf_counter()

@@ -1,0 +1,72 @@
+"""Measures of how little a sample repeats its class: the paper's sample cover, and what it is compared with. Larger = less redundant."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from selectbench.methods.moderate import distances_to_prototype
+from selectbench.methods.ssp import normalise_rows
+from selectbench.rl.cover import distance_blocks, sum_distances
+
+Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
+Scale = Literal["standard", "mean"]
+
+
+def measure_redundancy(metric: Metric, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (N,) float64, a class at a time.
+
+    Parameters
+    ----------
+    metric : ``cover`` mean distance to the class (the sum divided by its size); ``squared`` mean squared distance; ``centroid``
+        distance to the class mean; ``nearest`` distance to the nearest other sample of the class; ``cosine`` mean cosine distance
+    features : (N, d)
+    labels : (N,)
+    """
+    if metric == "centroid":
+        return distances_to_prototype(features, labels, "mean")
+    values = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        values[members] = _METRICS[metric](np.asarray(features[members], dtype=np.float64))
+    return values
+
+
+def scale_redundancy(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return redundancies of mean 0 and deviation 1 (``standard``), or of mean 1 (``mean``); all equal ones become 0 or 1."""
+    if scale == "mean":
+        return values / max(values.mean(), 1e-12)
+    return (values - values.mean()) / max(values.std(), 1e-12)
+
+
+def _mean_distances(rows: np.ndarray) -> np.ndarray:
+    return sum_distances(rows) / len(rows)
+
+
+def _mean_squared_distances(rows: np.ndarray) -> np.ndarray:
+    centred = rows - rows.mean(axis=0)
+    squares = np.einsum("nd,nd->n", centred, centred)
+    return squares + squares.mean()
+
+
+def _nearest_distances(rows: np.ndarray) -> np.ndarray:
+    nearest = np.zeros(len(rows))
+    if len(rows) > 1:
+        for block, distances in distance_blocks(rows):
+            own = np.arange(block.start, block.stop)
+            distances[own - block.start, own] = np.inf
+            nearest[block] = distances.min(axis=1)
+    return nearest
+
+
+def _mean_cosine_distances(rows: np.ndarray) -> np.ndarray:
+    units = normalise_rows(rows)
+    return 1.0 - units @ units.mean(axis=0)
+
+
+_METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "cover": _mean_distances,
+    "squared": _mean_squared_distances,
+    "nearest": _nearest_distances,
+    "cosine": _mean_cosine_distances,
+}
