@@ -98,9 +98,10 @@ class LiveEnvironment(SelectionEnvironment):
         self.sample_visits += len(actions)
 
     def extend(self, epochs: int, reward: Reward) -> None:
-        """Go on for more epochs towards another keep fraction: the trajectory and the schedule start anew, nothing else does."""
+        """Go on for more epochs towards another keep fraction: epochs, trajectory and schedule start anew, nothing else does."""
         self.reward = reward
-        self.epochs = self.epoch + epochs
+        self.stream = (*self.stream, "extended")
+        self.epoch, self.epochs = 0, epochs
         self.total_steps, self.steps = epochs * self.num_batches, 0
         self.trajectory, self.best, self.chosen_epoch = [], None, None
 
