@@ -179,10 +179,20 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
             make_table(plan.table_spec(paper, table), records, **{form: Path(f"{stem}.{ending}") for form, ending in forms.items()})
         for figure in content["figures"]:
             stem = f"{folder}/figures/{figure}"
-            draw_figure(plan.figure_spec(paper, figure), records, **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")})
+            overlaps, measurements = (
+                [Path(name) for name in names(paper, figure)] for names in (plan.figure_overlaps, plan.figure_measurements)
+            )
+            draw_figure(
+                plan.figure_spec(paper, figure),
+                records,
+                overlaps,
+                measurements,
+                **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")},
+            )
         verdict = Path(plan.verdict(paper))
         tables = [Path(cells) for cells in plan.table_cells(paper)]
-        judge_claims(plan.claims_spec(paper), records, tables, json=verdict, markdown=verdict.with_suffix(".md"))
+        measurements = [Path(name) for name in plan.measurements(paper)]
+        judge_claims(plan.claims_spec(paper), records, tables, measurements, json=verdict, markdown=verdict.with_suffix(".md"))
     verdicts = [Path(plan.verdict(paper)) for paper in plan.config.papers]
     tables = [Path(cells) for paper in plan.config.papers for cells in plan.table_cells(paper)]
     figures = [Path(drawing) for paper in plan.config.papers for drawing in plan.figure_drawings(paper)]

@@ -149,25 +149,42 @@ class Plan:
         """List the ids of the runs that a paper's tables need, sorted."""
         return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
 
-    def overlap_groups(self, paper: str) -> list[dict]:
-        """Return the subsets that a paper's overlap figures compare: data set and keep fraction → method → seeds with their files."""
-        tables = [
-            self.tables[paper, figure["table"]] for figure in self.config.papers[paper]["figures"].values() if figure["kind"] == "overlap"
-        ]
-        groups: dict[tuple[str, str], dict[str, dict[int, str]]] = {}
-        for run_id in sorted({run for table in tables for run in _list_runs(table)}):
-            run = self.runs[run_id]
-            if run.method != "full":
-                groups.setdefault((run.dataset, run.keep), {}).setdefault(run.method, {})[run.seed] = self.subset(run)
-        return [
-            {
-                "dataset": dataset,
-                "keep": keep,
-                "num_pool": self.config.datasets[dataset]["pool_size"],
-                "methods": {name: [{"seed": seed, "subset": path} for seed, path in seeds.items()] for name, seeds in methods.items()},
-            }
-            for (dataset, keep), methods in groups.items()
-        ]
+    def overlaps(self, paper: str) -> str:
+        """Return the overlaps of a paper's subsets."""
+        return f"{self.folder}/{paper}/overlaps.json"
+
+    def compared_subsets(self, paper: str) -> list[str]:
+        """List the subset files whose overlaps a paper's figures show."""
+        return _unique(self.subset(run) for run in self._compared_runs(paper))
+
+    def _compared_runs(self, paper: str) -> list[Run]:
+        entry = self.config.papers[paper]
+        tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "overlap"}
+        runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
+        return [self.runs[run] for run in runs if self.runs[run].method != "full"]
+
+    def figure_overlaps(self, paper: str, figure: str) -> list[str]:
+        """List the overlaps that a figure reads: one file for its kind, none for others."""
+        return [self.overlaps(paper)] if self.config.papers[paper]["figures"][figure]["kind"] == "overlap" else []
+
+    def figure_measurements(self, paper: str, figure: str) -> list[str]:
+        """List the measurements that a figure reads."""
+        entry = self.config.papers[paper]["figures"][figure]
+        return self._list_measurements(paper, [entry["table"]]) if entry["kind"] == "measured" else []
+
+    def measurements(self, paper: str) -> list[str]:
+        """List the measured propositions that a paper's claims read."""
+        claims = self.config.papers[paper]["claims"].values()
+        return self._list_measurements(paper, [claim["table"] for claim in claims if "measured" in claim])
+
+    def _list_measurements(self, paper: str, tables: Iterable[str]) -> list[str]:
+        """List one file a data set, proxy and seed of the tables."""
+        axes, files = self.config.scale["axes"], []
+        for where in (self.config.papers[paper]["tables"][table]["where"] for table in tables):
+            proxy = axes["model"][where["proxy"]]
+            for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
+                files += [f"{self.folder}/theory/{dataset}/{proxy}/seed-{seed}.json" for seed in self.config.scale["seeds"]]
+        return _unique(files)
 
     def records(self, paper: str) -> str:
         """Return the file that all artefacts of a paper are made of."""
@@ -237,19 +254,6 @@ class Plan:
             "pairs": THEORY_PAIRS,
             "code": fingerprint("selectbench.stages.measure_theory"),
         }
-
-    def measurements(self, paper: str) -> list[str]:
-        """List the measured propositions that a paper's figures and claims read, one file a data set, proxy and seed."""
-        entry = self.config.papers[paper]
-        readers = [*entry["figures"].values(), *(claim for claim in entry["claims"].values() if "measured" in claim)]
-        tables = {reader["table"] for reader in readers if reader.get("kind", "measured") == "measured"}
-        axes, files = self.config.scale["axes"], []
-        for table in sorted(tables):
-            where = entry["tables"][table]["where"]
-            for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
-                proxy = axes["model"][where["proxy"]]
-                files += [f"{self.folder}/theory/{dataset}/{proxy}/seed-{seed}.json" for seed in self.config.scale["seeds"]]
-        return _unique(files)
 
     def encoder_spec(self, dataset: str, seed: str) -> dict:
         """Specify the embedding of a pool by the encoder that the scale declares for it."""
@@ -324,6 +328,22 @@ class Plan:
             "code": fingerprint("selectbench.stages.collect_records"),
         }
 
+    def overlaps_spec(self, paper: str) -> dict:
+        """Specify the comparison of a paper's subsets: by data set and keep fraction, every method's files by seed."""
+        groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+        for run in self._compared_runs(paper):
+            methods = groups.setdefault((run.dataset, run.keep), {})
+            methods.setdefault(run.method, []).append({"seed": run.seed, "subset": self.subset(run)})
+        sizes = {dataset: self.config.datasets[dataset]["pool_size"] for dataset, _ in groups}
+        return {
+            "paper": paper,
+            "groups": [
+                {"dataset": dataset, "keep": keep, "num_pool": sizes[dataset], "methods": methods}
+                for (dataset, keep), methods in groups.items()
+            ],
+            "code": fingerprint("selectbench.stages.compare_subsets"),
+        }
+
     def table_spec(self, paper: str, table: str) -> dict:
         """Specify a table."""
         return {**self.tables[paper, table], "code": fingerprint("selectbench.stages.make_table")}
@@ -334,9 +354,7 @@ class Plan:
         return {
             **self.tables[paper, entry["table"]],
             "id": figure,
-            "kind": entry["kind"],
-            "title": entry["title"],
-            "caption": entry["caption"],
+            **{name: value for name, value in entry.items() if name != "table"},
             "code": fingerprint("selectbench.stages.draw_figure"),
         }
 

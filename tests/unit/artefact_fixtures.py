@@ -18,6 +18,14 @@ TOP1 = {"full": 97.0, "random": 92.0, "random_balanced": 92.6, "el2n": 89.0, "mo
 PROXY_S = {"el2n": 4.1, "moderate": 4.1}
 COLUMNS = [{"id": "0.3", "title": "30 %"}, {"id": "0.5", "title": "50 %"}]
 FAILED = f"{BLOBS}/equal_epochs/el2n/keep-0.3/seed-1"
+SEARCHED = ("el2n", "moderate")  # records of these have a trajectory, as if a search had found their subsets
+FIGURE_TITLES = {
+    "accuracy_by_keep": "Accuracy by keep fraction",
+    "cost": "Accuracy by total cost",
+    "trajectory": "How the search went",
+    "overlap": "Overlap of the subsets",
+    "measured": "Error by cover",
+}
 MISSING = f"{BLOBS}/equal_epochs/random_balanced/keep-0.3/seed-2"
 
 
@@ -86,11 +94,59 @@ def make_record(place: str, method: str, keep: str, seed: int) -> dict:
             "finished": "2026-01-01T00:00:00Z",
         },
     }
+    if method in SEARCHED:
+        record["selection"]["trajectory"] = make_trajectory(share, seed, run != FAILED)
     if run == FAILED:
         record |= {"status": "failed", "failure": {"reason": "loss is not finite\nat step 12", "log_tail": "…"}, "best_epoch": None}
         record["test"] = {name: {"top1": None, "loss": None, "num": None} for name in record["test"]}
         record["training"] = dict.fromkeys(record["training"])
     return record
+
+
+def make_trajectory(share: float, seed: int, succeeds: bool) -> dict:
+    """Return five epochs that close in on the keep fraction; a run that fails loses its way and its correlation."""
+    open_share = [round((0.9 - 0.05 * seed) * 0.6**epoch, 4) if succeeds else 1 + 0.05 * epoch for epoch in range(5)]
+    return {
+        "epoch": [1, 2, 3, 4, 5],
+        "kept_fraction": [round(share + 0.3 * value * (1 if succeeds else 2), 4) for value in open_share],
+        "reward": [round(1 - value, 4) for value in open_share],
+        "redundancy": [round(2 + value, 4) for value in open_share],
+        "regret": open_share,
+        "correlation": [round(1 - value, 4) if succeeds else None for value in open_share],
+        "chosen_epoch": 5 - seed if succeeds else None,
+    }
+
+
+def make_measurements() -> list[dict]:
+    """Return what three seeds measured of one proposition: y = x² over three decades, times a noise, and a correlation."""
+    x = [round(0.01 * 1.02**place, 6) for place in range(400)]
+    return [
+        {
+            "seed": seed,
+            "dataset": "digits",
+            "propositions": {
+                "cover_bound": {
+                    "x_label": "ε-sample cover of the subset",
+                    "y_label": "gradient error",
+                    "x": x,
+                    "y": [round(value**2 * math.exp(0.5 * math.sin(7 * place + seed)), 8) for place, value in enumerate(x)],
+                    "statistic": {"spearman": round(0.8 + 0.05 * seed, 2), "slope": -0.1},
+                }
+            },
+        }
+        for seed in range(3)
+    ]
+
+
+def make_overlaps() -> list[dict]:
+    methods = ["random", "random_balanced", "el2n", "moderate"]
+    overlaps = []
+    for keep in ("0.3", "0.5"):
+        chance = float(keep)
+        overlap = [[round(chance + 0.1 * (row - column) ** 2 / 4, 4) if row != column else 1.0 for column in range(4)] for row in range(4)]
+        overlap[3][3] = None
+        overlaps.append({"dataset": "digits", "keep": keep, "chance": chance, "methods": methods, "overlap": overlap})
+    return overlaps
 
 
 def make_records() -> list[dict]:
@@ -151,6 +207,7 @@ def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool 
     return {
         "paper": "rl_selector",
         "id": "main",
+        "kind": "grid",
         "scale": scale,
         "title": "Accuracy by keep fraction",
         "note": "Subsets are chosen with the proxy & transferred to the target.",
@@ -165,18 +222,30 @@ def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool 
     }
 
 
+def make_costs_spec(partial: bool = True, with_holes: bool = True) -> dict:
+    return make_table_spec(partial=partial, with_holes=with_holes) | {
+        "id": "costs",
+        "kind": "cost_to_reach",
+        "title": "Total cost to reach an accuracy",
+        "note": "Against static methods and full training.",
+        "targets": [0.9, 0.95, 0.97, 1.0],
+    }
+
+
 def make_figure_spec(kind: str, partial: bool = True, with_holes: bool = True) -> dict:
     return {
         "paper": "rl_selector",
         "id": kind,
         "scale": "tiny",
-        "title": {"accuracy_by_keep": "Accuracy by keep fraction", "cost": "Accuracy by total cost"}[kind],
+        "title": FIGURE_TITLES[kind],
         "kind": kind,
         "caption": "Means over three seeds with 95 % t-intervals.",
         "test_set": "test",
         "metric": "top1",
         "partial": partial,
+        "columns": COLUMNS,
         "panels": make_panels(None, with_holes),
+        **{"trajectory": {"quantity": "regret", "methods": list(SEARCHED)}, "measured": {"proposition": "cover_bound"}}.get(kind, {}),
     }
 
 
@@ -250,14 +319,29 @@ def make_claims_spec() -> dict:
                 "field",
                 [make_comparison("digits, keep 0.5: Random / full data", digits("random", "0.5"), digits("full", "1"), "total_wall_s")],
             ),
+            make_measured_claim("spearman", above=0.5),
         ],
     }
 
 
+def make_measured_claim(statistic: str, **bound: float) -> dict:
+    return {
+        "id": "cover",
+        "statement": "The error grows with the cover.",
+        "by": "paper",
+        "source": "Proposition 1",
+        "table": None,
+        "unavailable": None,
+        "not_compared": [],
+        "measured": {"proposition": "cover_bound", "statistic": statistic, **bound},
+    }
+
+
 def make_page_spec() -> dict:
-    figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in ("accuracy_by_keep", "cost")]
+    figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in FIGURE_TITLES]
+    tables = ["main", "costs"]
     papers = [
-        {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037", "tables": ["main"], "figures": figures}
+        {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037", "tables": tables, "figures": figures}
     ]
     return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers}
 
@@ -271,13 +355,12 @@ def write_golden() -> None:
     lines = [json.dumps(record, ensure_ascii=False) for record in make_records()]
     (GOLDEN / "records.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     records = read_records(GOLDEN / "records.jsonl")
-    table = fill_table(make_table_spec(), records)
-    for name, text in {
-        "main.csv": render_csv(table),
-        "main.md": render_markdown(table),
-        "main.tex": render_latex(table),
-        "verdict.md": render_verdict(make_verdict(make_claims_spec(), [table], records)),
-    }.items():
+    tables = {spec["id"]: fill_table(spec, records) for spec in (make_table_spec(), make_costs_spec())}
+    verdict = make_verdict(make_claims_spec(), list(tables.values()), records, make_measurements())
+    texts = {"verdict.md": render_verdict(verdict)}
+    for name, table in tables.items():
+        texts |= {f"{name}.csv": render_csv(table), f"{name}.md": render_markdown(table), f"{name}.tex": render_latex(table)}
+    for name, text in texts.items():
         (GOLDEN / name).write_text(text, encoding="utf-8")
 
 

@@ -1,9 +1,19 @@
 import math
 
 import pytest
-from artefact_fixtures import by_id, make_claims_spec, make_comparison, make_record, make_records, make_table_spec
+from artefact_fixtures import (
+    by_id,
+    make_claims_spec,
+    make_comparison,
+    make_costs_spec,
+    make_measured_claim,
+    make_measurements,
+    make_record,
+    make_records,
+    make_table_spec,
+)
 
-from selectbench.artefacts.claims import compare, decide, find_worst, format_comparison, judge_claims
+from selectbench.artefacts.claims import compare, compare_statistics, decide, find_worst, format_comparison, judge_claims
 from selectbench.artefacts.tables import fill_table
 from selectbench.artefacts.verdict import list_costs, make_verdict, render_markdown
 from selectbench.errors import RecordError
@@ -89,7 +99,7 @@ def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
     good_records, good = make_pair([3.0, 3.1, 3.2])
     bad_records, bad = make_pair([-3.0, -3.1, -3.2])
     assert decide([hole, compare(good, good_records, 0.95, 2)], None, []).why.startswith(
-        "1 of 2 comparisons miss runs (1 of 6 runs; first: "
+        "1 of 2 comparisons are incomplete (1 of 6 runs; first: "
     )
     assert decide([hole, compare(bad, bad_records, 0.95, 2)], None, []).verdict == "contradicted"
 
@@ -127,7 +137,7 @@ def test_differences_are_printed_in_their_unit():
 
 
 def test_verdicts_of_the_synthetic_claims():
-    judged = {claim["id"]: claim["verdict"] for claim in judge_claims(make_claims_spec(), by_id(make_records()))}
+    judged = {claim["id"]: claim["verdict"] for claim in judge_claims(make_claims_spec(), by_id(make_records()), make_measurements())}
     assert judged == {
         "best": "undecided",
         "moderate": "supported",
@@ -135,7 +145,47 @@ def test_verdicts_of_the_synthetic_claims():
         "balance": "undecided",
         "blobs": "undecided",
         "cheap": "supported",
+        "cover": "supported",
     }
+
+
+def judge_statistics(values: list[float | None], dataset: str = "digits", **bound: float) -> dict:
+    spec = make_claims_spec() | {"claims": [make_measured_claim("spearman", **bound or {"above": 0.0})]}
+    measurements = [
+        {"seed": seed, "dataset": dataset, "propositions": {"cover_bound": {"statistic": {"spearman": value}}}}
+        for seed, value in enumerate(values)
+    ]
+    (claim,) = judge_claims(spec, {}, measurements)
+    return claim
+
+
+def test_a_statistic_is_held_against_its_bound_by_hand():
+    # mean 0.5, sd 0.1, t(0.975, 2) = 4.302653: half-width 0.2484
+    claim = judge_statistics([0.4, 0.5, 0.6])
+    (comparison,) = claim["comparisons"]
+    assert claim["verdict"] == "supported" and claim["n"] == "3"
+    assert comparison["label"] == "digits: spearman of cover bound"
+    assert comparison["low"] == pytest.approx(0.5 - 4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert format_comparison(comparison) == "+0.50 [+0.25, +0.75]"
+    assert judge_statistics([0.4, 0.5, 0.6], above=0.4)["verdict"] == "undecided"
+    contradicted = judge_statistics([0.4, 0.5, 0.6], above=0.9)
+    assert contradicted["verdict"] == "contradicted"
+    assert contradicted["comparisons"][0]["label"] == "digits: spearman of cover bound − 0.9"
+
+
+def test_a_statistic_nobody_measured_is_a_hole():
+    assert judge_statistics([])["why"] == "1 of 1 comparisons are incomplete (nothing measured)"
+    claim = judge_statistics([0.4, None, 0.6])
+    assert claim["verdict"] == "undecided"
+    assert claim["comparisons"][0]["hole"] == "1 of 3 seeds; first: seed 1 has no finite spearman"
+
+
+def test_statistics_are_compared_data_set_by_data_set():
+    measurements = [item | {"dataset": dataset} for dataset in ("digits", "blobs") for item in make_measurements()]
+    measured = {"proposition": "cover_bound", "statistic": "slope", "above": 0.0}
+    comparisons = compare_statistics(measured, measurements, 0.95)
+    assert [comparison["label"] for comparison in comparisons] == ["blobs: slope of cover bound", "digits: slope of cover bound"]
+    assert decide(comparisons, None, []).verdict == "contradicted"
 
 
 def test_the_verdict_names_losses_costs_and_origins_but_no_host():
@@ -150,6 +200,14 @@ def test_the_verdict_names_losses_costs_and_origins_but_no_host():
     assert "somewhere" not in render_markdown(verdict)
 
 
+def test_tables_of_costs_to_reach_add_neither_losses_nor_costs():
+    records = by_id(make_records())
+    tables = [fill_table(spec, records) for spec in (make_table_spec(), make_costs_spec())]
+    one, two = (make_verdict(make_claims_spec(), tables[:number], records) for number in (1, 2))
+    assert (one["losses"], one["costs"]) == (two["losses"], two["costs"])
+    assert two["tables"][1]["cells"] == 36
+
+
 def test_panels_over_the_same_runs_are_costed_once():
     records = by_id(make_records())
     tables = [fill_table(make_table_spec() | {"test_set": test_set}, records) for test_set in ("test", "mnist_shift")]
@@ -160,3 +218,10 @@ def test_a_table_of_another_scale_is_refused():
     records = by_id(make_records())
     with pytest.raises(RecordError, match="at scale full, not of rl_selector at scale tiny"):
         make_verdict(make_claims_spec(), [fill_table(make_table_spec(scale="full"), records)], records)
+
+
+def test_a_statistic_may_have_to_lie_below_its_bound():
+    assert judge_statistics([0.04, 0.05, 0.06], below=0.1)["verdict"] == "supported"
+    contradicted = judge_statistics([0.5, 0.52, 0.51], below=0.1)
+    assert contradicted["verdict"] == "contradicted"
+    assert contradicted["comparisons"][0]["label"] == "digits: 0.1 − spearman of cover bound"

@@ -7,7 +7,18 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from artefact_fixtures import GOLDEN, make_claims_spec, make_figure_spec, make_page_spec, make_records, make_table_spec
+from artefact_fixtures import (
+    FIGURE_TITLES,
+    GOLDEN,
+    make_claims_spec,
+    make_costs_spec,
+    make_figure_spec,
+    make_measurements,
+    make_overlaps,
+    make_page_spec,
+    make_records,
+    make_table_spec,
+)
 
 from selectbench.artefacts.page import render_page
 from selectbench.artefacts.tables import fill_table
@@ -26,15 +37,27 @@ def run_stage(stage: str, spec: dict, *arguments: object) -> subprocess.Complete
 def built(tmp_path_factory):
     """All artefacts of the stored records, made by the commands."""
     place = tmp_path_factory.mktemp("artefacts")
-    outputs = [f"--{name}={place / file}" for name, file in (("csv", "main.csv"), ("markdown", "main.md"), ("latex", "main.tex"))]
-    done = [run_stage("make_table", make_table_spec(), "--records", RECORDS, *outputs, "--cells", place / "main.json")]
-    for kind in ("accuracy_by_keep", "cost"):
+    measured = [place / f"seed-{item['seed']}.json" for item in make_measurements()]
+    for path, item in zip(measured, make_measurements(), strict=True):
+        path.write_text(json.dumps(item))
+    (place / "overlaps.json").write_text(json.dumps({"paper": "rl_selector", "overlaps": make_overlaps()}))
+    inputs = {"overlap": ["--records", "--overlaps", place / "overlaps.json", "--measurements"]}
+    inputs["measured"] = ["--records", "--overlaps", "--measurements", *measured]
+    done = []
+    for spec in (make_table_spec(), make_costs_spec()):
+        endings = {"csv": "csv", "markdown": "md", "latex": "tex", "cells": "json"}
+        outputs = [f"--{name}={place / spec['id']}.{ending}" for name, ending in endings.items()]
+        done.append(run_stage("make_table", spec, "--records", RECORDS, *outputs))
+    for kind in FIGURE_TITLES:
         outputs = [f"--{name}={place / kind}.{name}" for name in ("pdf", "png", "svg")]
-        done.append(run_stage("draw_figure", make_figure_spec(kind), "--records", RECORDS, *outputs))
+        read = inputs.get(kind, ["--records", RECORDS, "--overlaps", "--measurements"])
+        done.append(run_stage("draw_figure", make_figure_spec(kind), *read, *outputs))
     outputs = [f"--json={place / 'verdict.json'}", f"--markdown={place / 'verdict.md'}"]
-    done.append(run_stage("judge_claims", make_claims_spec(), "--records", RECORDS, "--tables", place / "main.json", *outputs))
-    figures = [place / f"{kind}.svg" for kind in ("accuracy_by_keep", "cost")]
-    inputs = ["--verdicts", place / "verdict.json", "--tables", place / "main.json", "--figures", *figures]
+    tables = [place / "main.json", place / "costs.json"]
+    read = ["--records", RECORDS, "--tables", *tables, "--measurements", *measured]
+    done.append(run_stage("judge_claims", make_claims_spec(), *read, *outputs))
+    figures = [place / f"{kind}.svg" for kind in FIGURE_TITLES]
+    inputs = ["--verdicts", place / "verdict.json", "--tables", *tables, "--figures", *figures]
     done.append(run_stage("build_page", make_page_spec(), *inputs, "--html", place / "index.html"))
     assert [process.stderr for process in done] == [""] * len(done)
     return place
@@ -44,14 +67,15 @@ def test_stored_records_are_the_generated_ones():
     assert [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()] == make_records()
 
 
-@pytest.mark.parametrize("name", ["main.csv", "main.md", "main.tex", "verdict.md"])
+@pytest.mark.parametrize("name", ["main.csv", "main.md", "main.tex", "costs.csv", "costs.md", "costs.tex", "verdict.md"])
 def test_artefact_equals_the_stored_file(built, name):
     assert (built / name).read_text(encoding="utf-8") == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_the_sidecar_is_what_the_library_returns(built):
-    table = fill_table(make_table_spec(), {record["run"]["id"]: record for record in make_records()})
-    assert json.loads((built / "main.json").read_text()) == json.loads(json.dumps(table))
+@pytest.mark.parametrize("spec", [make_table_spec(), make_costs_spec()])
+def test_the_sidecar_is_what_the_library_returns(built, spec):
+    table = fill_table(spec, {record["run"]["id"]: record for record in make_records()})
+    assert json.loads((built / f"{spec['id']}.json").read_text()) == json.loads(json.dumps(table))
 
 
 def test_a_strict_table_ends_with_one_line(tmp_path):
@@ -107,9 +131,15 @@ def test_the_page_stands_alone_and_holds_everything(built):
     for claim in make_claims_spec()["claims"]:
         assert claim["statement"] in text
         assert f"rl_selector-claim-{claim['id']}" in reader.ids
-    for name in ("table-main", "figure-accuracy_by_keep", "figure-cost"):
+    for name in ("table-main", "table-costs", *(f"figure-{kind}" for kind in FIGURE_TITLES)):
         assert f"rl_selector-{name}" in reader.ids
-    for word in ("RL-Selector (not built yet)", "86.5 ± 0.5", "How to read this", "needs the ImageNet-1k files"):
+    for word in (
+        "RL-Selector (not built yet)",
+        "86.5 ± 0.5",
+        "1.50 (time 1.19), 50 % kept",
+        "How to read this",
+        "needs the ImageNet-1k files",
+    ):
         assert word in text
 
 
@@ -121,27 +151,35 @@ def test_every_number_of_the_page_opens_to_its_runs(built):
     assert [value for _, value in detail["runs"]] == ["86.71", "86.91", "85.97"]
     assert dict(detail["facts"])["Best epoch (extra)"] == "86.8: peeks at the test set"
     assert dict(detail["facts"])["Reported"] == "86 (paper-table)"
+    (detail,) = [item for item in details if item["title"] == "EL2N, ≥ 90 % of full data" and "digits" in item["panel"]]
+    assert dict(detail["facts"]) == {
+        "Asked for": "mean top-1 accuracy (%) ≥ 87.2: 0.9 × full data's",
+        "Answer": "1.50 (time 1.19), 50 % kept",
+        "30 % kept": "86.5 at cost 1.30 (time 0.99): not reached",
+        "50 % kept": "88.9 at cost 1.50 (time 1.19): reached",
+    }
+    assert len(detail["runs"]) == 9
 
 
 def test_the_page_refuses_inputs_out_of_order(built):
-    verdict, table = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json"))
-    with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; found: none"):
-        render_page(make_page_spec(), [verdict], [], ["<svg"] * 2)
-    with pytest.raises(RecordError, match="needs 2 figures"):
-        render_page(make_page_spec(), [verdict], [table], [])
+    verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
+    with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; rl_selector/costs; found: none"):
+        render_page(make_page_spec(), [verdict], [], ["<svg"] * 5)
+    with pytest.raises(RecordError, match="needs 5 figures"):
+        render_page(make_page_spec(), [verdict], tables, [])
 
 
 def test_markup_in_inputs_is_escaped(built):
-    verdict, table = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json"))
+    verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
     verdict["claims"][0]["statement"] = "<script>x</script>"
-    table["panels"][0]["rows"][0]["title"] = "</script><b>"
-    figures = [(built / f"{kind}.svg").read_text() for kind in ("accuracy_by_keep", "cost")]
-    page = render_page(make_page_spec(), [verdict], [table], figures)
+    tables[0]["panels"][0]["rows"][0]["title"] = "</script><b>"
+    figures = [(built / f"{kind}.svg").read_text() for kind in FIGURE_TITLES]
+    page = render_page(make_page_spec(), [verdict], tables, figures)
     assert "<script>x" not in page
     assert "</script><b>" not in page
 
 
-@pytest.mark.parametrize("module", ["cells", "tables", "figures", "claims", "verdict", "page"])
+@pytest.mark.parametrize("module", ["cells", "tables", "overlaps", "measurements", "figures", "claims", "verdict", "page"])
 def test_artefacts_import_no_torch_and_tables_no_matplotlib(module):
     code = f"import sys, selectbench.artefacts.{module}; print(*[name for name in ('torch', 'matplotlib') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

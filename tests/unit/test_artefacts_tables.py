@@ -1,17 +1,13 @@
+import math
+
 import pytest
 from artefact_fixtures import by_id, make_records, make_table_spec
 
-from selectbench.artefacts.tables import (
-    count_in_letters,
-    escape_latex,
-    escape_markdown,
-    fill_table,
-    format_signed,
-    frame_table,
-    mark_best,
-    render_latex,
-    render_markdown,
-)
+from selectbench.artefacts.formats import count_in_letters, escape_latex, escape_markdown, format_number, format_signed
+from selectbench.artefacts.grids import mark_best
+from selectbench.artefacts.tables import fill_table, frame_table, render_csv, render_latex, render_markdown
+from selectbench.artefacts.verdict import list_losses
+from selectbench.errors import ConfigError
 
 
 @pytest.fixture
@@ -78,6 +74,36 @@ def test_lowest_loss_is_best(records):
     table = fill_table(make_table_spec() | {"metric": "loss"}, records)
     assert find_cell(table, "digits", "moderate", "0.5")["best"]
     assert find_cell(table, "digits", "el2n", "0.5")["below_random"]
+
+
+def test_an_unknown_kind_names_the_closest(records):
+    with pytest.raises(ConfigError, match="table main: unknown kind 'gridd'; did you mean 'grid'"):
+        fill_table(make_table_spec() | {"kind": "gridd"}, records)
+
+
+def test_costs_are_read_from_selection_and_training_and_the_lowest_is_best(records):
+    table = fill_table(make_table_spec() | {"metric": "total_visits"}, records)
+    cell = find_cell(table, "digits", "el2n", "0.3")
+    assert cell["values"] == [28000 + 20 * 420] * 3
+    # el2n costs 36 400 visits where random costs 8 400, at every seed
+    assert cell["against_random"]["mean"] == pytest.approx(math.log(8400 / 36400))
+    assert cell["below_random"] and not cell["best"]
+    assert find_cell(table, "digits", "random", "0.3")["best"]
+    text = render_markdown(table)
+    assert "| EL2N | 36,400 ± 0 ▼ | 42,000 ± 0 ▼ |" in text
+    assert "| *Random* | **8,400 ± 0** |" in text
+    assert table["caption"].startswith("Selection plus training sample visits: mean ± standard deviation over n = 3 seeds. ")
+    assert "▼ dearer than uniform random" in table["caption"]
+    assert ",36400," in render_csv(table)
+    assert list_losses([table]) == []
+
+
+def test_times_are_a_cost_with_more_decimals_below_ten_seconds(records):
+    table = fill_table(make_table_spec() | {"metric": "total_wall_s"}, records)
+    assert find_cell(table, "digits", "full", "1")["values"] == [6.0, 6.05, 6.1]
+    assert "| EL2N | 5.98 ± 0.05 ▼ | 7.18 ± 0.05 ▼ |" in render_markdown(table)
+    assert format_number(123.46, "total_wall_s") == "123.5"
+    assert "%)" not in table["caption"]
 
 
 def test_best_epoch_is_an_extra_of_the_test_set_only(table, records):

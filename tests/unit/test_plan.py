@@ -79,12 +79,33 @@ def test_a_method_no_table_names_gets_a_row_in_every_table(root, tmp_path):
         assert all(cell["runs"] for cell in row["cells"].values())
 
 
-def test_claims_on_unbuilt_methods_are_visible_and_undecided(plan):
-    claims = {claim["id"]: claim for claim in plan.claims["rl_selector"]}
-    assert claims["beats_baselines"]["unavailable"] == "not built yet: RL-Selector"
-    assert claims["beats_baselines"]["not_compared"] == []
+def test_claims_on_unbuilt_methods_are_visible_and_undecided(root, tmp_path):
+    copy_configuration(root, tmp_path)
+    methods, paper = tmp_path / "config/methods.yaml", tmp_path / "config/papers/rl_selector.yaml"
+    methods.write_text(methods.read_text(encoding="utf-8") + "phantom: {title: Phantom, planned: true}\n", encoding="utf-8")
+    text = paper.read_text(encoding="utf-8").replace("ssp, rl_selector]", "ssp, rl_selector, phantom]")
+    text = text.replace("method: [rl_selector], against: [full], keep: [0.9]", "method: [phantom], against: [full], keep: [0.9]")
+    paper.write_text(text.replace("cg_score, ssp]\n      metric: top1", "cg_score, ssp, phantom]\n      metric: top1"), encoding="utf-8")
+    claims = {claim["id"]: claim for claim in load_plan(tmp_path).claims["rl_selector"]}
+    assert claims["ninety_beats_full"]["unavailable"] == "not built yet: Phantom"
+    assert claims["beats_baselines"]["not_compared"] == ["Phantom"]
     assert [len(claims[f"{name}_beats_random"]["comparisons"]) for name in ("el2n", "cg_score")] == [5, 5]
     assert len(claims["selection_saves_time"]["comparisons"]) == 5 * 9
+
+
+def test_variants_run_their_file_with_parameters_of_their_own_and_share_its_streams(plan):
+    base, variant = (plan.selector_spec("digits", "convnet", name, "0") for name in ("rl_selector", "rl_selector_threshold"))
+    assert (variant["method"], variant["parameters"]) == ("rl_selector", {"binarise": "threshold"})
+    assert variant["selection_seed"] == base["selection_seed"]
+    assert variant["state"] != base["state"]
+    assert "rl_selector_threshold" in plan.learned_methods()
+    assert not any(row["id"] == "rl_selector_threshold" for row in rows_of(plan, "main"))
+    assert not any(row["id"] == "k_center" for row in rows_of(plan, "ablation_reward"))
+
+
+def test_a_table_may_take_fewer_seeds(plan):
+    cells = next(row for row in rows_of(plan, "ablation_reward") if row["id"] == "rl_selector_scalar")["cells"]
+    assert [len(cell["runs"]) for cell in cells.values()] == [3, 3]
 
 
 def test_seeds_pair_methods_and_separate_selections(plan):

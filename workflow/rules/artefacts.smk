@@ -35,9 +35,28 @@ rule make_table:
         " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} --cells {output.cells:q} 2>&1 | tee {log:q} >&2"
 
 
+rule compare_subsets:
+    input:
+        subsets=lambda w: plan.compared_subsets(w.paper),
+    output:
+        overlaps=f"{plan.folder}/{{paper}}/overlaps.json",
+    log:
+        f"{plan.folder}/logs/overlaps/{{paper}}.log",
+    localrule: True
+    params:
+        spec=lambda w: to_json(plan.overlaps_spec(w.paper)),
+    message:
+        "Compare the subsets of {wildcards.paper}"
+    shell:
+        "python -m selectbench.stages.compare_subsets --spec {params.spec:q} --subsets {input.subsets:q}"
+        " --overlaps {output.overlaps:q} 2>&1 | tee {log:q} >&2"
+
+
 rule draw_figure:
     input:
         records=lambda w: plan.records(w.paper),
+        overlaps=lambda w: plan.figure_overlaps(w.paper, w.figure),
+        measurements=lambda w: plan.figure_measurements(w.paper, w.figure),
     output:
         pdf=f"{plan.folder}/{{paper}}/figures/{{figure}}.pdf",
         png=f"{plan.folder}/{{paper}}/figures/{{figure}}.png",
@@ -50,7 +69,8 @@ rule draw_figure:
     message:
         "Draw figure {wildcards.figure} of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.draw_figure --spec {params.spec:q} --records {input.records:q}"
+        "python -m selectbench.stages.draw_figure --spec {params.spec:q} --records {input.records:q} --overlaps {input.overlaps:q}"
+        " --measurements {input.measurements:q}"
         " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} 2>&1 | tee {log:q} >&2"
 
 
@@ -58,6 +78,7 @@ rule judge_claims:
     input:
         records=lambda w: plan.records(w.paper),
         tables=lambda w: plan.table_cells(w.paper),
+        measurements=lambda w: plan.measurements(w.paper),
     output:
         json=f"{plan.folder}/{{paper}}/verdict.json",
         markdown=f"{plan.folder}/{{paper}}/verdict.md",
@@ -70,7 +91,7 @@ rule judge_claims:
         "Judge the claims of {wildcards.paper}"
     shell:
         "python -m selectbench.stages.judge_claims --spec {params.spec:q} --records {input.records:q} --tables {input.tables:q}"
-        " --json {output.json:q} --markdown {output.markdown:q} 2>&1 | tee {log:q} >&2"
+        " --measurements {input.measurements:q} --json {output.json:q} --markdown {output.markdown:q} 2>&1 | tee {log:q} >&2"
 
 
 rule build_page:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NoReturn, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
@@ -16,10 +16,16 @@ Records = Mapping[str, dict]
 CONFIDENCE = 0.95
 FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are held against
 FULL_COLUMN = "1"
-TOTAL_WALL = "total_wall_s"  # selection plus training; every other metric is read from a test set
+TOTAL_WALL, TOTAL_VISITS = "total_wall_s", "total_visits"
+COST_METRICS = {TOTAL_WALL: "wall_s", TOTAL_VISITS: "sample_visits"}  # selection plus training; other metrics are read from a test set
 PERCENT_METRICS = frozenset({"top1"})
-LOWER_IS_BETTER = frozenset({"loss", TOTAL_WALL})
-METRIC_TITLES = {"top1": "top-1 accuracy (%)", "loss": "cross-entropy", TOTAL_WALL: "selection plus training time (s)"}
+LOWER_IS_BETTER = frozenset({"loss", *COST_METRICS})
+METRIC_TITLES = {
+    "top1": "top-1 accuracy (%)",
+    "loss": "cross-entropy",
+    TOTAL_WALL: "selection plus training time (s)",
+    TOTAL_VISITS: "selection plus training sample visits",
+}
 
 
 class Interval(NamedTuple):
@@ -53,7 +59,8 @@ class Cell(TypedDict):
 
     ``values`` holds one value a run, None where there is none; ``interval`` is the 95 % t-interval of the mean; ``best_epoch`` is
     the mean of the best epoch (an extra: it peeks at the test set). ``against_random`` is the paired difference to uniform random,
-    positive = better, and ``below_random`` says that its interval lies below 0. ``status`` compares ``mean`` with ``reported``.
+    positive = better (of costs, the log-ratio), and ``below_random`` says that its interval lies below 0. ``status`` compares ``mean``
+    with ``reported``.
     """
 
     runs: list[str]
@@ -105,8 +112,9 @@ def read_value(record: dict, metric: str, test_set: str) -> float | None:
     """Return the last-epoch value of a metric, or None if the record has no finite one."""
     if record["status"] != "ok":
         return None
-    if metric == TOTAL_WALL:
-        value = record["selection"]["wall_s"] + record["training"]["wall_s"]
+    if metric in COST_METRICS:
+        axis = COST_METRICS[metric]
+        value = record["selection"][axis] + record["training"][axis]
     else:
         value = (record["test"].get(test_set) or {}).get(metric)
     return value if value is not None and math.isfinite(value) else None
@@ -166,13 +174,13 @@ def compare_runs(
 ) -> tuple[np.ndarray, float]:
     """Return the paired differences over common seeds, positive = ``better`` is better, and the floor of their standard deviation.
 
-    Times are compared by the difference of their logarithms. A percentage on a test set of ``num`` samples moves in steps of
+    Costs are compared by the difference of their logarithms. A percentage on a test set of ``num`` samples moves in steps of
     100 / num, so differences that happen to be equal are no more certain than that: the floor is (100 / num) / √12.
     """
     left, right = (values_by_seed(records, runs, metric, test_set) for runs in (better, worse))
     seeds = sorted(left.keys() & right.keys())
     pairs = np.array([[left[seed], right[seed]] for seed in seeds], dtype=np.float64).reshape(-1, 2)
-    if metric == TOTAL_WALL:
+    if metric in COST_METRICS:
         pairs = np.log(pairs)
     differences = (pairs[:, 0] - pairs[:, 1]) * (1 if higher_is_better else -1)
     if metric not in PERCENT_METRICS or not seeds:
@@ -277,9 +285,12 @@ def refuse_holes(spec: dict, panels: list[dict]) -> None:
     """Raise a RecordError that names the first run without a value, unless the spec is ``partial``."""
     cells = [cell for _, _, _, cell in list_cells(panels)]
     holes = {hole["run"]: hole["reason"] for cell in cells for hole in cell["holes"]}
-    if not holes or spec["partial"]:
-        return
-    num_runs = len({run for cell in cells for run in cell["runs"]})
+    if holes and not spec["partial"]:
+        raise_holes(spec, holes, len({run for cell in cells for run in cell["runs"]}))
+
+
+def raise_holes(spec: dict, holes: Mapping[str, str], num_runs: int) -> NoReturn:
+    """Raise the RecordError of an artefact that allows no holes; ``holes`` maps runs to reasons."""
     run, reason = next(iter(holes.items()))
     raise RecordError(
         f"{spec['paper']}/{spec['id']}: {len(holes)} of {num_runs} runs have no value; first: {run}: {reason}; "

@@ -1,25 +1,26 @@
 """Claims: a paper's sentence as paired comparisons over seeds, and the rule that turns them into a verdict."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
-from selectbench.artefacts.cells import TOTAL_WALL, Records, compare_runs, find_hole, t_interval
-from selectbench.artefacts.tables import format_range, format_signed
+from selectbench.artefacts.cells import Records, compare_runs, find_hole, t_interval
+from selectbench.artefacts.formats import HOLE, format_difference, format_range
+from selectbench.artefacts.measurements import group_measurements, read_statistic
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+STATISTIC = "statistic"  # the metric of comparisons of a measured statistic with a bound
 
 
 class Comparison(TypedDict):
-    """One paired comparison; the difference is positive where the claim holds.
+    """One paired comparison, or a statistic minus its bound; the difference is positive where the claim holds.
 
     ``low`` and ``high`` bound the mean difference at the claim's confidence, ``corrected_high`` after Bonferroni correction over the
-    claim's comparisons. Times are compared by log-ratios. ``hole`` says why nothing is compared.
+    claim's comparisons. Costs are compared by log-ratios. ``hole`` says why nothing is compared.
     """
 
     label: str
     metric: str
-    test_set: str
+    test_set: str | None
     n: int
     mean: float | None
     low: float | None
@@ -35,12 +36,22 @@ class Verdict(NamedTuple):
     why: str
 
 
-def judge_claims(spec: dict, records: Records) -> list[dict]:
-    """Return every claim with its comparisons, its verdict, the reason and the position of its worst comparison."""
+def judge_claims(spec: dict, records: Records, measurements: Sequence[dict] = ()) -> list[dict]:
+    """Return every claim with its comparisons, its verdict, the reason and the position of its worst comparison.
+
+    Parameters
+    ----------
+    spec : the paper's claims, each with ``comparisons`` of runs or with one ``measured`` statistic
+    records : run id → record
+    measurements : what was measured of propositions, one a data set and seed
+    """
     judged = []
     for claim in spec["claims"]:
-        wanted = claim["comparisons"]
-        comparisons = [compare(comparison, records, spec["confidence"], len(wanted)) for comparison in wanted]
+        if "measured" in claim:
+            comparisons = compare_statistics(claim["measured"], measurements, spec["confidence"])
+        else:
+            wanted = claim["comparisons"]
+            comparisons = [compare(comparison, records, spec["confidence"], len(wanted)) for comparison in wanted]
         verdict, why = decide(comparisons, claim["unavailable"], claim["not_compared"])
         kept = {key: claim[key] for key in ("id", "statement", "by", "source", "table")}
         judged.append(
@@ -55,18 +66,55 @@ def compare(comparison: dict, records: Records, confidence: float, num_compariso
     metric, test_set = comparison["metric"], comparison["test_set"]
     runs = [*comparison["better"], *comparison["worse"]]
     holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
-    result = Comparison(
-        label=comparison["label"], metric=metric, test_set=test_set, n=0, mean=None, low=None, high=None, corrected_high=None, hole=None
-    )
+    result = compare_nothing(comparison["label"], metric, test_set)
     if holes:
         return result | {"hole": f"{len(holes)} of {len(runs)} runs; first: {holes[0]['run']}: {holes[0]['reason']}"}
     sides = (comparison["better"], comparison["worse"])
     differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
     if not len(differences):
         return result | {"hole": "its two sides have no seed in common"}
+    return result | bound_differences(differences, confidence, num_comparisons, least_sd)
+
+
+def compare_statistics(measured: dict, measurements: Sequence[dict], confidence: float) -> list[Comparison]:
+    """Return one comparison a data set of a measured statistic with its bound, over seeds.
+
+    Parameters
+    ----------
+    measured : ``{"proposition", "statistic"}`` and one of ``"above"`` and ``"below"``, the bound
+    measurements : what was measured of propositions, one a data set and seed
+    confidence : of the intervals
+    """
+    name, statistic = measured["proposition"], measured["statistic"]
+    bound, sign = (measured["above"], 1.0) if "above" in measured else (measured["below"], -1.0)
+    words = f"{statistic} of {name.replace('_', ' ')}".replace("_", " ")
+    text = f"{bound:g} − {words}" if sign < 0 else f"{words} − {bound:g}" if bound else words
+    groups = group_measurements(measurements, name)
+    if not groups:
+        return [compare_nothing(text, STATISTIC, None) | {"hole": "nothing measured"}]
+    comparisons = []
+    for dataset, seeds in groups.items():
+        result = compare_nothing(f"{dataset}: {text}", STATISTIC, None)
+        values = {seed: read_statistic(item, statistic) for seed, item in seeds.items()}
+        holes = [seed for seed, value in values.items() if value is None]
+        if holes:
+            result |= {"hole": f"{len(holes)} of {len(values)} seeds; first: seed {holes[0]} has no finite {statistic}"}
+        else:
+            result |= bound_differences([sign * (value - bound) for value in values.values()], confidence, len(groups))
+        comparisons.append(result)
+    return comparisons
+
+
+def compare_nothing(label: str, metric: str, test_set: str | None) -> Comparison:
+    """Return a comparison that has no values yet."""
+    return Comparison(label=label, metric=metric, test_set=test_set, n=0, mean=None, low=None, high=None, corrected_high=None, hole=None)
+
+
+def bound_differences(differences: Sequence[float], confidence: float, num_comparisons: int, least_sd: float = 0.0) -> dict:
+    """Return the fields of a comparison that tell the mean of the differences and its bounds."""
     found = t_interval(differences, confidence, least_sd)
     corrected = t_interval(differences, 1 - (1 - confidence) / num_comparisons, least_sd)
-    return result | {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
+    return {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
 
 
 def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compared: Sequence[str]) -> Verdict:
@@ -94,7 +142,7 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
         return Verdict(CONTRADICTED, f"{below} of {total} intervals lie below 0, corrected for {total} comparisons")
     holes = [comparison["hole"] for comparison in comparisons if comparison["hole"] is not None]
     if holes:
-        return Verdict(UNDECIDED, f"{len(holes)} of {total} comparisons miss runs ({holes[0]})")
+        return Verdict(UNDECIDED, f"{len(holes)} of {total} comparisons are incomplete ({holes[0]})")
     if len(tested) < total:
         return Verdict(UNDECIDED, f"{total - len(tested)} of {total} comparisons have fewer than 2 seeds")
     if not_compared:
@@ -128,12 +176,9 @@ def format_seeds(comparisons: Sequence[Comparison]) -> str:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return the difference with its interval, in points, in the metric's own unit, or for times as a ratio (above 1 = cheaper)."""
+    """Return the difference with its interval, in points, in the metric's own unit, or for costs as a ratio (above 1 = cheaper)."""
     if comparison["mean"] is None:
-        return "—"
+        return HOLE
     values = [comparison["mean"]] if comparison["low"] is None else [comparison["mean"], comparison["low"], comparison["high"]]
-    if comparison["metric"] == TOTAL_WALL:
-        texts = [f"×{math.exp(value):.2f}" for value in values]
-    else:
-        texts = [format_signed(value, 3 if comparison["metric"] == "loss" else 2) for value in values]
+    texts = [format_difference(value, comparison["metric"]) for value in values]
     return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]"

@@ -1,88 +1,67 @@
-"""Figures: accuracy by keep fraction, and accuracy by total cost. Equal records give equal bytes."""
+"""Figures: a spec and what it draws → one figure → PDF, PNG and SVG; equal inputs give equal bytes."""
 
 import io
-import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, METRIC_TITLES, PERCENT_METRICS, Cell, Records, fill_panels, list_cells
+from selectbench.artefacts.heatmaps import draw_overlap
+from selectbench.artefacts.plots import (
+    FULL_COLOUR,
+    PANELS_A_ROW,
+    STYLE,
+    LineStyle,
+    add_legend,
+    add_note,
+    assign_styles,
+    draw_absence,
+    make_figure,
+    wrap_title,
+)
+from selectbench.artefacts.scatters import draw_measured
+from selectbench.artefacts.trajectories import draw_trajectory
 from selectbench.errors import ConfigError, suggest
 
-# Okabe–Ito without yellow, which is too pale for lines, and without black, which is for the controls
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
-CONTROL_COLOURS = ("#000000", "#6E6E6E", "#A0A0A0")
-FULL_COLOUR = "#3A3A3A"
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8.5,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.linewidth": 0.7,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "selectbench",
-}
 METADATA = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
-PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH, PANELS_A_ROW = 2.9, 2.5, 1.9, 3  # inches
-LONE_PANEL = 1.5  # a column of panels that stands alone is drawn this much larger
-LEGEND_LINE = 0.19  # inches
 COST_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
-class LineStyle(NamedTuple):
-    """How one row is drawn in every panel of a figure."""
-
-    colour: str
-    marker: str
-    dashes: object
-    width: float
-
-
-def draw_figure(spec: dict, records: Records) -> Figure:
+def draw_figure(spec: dict, records: Records, overlaps: Sequence[dict] = (), measurements: Sequence[dict] = ()) -> Figure:
     """Return the figure of a spec; its lines are labelled with the row ids.
+
+    Parameters
+    ----------
+    spec : a figure of the plan; its ``kind`` says which of the other inputs are read
+    records : run id → record, of the kinds ``accuracy_by_keep``, ``cost`` and ``trajectory``
+    overlaps : what ``compare_subsets`` found, of the kind ``overlap``
+    measurements : what was measured of propositions, of the kind ``measured``
 
     Raises
     ------
     RecordError
         A run is missing or failed, and the spec is not ``partial``.
     ConfigError
-        The spec's kind is unknown.
+        The spec's kind is unknown, or it names a quantity or a row that does not exist.
     """
-    draw = {"accuracy_by_keep": draw_accuracy_by_keep, "cost": draw_cost}
+    draw = {
+        "accuracy_by_keep": lambda: draw_cells(draw_accuracy_by_keep, spec, records),
+        "cost": lambda: draw_cells(draw_cost, spec, records),
+        "trajectory": lambda: draw_trajectory(spec, records),
+        "overlap": lambda: draw_overlap(spec, overlaps),
+        "measured": lambda: draw_measured(spec, measurements),
+    }
     if spec["kind"] not in draw:
         raise ConfigError(f"figure {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], draw)}")
-    panels = [panel for panel in fill_panels(spec, records) if panel["absent"] is None]
     with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
-        return draw[spec["kind"]](spec, panels) if panels else draw_absence(spec)
+        return draw[spec["kind"]]()
 
 
 def render_figure(figure: Figure, file_format: str) -> bytes:
@@ -91,6 +70,13 @@ def render_figure(figure: Figure, file_format: str) -> bytes:
     with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
         figure.savefig(stream, format=file_format, dpi=200, metadata=METADATA[file_format])
     return stream.getvalue()
+
+
+def draw_cells(draw: Callable[[dict, list[dict]], Figure], spec: dict, records: Records) -> Figure:
+    """Fill the panels of a spec with what their runs say and draw those that exist at this scale."""
+    panels = fill_panels(spec, records)
+    present = [panel for panel in panels if panel["absent"] is None]
+    return draw(spec, present) if present else draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in panels])
 
 
 def draw_accuracy_by_keep(spec: dict, panels: list[dict]) -> Figure:
@@ -162,39 +148,6 @@ def draw_cost(spec: dict, panels: list[dict]) -> Figure:
     return figure
 
 
-def draw_absence(spec: dict) -> Figure:
-    """Return a figure that says why none of its panels exists at this scale."""
-    figure = Figure(figsize=(PANEL_WIDTH + LEGEND_WIDTH, 1.2))
-    reasons = "\n".join(f"{panel['title']}: {panel['absent']}" for panel in spec["panels"])
-    figure.text(0.5, 0.5, f"Not at scale {spec['scale']}\n{reasons}", ha="center", va="center", wrap=True)
-    return figure
-
-
-def make_figure(num_rows: int, num_columns: int, panels: list[dict]) -> Figure:
-    """Return an empty figure with room for the panels and, to their right, for a legend of all their rows."""
-    scale = LONE_PANEL if num_columns == 1 else 1.0
-    num_lines = len({row["id"] for panel in panels for row in panel["rows"]}) + 2
-    height = max(scale * PANEL_HEIGHT * num_rows, LEGEND_LINE * num_lines) + 0.25
-    return Figure(figsize=(scale * PANEL_WIDTH * num_columns + LEGEND_WIDTH, height), layout="constrained")
-
-
-def assign_styles(panels: list[dict]) -> dict[str, LineStyle]:
-    """Give each row one style for all panels, by its place among the rows, planned ones included, so that building one moves no other."""
-    styles: dict[str, LineStyle] = {}
-    num_controls = num_methods = 0
-    for row in (row for panel in panels for row in panel["rows"] if row["id"] != FULL):
-        if row["id"] in styles:
-            continue
-        if row["control"]:
-            styles[row["id"]] = LineStyle(CONTROL_COLOURS[num_controls % len(CONTROL_COLOURS)], "o", DASHES[-1 - num_controls % 2], 1.8)
-            num_controls += 1
-        else:
-            colour, marker, dashes = (choices[num_methods % len(choices)] for choices in (COLOURS, MARKERS, DASHES))
-            styles[row["id"]] = LineStyle(colour, marker, dashes, 1.4)
-            num_methods += 1
-    return styles
-
-
 def list_points(row: dict) -> list[tuple[float, Cell]]:
     """Return (keep fraction, cell) for the cells with a value, by rising keep fraction."""
     return sorted(((float(column), cell) for column, cell in row["cells"].items() if cell["mean"] is not None), key=lambda point: point[0])
@@ -234,40 +187,9 @@ def set_metric_axis(axes: Axes, metric: str) -> None:
         axes.set_ylim(low, min(high, 100.5))
 
 
-def wrap_title(title: str) -> str:
-    """Break a panel title into lines that fit the panel, after its last comma if that is enough."""
-    width = 38
-    before, comma, after = title.rpartition(", ")
-    if len(title) > width and comma and max(len(before) + 1, len(after)) <= width:
-        return f"{before},\n{after}"
-    return textwrap.fill(title, width)
-
-
-def add_legend(figure: Figure, panels: list[dict], styles: dict[str, LineStyle], title: str | None) -> None:
-    """Put one legend for all panels to their right; rows that are not built yet are named in it."""
-    rows = {row["id"]: row for panel in reversed(panels) for row in panel["rows"]}
-    order = dict.fromkeys(row["id"] for panel in panels for row in panel["rows"])
-    handles = []
-    planned = [rows[name]["title"] for name in order if rows[name]["planned"]]
-    for row in (rows[name] for name in order if not rows[name]["planned"]):
-        if row["id"] == FULL:
-            handles.append(Line2D([], [], color=FULL_COLOUR, linewidth=1.1, label=row["title"]))
-        else:
-            style = styles[row["id"]]
-            handles.append(
-                Line2D(
-                    [], [], color=style.colour, linestyle=style.dashes, linewidth=style.width, marker=style.marker, markersize=5,
-                    markeredgecolor="white", markeredgewidth=0.5, label=row["title"],
-                )
-            )  # fmt: skip
-    if planned:
-        handles.append(Line2D([], [], linestyle="none", label="Not built yet:\n" + textwrap.fill(", ".join(planned), 22)))
-    figure.legend(handles=handles, title=title, loc="outside right upper", handlelength=2.8, labelspacing=0.55, alignment="left")
-
-
 def add_hole_note(figure: Figure, panels: list[dict]) -> None:
     """Say in the figure itself how many of its runs have no value."""
     holes = {hole["run"] for _, _, _, cell in list_cells(panels) for hole in cell["holes"]}
     if holes:
         runs = {run for _, _, _, cell in list_cells(panels) for run in cell["runs"]}
-        figure.supxlabel(f"{len(holes)} of {len(runs)} runs have no value and are left out", fontsize=7.5, color="#7A2E00")
+        add_note(figure, [f"{len(holes)} of {len(runs)} runs have no value and are left out"])

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import jinja2
 
-from selectbench.artefacts.cells import METRIC_TITLES, Cell
 from selectbench.artefacts.claims import format_comparison
-from selectbench.artefacts.tables import BELOW_RANDOM, HOLE, NOT_BUILT, format_cell, format_number, format_signed
-from selectbench.artefacts.verdict import SYMBOLS, format_cost, format_worst, list_provenance
+from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_run_value, format_signed
+from selectbench.artefacts.tables import KINDS
+from selectbench.artefacts.verdict import SYMBOLS, format_worst, list_provenance
 from selectbench.errors import RecordError
 
 
@@ -143,11 +143,11 @@ def show_table(table: dict, details: list[dict]) -> dict:
                     continue
                 cells.append(
                     {
-                        "text": format_cell(cell, table["metric"]),
+                        "text": "".join(KINDS[table["kind"]].format(cell, table["metric"])),
                         "best": cell["best"],
-                        "below": cell["below_random"],
+                        "below": cell.get("below_random", False),
                         "marks": ",".join(cell["footnotes"]),
-                        "status": cell["status"],
+                        "status": cell.get("status"),
                         "detail": len(details),
                     }
                 )
@@ -159,36 +159,14 @@ def show_table(table: dict, details: list[dict]) -> dict:
     return kept | {"panels": panels}
 
 
-def describe_cell(cell: Cell, table: dict) -> dict:
+def describe_cell(cell: dict, table: dict) -> dict:
     """Return what a cell tells on demand: facts as (name, text) pairs, and its runs with their values."""
-    metric = table["metric"]
-    facts = [
-        ("Value", f"{format_cell(cell, metric)}, n = {cell['n']} of {len(cell['runs'])}"),
-        ("Measure", METRIC_TITLES.get(metric, metric)),
-    ]
-    if cell["interval"] is not None:
-        facts.append(("95 % interval", " to ".join(format_number(bound, metric) for bound in cell["interval"])))
-    if cell["against_random"] is not None:
-        difference = cell["against_random"]
-        decimals = 3 if metric == "loss" else 2
-        bounds = (
-            "" if difference["low"] is None else " [{}, {}]".format(*(format_signed(difference[key], decimals) for key in ("low", "high")))
-        )
-        facts.append(("Against random", format_signed(difference["mean"], decimals) + bounds))
-    if cell["best_epoch"] is not None:
-        facts.append(("Best epoch (extra)", f"{format_number(cell['best_epoch'], metric)}: peeks at the test set"))
-    if cell["cost"] is not None:
-        facts.append(("Cost", f"{format_cost(cell['cost'])} × full-data training; {cell['cost']['sample_visits']:.2f} × its sample visits"))
-    if cell["reported"] is not None:
-        note = f"; {cell['reported']['note']}" if cell["reported"]["note"] else ""
-        facts.append(("Reported", f"{cell['reported']['value']:g} ({cell['reported']['evidence']}{note})"))
-        facts.append(("Compared", cell["status"] or ("no value" if table["compare_reported"] else "not at this scale")))
     reasons = {hole["run"]: hole["reason"] for hole in cell["holes"]}
     runs = [
-        [run, reasons.get(run, HOLE) if value is None else f"{value:.4g}" if metric == "loss" else f"{value:.2f}"]
+        [run, reasons.get(run, HOLE) if value is None else format_run_value(value, table["metric"])]
         for run, value in zip(cell["runs"], cell["values"], strict=True)
     ]
-    return {"facts": facts, "runs": runs}
+    return {"facts": KINDS[table["kind"]].list_facts(cell, table), "runs": runs}
 
 
 def show_cost(cost: dict) -> dict:

@@ -1,77 +1,58 @@
 """Tables: a spec and records → one filled table → CSV, Markdown and LaTeX."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import pandas as pd
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, LOWER_IS_BETTER, METRIC_TITLES, Cell, Records, fill_panels, list_cells
+from selectbench.artefacts import costs, grids
+from selectbench.artefacts.cells import Records, list_cells
+from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
+from selectbench.errors import ConfigError, suggest
 
-BELOW_RANDOM = "▼"
-HOLE = "—"
-NOT_BUILT = "not built yet"
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_"},
-    "→": r"$\rightarrow$",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "ε": r"$\varepsilon$",
-    "–": "--",
-    "—": "---",
-    "√": r"$\surd$",
-    "▼": r"$\blacktriangledown$",
+KEPT = ("paper", "id", "kind", "scale", "title", "note", "metric", "test_set", "regime", "partial", "tolerance", "compare_reported")
+PLACE_COLUMNS = ("paper", "table", "scale", "regime", "test_set", "metric", "panel", "row", "title", "control", "column")
+COUNTS = ("n", "runs")  # columns that stay integers where lines have none
+
+
+class Kind(NamedTuple):
+    """What tables of one kind do in their own way.
+
+    ``fill`` returns what the kind decides of the table (columns, panels, perhaps the note) and ``describe`` its caption; the others
+    turn one cell into a line of the CSV, into a text in two parts (the first is what is set bold), and into facts told on demand.
+    """
+
+    fill: Callable[[dict, Records], dict]
+    describe: Callable[[dict], str]
+    csv_columns: tuple[str, ...]
+    flatten: Callable[[dict], dict]
+    format: Callable[[dict, str], tuple[str, str]]
+    list_facts: Callable[[dict, dict], list[tuple[str, str]]]
+
+
+KINDS = {
+    "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts),
+    "cost_to_reach": Kind(
+        costs.fill_costs, costs.describe_costs, costs.CSV_COLUMNS, costs.flatten_answer, costs.format_answer, costs.list_facts
+    ),
 }
 
 
 def fill_table(spec: dict, records: Records) -> dict:
     """Return the table with every cell filled: the JSON sidecar that all renderings read.
 
-    The full-data value always has a column of its own, keep 1, which is added when the paper's table has none.
-
     Raises
     ------
     RecordError
         A run is missing or failed, and the spec is not ``partial``.
+    ConfigError
+        The spec's kind is unknown, or the kind cannot show the spec's metric.
     """
-    panels = fill_panels(spec, records)
-    columns = list(spec["columns"])
-    has_full = any(row["id"] == FULL and FULL_COLUMN in row["cells"] for panel in panels for row in panel["rows"])
-    if has_full and FULL_COLUMN not in [column["id"] for column in columns]:
-        columns.append({"id": FULL_COLUMN, "title": "100 %"})
-    for panel in panels:
-        mark_best(panel["rows"], columns, spec["metric"])
-    if spec["compare_reported"]:
-        for _, _, _, cell in list_cells(panels):
-            compare_with_reported(cell, spec["tolerance"])
-    kept = ("paper", "id", "scale", "title", "note", "metric", "test_set", "regime", "partial", "tolerance", "compare_reported")
-    table = {key: spec[key] for key in kept} | {"columns": columns, "panels": panels}
-    return table | {"footnotes": set_footnotes(panels), "caption": describe_table(table)}
-
-
-def mark_best(rows: list[dict], columns: list[dict], metric: str) -> None:
-    """Mark the best mean of each column, full data and cells with holes aside; means that print alike share it, one alone gets none."""
-    for column in columns:
-        cells = [row["cells"].get(column["id"]) for row in rows if row["id"] != FULL]
-        cells = [cell for cell in cells if cell is not None and cell["mean"] is not None and not cell["holes"]]
-        if len({tuple(cell["runs"]) for cell in cells}) < 2:
-            continue
-        best = (min if metric in LOWER_IS_BETTER else max)(cell["mean"] for cell in cells)
-        for cell in cells:
-            cell["best"] = format_number(cell["mean"], metric) == format_number(best, metric)
-
-
-def compare_with_reported(cell: Cell, tolerance: float) -> None:
-    """Set difference and status of a cell that has both a mean and a reported value."""
-    if cell["mean"] is None or cell["reported"] is None:
-        return
-    cell["difference"] = cell["mean"] - cell["reported"]["value"]
-    cell["status"] = "reproduced" if abs(cell["difference"]) <= tolerance else f"off by {format_signed(cell['difference'], 1)}"
+    if spec["kind"] not in KINDS:
+        raise ConfigError(f"table {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], KINDS)}")
+    kind = KINDS[spec["kind"]]
+    table = {key: spec[key] for key in KEPT} | kind.fill(spec, records)
+    return table | {"footnotes": set_footnotes(table["panels"]), "caption": kind.describe(table)}
 
 
 def set_footnotes(panels: list[dict]) -> list[dict]:
@@ -83,7 +64,7 @@ def set_footnotes(panels: list[dict]) -> list[dict]:
     return [{"mark": mark, "text": text} for text, mark in marks.items()]
 
 
-def explain_holes(cell: Cell) -> list[str]:
+def explain_holes(cell: dict) -> list[str]:
     """Return one sentence a reason, with how many runs it took and the first of them."""
     by_reason: dict[str, list[str]] = {}
     for hole in cell["holes"]:
@@ -91,123 +72,27 @@ def explain_holes(cell: Cell) -> list[str]:
     return [f"{len(runs)} of {len(cell['runs'])} runs: {reason}; first: {runs[0]}" for reason, runs in by_reason.items()]
 
 
-def count_in_letters(number: int) -> str:
-    """Return a, b, …, z, aa, ab, … for 0, 1, 2, and so on."""
-    letters = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("a") + rest) + letters
-    return letters
-
-
-def describe_table(table: dict) -> str:
-    """Return the caption: what is measured, over how many seeds, in which regime and at which scale."""
-    cells = [cell for _, _, _, cell in list_cells(table["panels"])]
-    title = METRIC_TITLES.get(table["metric"], table["metric"])
-    sentences = [
-        f"{title[0].upper()}{title[1:]} on the test set “{table['test_set']}” after the last epoch: mean ± standard deviation over "
-        f"n = {format_range(len(cell['runs']) for cell in cells)} seeds.",
-        f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
-    ]
-    if any(cell["best"] for cell in cells):
-        sentences.append("Bold: best of its column in the panel, full data and cells with holes aside.")
-    if any(cell["below_random"] for cell in cells):
-        sentences.append(f"{BELOW_RANDOM} worse than uniform random: the 95 % t-interval of the paired difference lies below 0.")
-    if any(cell["status"] for cell in cells):
-        sentences.append(f"Reproduced: within {table['tolerance']:g} of the reported value.")
-    elif num_reported := sum(cell["reported"] is not None for cell in cells):
-        sentences.append(
-            f"The paper reports {num_reported} of these cells, from other data and models than this scale's: they are not compared."
-        )
-    return " ".join(sentences)
-
-
-def format_range(numbers: object) -> str:
-    """Return ``"5"`` for equal numbers, ``"3–5"`` for others and ``"0"`` for none."""
-    numbers = list(numbers) or [0]
-    return f"{min(numbers)}" if min(numbers) == max(numbers) else f"{min(numbers)}–{max(numbers)}"
-
-
-def format_number(value: float, metric: str) -> str:
-    """Return a value as it is printed: one decimal, three for a loss."""
-    return f"{value:.3f}" if metric == "loss" else f"{value:.1f}"
-
-
-def format_signed(value: float, decimals: int) -> str:
-    """Return a value with its sign, a true minus, and no sign for a zero."""
-    text = f"{abs(value):.{decimals}f}"
-    if float(text) == 0:
-        return text
-    return ("+" if value > 0 else "−") + text
-
-
 def frame_table(table: dict) -> pd.DataFrame:
     """Return the table in long form: one line a cell, one for a planned row and one for an absent panel."""
+    kind = KINDS[table["kind"]]
     lines = []
     for panel in table["panels"]:
-        place = {key: table[key] for key in ("paper", "id", "scale", "regime", "test_set", "metric")}
-        place = {"table" if key == "id" else key: value for key, value in place.items()} | {"panel": panel["id"]}
+        place = {key: table["id" if key == "table" else key] for key in PLACE_COLUMNS[:6]} | {"panel": panel["id"]}
         if panel["absent"] is not None:
             lines.append(place | {"remark": panel["absent"]})
         for row in panel["rows"]:
             here = place | {"row": row["id"], "title": row["title"], "control": row["control"]}
             if row["planned"]:
                 lines.append(here | {"remark": NOT_BUILT})
-            lines.extend(here | {"column": column} | flatten_cell(cell) for column, cell in row["cells"].items())
-    columns = [
-        "paper",
-        "table",
-        "scale",
-        "regime",
-        "test_set",
-        "metric",
-        "panel",
-        "row",
-        "title",
-        "control",
-        "column",
-        *CELL_COLUMNS,
-        "remark",
-    ]
-    return pd.DataFrame(lines, columns=columns)
-
-
-CELL_COLUMNS = (
-    *("n", "runs", "mean", "sd", "low", "high", "best_epoch_mean", "minus_random", "below_random"),
-    *("selection_cost", "training_cost", "sample_visits", "reported", "evidence", "difference", "status", "run_ids"),
-)
-
-
-def flatten_cell(cell: Cell) -> dict:
-    """Return a cell as the columns of the long form."""
-    low, high = cell["interval"] or (None, None)
-    cost, reported = cell["cost"] or {}, cell["reported"] or {}
-    return {
-        "n": cell["n"],
-        "runs": len(cell["runs"]),
-        "mean": cell["mean"],
-        "sd": cell["sd"],
-        "low": low,
-        "high": high,
-        "best_epoch_mean": cell["best_epoch"],
-        "minus_random": (cell["against_random"] or {}).get("mean"),
-        "below_random": cell["below_random"],
-        "selection_cost": cost.get("selection"),
-        "training_cost": cost.get("training"),
-        "sample_visits": cost.get("sample_visits"),
-        "reported": reported.get("value"),
-        "evidence": reported.get("evidence"),
-        "difference": cell["difference"],
-        "status": cell["status"],
-        "run_ids": " ".join(cell["runs"]),
-        "remark": " | ".join(explain_holes(cell)) or None,
-    }
+            for column, cell in row["cells"].items():
+                lines.append(here | {"column": column} | kind.flatten(cell) | {"remark": " | ".join(explain_holes(cell)) or None})
+    return pd.DataFrame(lines, columns=[*PLACE_COLUMNS, *kind.csv_columns, "remark"])
 
 
 def render_csv(table: dict) -> str:
     """Return the long form as CSV."""
-    frame = frame_table(table).astype({"n": "Int64", "runs": "Int64"})
+    frame = frame_table(table)
+    frame = frame.astype({name: "Int64" for name in COUNTS if name in frame})
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
@@ -227,37 +112,22 @@ def render_markdown(table: dict) -> str:
             title = escape_markdown(row["title"])
             title = f"*{title}*" if row["control"] else title
             title += f" ({NOT_BUILT})" if row["planned"] else ""
-            cells = [markdown_cell(row["cells"].get(column["id"]), table["metric"]) for column in table["columns"]]
+            cells = [markdown_cell(row["cells"].get(column["id"]), table) for column in table["columns"]]
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     if table["footnotes"]:
         lines += ["", *(f"<sup>{note['mark']}</sup> {escape_markdown(note['text'])}  " for note in table["footnotes"])]
     return "\n".join(lines) + "\n"
 
 
-def markdown_cell(cell: Cell | None, metric: str) -> str:
+def markdown_cell(cell: dict | None, table: dict) -> str:
     """Return a cell's text in Markdown; a cell the table does not have is empty."""
     if cell is None:
         return ""
-    text = format_cell(cell, metric)
+    text = "".join(KINDS[table["kind"]].format(cell, table["metric"]))
     text = f"**{text}**" if cell["best"] else text
-    text += f" {BELOW_RANDOM}" if cell["below_random"] else ""
+    text += f" {BELOW_RANDOM}" if cell.get("below_random") else ""
     text += f"<sup>{','.join(cell['footnotes'])}</sup>" if cell["footnotes"] else ""
-    return text + (f"<br>{cell['status']} ({cell['reported']['value']:g})" if cell["status"] else "")
-
-
-def format_cell(cell: Cell, metric: str) -> str:
-    """Return ``"95.2 ± 0.4"``, the mean alone for one seed, and a dash for none."""
-    if cell["mean"] is None:
-        return HOLE
-    mean = format_number(cell["mean"], metric)
-    return mean if cell["sd"] is None else f"{mean} ± {format_number(cell['sd'], metric)}"
-
-
-def escape_markdown(text: str) -> str:
-    """Escape what would break a Markdown table or turn into markup."""
-    for character in "\\|*_<":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return text + (f"<br>{cell['status']} ({cell['reported']['value']:g})" if cell.get("status") else "")
 
 
 def render_latex(table: dict) -> str:
@@ -283,7 +153,7 @@ def render_latex(table: dict) -> str:
             if row["planned"]:
                 lines.append(rf"{title} & \multicolumn{{{width - 1}}}{{c}}{{{NOT_BUILT}}} \\")
             else:
-                cells = [latex_cell(row["cells"].get(column["id"]), table["metric"]) for column in table["columns"]]
+                cells = [latex_cell(row["cells"].get(column["id"]), table) for column in table["columns"]]
                 lines.append(" & ".join([title, *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     if table["footnotes"]:
@@ -292,20 +162,13 @@ def render_latex(table: dict) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def latex_cell(cell: Cell | None, metric: str) -> str:
+def latex_cell(cell: dict | None, table: dict) -> str:
     """Return a cell's text in LaTeX; a cell the table does not have is empty."""
     if cell is None:
         return ""
-    mean, *deviation = format_cell(cell, metric).split(" ± ")
-    text = escape_latex(mean)
-    text = rf"\textbf{{{text}}}" if cell["best"] else text
-    text += rf" {{\scriptsize $\pm$ {deviation[0]}}}" if deviation else ""
-    text += r" $\blacktriangledown$" if cell["below_random"] else ""
+    head, tail = map(escape_latex, KINDS[table["kind"]].format(cell, table["metric"]))
+    text = rf"\textbf{{{head}}}" if cell["best"] else head
+    text += rf" {{\scriptsize {tail.strip()}}}" if tail else ""
+    text += r" $\blacktriangledown$" if cell.get("below_random") else ""
     text += rf"\textsuperscript{{{','.join(cell['footnotes'])}}}" if cell["footnotes"] else ""
-    return text + (rf" {{\scriptsize ({escape_latex(cell['status'])})}}" if cell["status"] else "")
-
-
-def escape_latex(text: str) -> str:
-    """Escape LaTeX's special characters and write the symbols we use as commands."""
-    text = "".join(LATEX.get(character, character) for character in text)
-    return text.replace("“", "``").replace("”", "''")
+    return text + (rf" {{\scriptsize ({escape_latex(cell['status'])})}}" if cell.get("status") else "")

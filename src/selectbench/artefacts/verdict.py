@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from selectbench.artefacts.cells import FULL, Records, list_cells
+from selectbench.artefacts.cells import COST_METRICS, FULL, Records, list_cells
 from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED, UNDECIDED, format_comparison, judge_claims
-from selectbench.artefacts.tables import BELOW_RANDOM, HOLE, escape_markdown, format_signed
+from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
 from selectbench.errors import RecordError
 
 SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 
 
-def make_verdict(spec: dict, tables: Sequence[dict], records: Records) -> dict:
+def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measurements: Sequence[dict] = ()) -> dict:
     """Return everything ``verdict.md`` says, as JSON.
 
     Parameters
@@ -19,6 +19,7 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records) -> dict:
     spec : the paper's claims
     tables : the paper's filled tables
     records : run id → record
+    measurements : what was measured of the paper's propositions, one a data set and seed
 
     Raises
     ------
@@ -30,14 +31,15 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records) -> dict:
             raise RecordError(
                 f"table {table['id']!r} is of {table['paper']} at scale {table['scale']}, not of {spec['paper']} at scale {spec['scale']}"
             )
+    grids = [table for table in tables if table["kind"] == "grid"]
     return {
         "paper": spec["paper"],
         "scale": spec["scale"],
         "confidence": spec["confidence"],
-        "claims": judge_claims(spec, records),
+        "claims": judge_claims(spec, records, measurements),
         "tables": [count_table(table) for table in tables],
-        "losses": list_losses(tables),
-        "costs": list_costs(tables),
+        "losses": list_losses(grids),
+        "costs": list_costs(grids),
         "provenance": summarise_provenance(records.values()),
     }
 
@@ -53,15 +55,15 @@ def count_table(table: dict) -> dict:
         "holes": sum(bool(cell["holes"]) for cell in cells),
         "planned": list(dict.fromkeys(row["title"] for panel in table["panels"] for row in panel["rows"] if row["planned"])),
         "absent": [f"{panel['title']}: {panel['absent']}" for panel in table["panels"] if panel["absent"] is not None],
-        "reproduced": sum(cell["status"] == "reproduced" for cell in cells),
-        "off": sum((cell["status"] or "").startswith("off") for cell in cells),
+        "reproduced": sum(cell.get("status") == "reproduced" for cell in cells),
+        "off": sum((cell.get("status") or "").startswith("off") for cell in cells),
     }
 
 
 def list_losses(tables: Iterable[dict]) -> list[dict]:
-    """Return table, panel, method and columns wherever a method is worse than uniform random."""
+    """Return table, panel, method and columns wherever a method is worse than uniform random; being dearer is no loss."""
     losses: dict[tuple[str, str, str], list[dict]] = {}
-    for table in tables:
+    for table in (table for table in tables if table["metric"] not in COST_METRICS):
         titles = {column["id"]: column["title"] for column in table["columns"]}
         for panel, row, column, cell in list_cells(table["panels"]):
             if cell["below_random"]:
@@ -112,11 +114,6 @@ def summarise_provenance(records: Iterable[dict]) -> dict:
     }
 
 
-def format_cost(cost: dict | None) -> str:
-    """Return ``"1.33 (1.02 + 0.31)"``: total, selection and training as shares of full-data training."""
-    return HOLE if cost is None else f"{cost['total']:.2f} ({cost['selection']:.2f} + {cost['training']:.2f})"
-
-
 def format_worst(claim: dict) -> str:
     """Return a claim's worst comparison: its label, difference and interval."""
     if claim["worst"] is None:
@@ -156,8 +153,9 @@ def claims_section(verdict: dict) -> list[str]:
         *markdown_table(header, rows, 5),
         "",
         f"Differences are paired over n seeds, with {100 * verdict['confidence']:g} % Student-t intervals; positive speaks for the claim. "
-        "Accuracy is in points; costs are ratios, above ×1 = cheaper. Supported: every interval lies above 0. Contradicted: at least one "
-        "lies below 0 after Bonferroni correction over the claim's comparisons. Undecided: everything else.",
+        "Accuracy is in points; costs are ratios, above ×1 = cheaper; a measured statistic is held against its bound. Supported: every "
+        "interval lies above 0. Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. "
+        "Undecided: everything else.",
     ]
 
 

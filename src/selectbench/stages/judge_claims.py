@@ -1,4 +1,4 @@
-"""Judge a paper's claims from records and write the verdict, as JSON and as Markdown."""
+"""Judge a paper's claims from records and measurements and write the verdict, as JSON and as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +9,21 @@ from selectbench.files import read_json, write_json, write_text
 from selectbench.stages._command import parse_arguments, run_stage
 
 
-def judge_claims(spec: dict, records: Path, tables: Sequence[Path], *, json: Path, markdown: Path) -> None:
-    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables."""
-    verdict = make_verdict(spec, [read_json(path) for path in tables], read_records(records))
+def judge_claims(
+    spec: dict, records: Path, tables: Sequence[Path], measurements: Sequence[Path] = (), *, json: Path, markdown: Path
+) -> None:
+    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables, ``measurements`` those of its propositions."""
+    inputs = [read_json(path) for path in tables], read_records(records), [read_json(path) for path in measurements]
+    verdict = make_verdict(spec, *inputs)
     write_json(json, verdict)
     write_text(markdown, render_markdown(verdict))
 
 
 def main() -> None:
     """``--spec`` is a claims spec of the plan."""
-    arguments = parse_arguments(__doc__, ["records", "tables"], ["json", "markdown"])
-    judge_claims(arguments.spec, arguments.records[0], arguments.tables, json=arguments.json, markdown=arguments.markdown)
+    arguments = parse_arguments(__doc__, ["records", "tables", "measurements"], ["json", "markdown"])
+    outputs = {"json": arguments.json, "markdown": arguments.markdown}
+    judge_claims(arguments.spec, arguments.records[0], arguments.tables, arguments.measurements, **outputs)
 
 
 if __name__ == "__main__":

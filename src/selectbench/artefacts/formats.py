@@ -1,0 +1,100 @@
+"""Texts: how numbers, costs and names are printed in Markdown, LaTeX and on the page."""
+
+import math
+from collections.abc import Iterable
+
+from selectbench.artefacts.cells import COST_METRICS, TOTAL_VISITS, TOTAL_WALL, Cost
+
+BELOW_RANDOM = "▼"
+HOLE = "—"
+NOT_BUILT = "not built yet"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_"},
+    "→": r"$\rightarrow$",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "ε": r"$\varepsilon$",
+    "–": "--",
+    "—": "---",
+    "√": r"$\surd$",
+    "▼": r"$\blacktriangledown$",
+}
+
+
+def count_in_letters(number: int) -> str:
+    """Return a, b, …, z, aa, ab, … for 0, 1, 2, and so on."""
+    letters = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters
+
+
+def format_range(numbers: Iterable[int]) -> str:
+    """Return ``"5"`` for equal numbers, ``"3–5"`` for others and ``"0"`` for none."""
+    numbers = list(numbers) or [0]
+    return f"{min(numbers)}" if min(numbers) == max(numbers) else f"{min(numbers)}–{max(numbers)}"
+
+
+def format_keep(keep: str) -> str:
+    """Return a keep fraction as a percentage: ``"30 %"``."""
+    return f"{100 * float(keep):g} %"
+
+
+def format_number(value: float, metric: str) -> str:
+    """Return a value as it is printed: one decimal, three for a loss, none for sample visits, two for less than 10 s."""
+    if metric == TOTAL_VISITS:
+        return f"{value:,.0f}"
+    if metric == TOTAL_WALL and value < 10:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if metric == "loss" else f"{value:.1f}"
+
+
+def format_run_value(value: float, metric: str) -> str:
+    """Return the value of one run, a decimal finer than a mean."""
+    if metric == TOTAL_VISITS:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if metric == "loss" else f"{value:.2f}"
+
+
+def format_signed(value: float, decimals: int) -> str:
+    """Return a value with its sign, a true minus, and no sign for a zero."""
+    text = f"{abs(value):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else "−") + text
+
+
+def format_difference(value: float, metric: str) -> str:
+    """Return a paired difference, positive = better; costs, which are compared by logarithms, as a ratio (above ×1 = cheaper)."""
+    if metric in COST_METRICS:
+        return f"×{math.exp(value):.2f}"
+    return format_signed(value, 3 if metric == "loss" else 2)
+
+
+def format_cost(cost: Cost | None) -> str:
+    """Return ``"1.33 (1.02 + 0.31)"``: total, selection and training as shares of full-data training."""
+    return HOLE if cost is None else f"{cost['total']:.2f} ({cost['selection']:.2f} + {cost['training']:.2f})"
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what would break a Markdown table or turn into markup."""
+    for character in "\\|*_<":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def escape_latex(text: str) -> str:
+    """Escape LaTeX's special characters and write the symbols we use as commands."""
+    text = "".join(LATEX.get(character, character) for character in text)
+    return text.replace("“", "``").replace("”", "''")

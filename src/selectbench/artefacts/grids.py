@@ -1,0 +1,157 @@
+"""Grids: tables with one row a method and one column a keep fraction."""
+
+from selectbench.artefacts.cells import (
+    COST_METRICS,
+    FULL,
+    FULL_COLUMN,
+    LOWER_IS_BETTER,
+    METRIC_TITLES,
+    Cell,
+    Records,
+    fill_panels,
+    list_cells,
+)
+from selectbench.artefacts.formats import (
+    BELOW_RANDOM,
+    HOLE,
+    format_cost,
+    format_difference,
+    format_keep,
+    format_number,
+    format_range,
+    format_signed,
+)
+
+CSV_COLUMNS = (
+    *("n", "runs", "mean", "sd", "low", "high", "best_epoch_mean", "minus_random", "below_random"),
+    *("selection_cost", "training_cost", "sample_visits", "reported", "evidence", "difference", "status", "run_ids"),
+)
+
+
+def fill_grid(spec: dict, records: Records) -> dict:
+    """Return the columns and the filled panels of a grid.
+
+    The full-data value always has a column of its own, keep 1, which is added when the paper's table has none.
+
+    Raises
+    ------
+    RecordError
+        A run is missing or failed, and the spec is not ``partial``.
+    """
+    panels = fill_panels(spec, records)
+    columns = list(spec["columns"])
+    has_full = any(row["id"] == FULL and FULL_COLUMN in row["cells"] for panel in panels for row in panel["rows"])
+    if has_full and FULL_COLUMN not in [column["id"] for column in columns]:
+        columns.append({"id": FULL_COLUMN, "title": format_keep(FULL_COLUMN)})
+    for panel in panels:
+        mark_best(panel["rows"], columns, spec["metric"])
+    if spec["compare_reported"]:
+        for _, _, _, cell in list_cells(panels):
+            compare_with_reported(cell, spec["tolerance"])
+    return {"columns": columns, "panels": panels}
+
+
+def mark_best(rows: list[dict], columns: list[dict], metric: str) -> None:
+    """Mark the best mean of each column, full data and cells with holes aside; means that print alike share it, one alone gets none."""
+    for column in columns:
+        cells = [row["cells"].get(column["id"]) for row in rows if row["id"] != FULL]
+        cells = [cell for cell in cells if cell is not None and cell["mean"] is not None and not cell["holes"]]
+        if len({tuple(cell["runs"]) for cell in cells}) < 2:
+            continue
+        best = (min if metric in LOWER_IS_BETTER else max)(cell["mean"] for cell in cells)
+        for cell in cells:
+            cell["best"] = format_number(cell["mean"], metric) == format_number(best, metric)
+
+
+def compare_with_reported(cell: Cell, tolerance: float) -> None:
+    """Set difference and status of a cell that has both a mean and a reported value."""
+    if cell["mean"] is None or cell["reported"] is None:
+        return
+    cell["difference"] = cell["mean"] - cell["reported"]["value"]
+    cell["status"] = "reproduced" if abs(cell["difference"]) <= tolerance else f"off by {format_signed(cell['difference'], 1)}"
+
+
+def describe_grid(table: dict) -> str:
+    """Return the caption: what is measured, over how many seeds, in which regime and at which scale."""
+    cells = [cell for _, _, _, cell in list_cells(table["panels"])]
+    metric = table["metric"]
+    title = METRIC_TITLES.get(metric, metric)
+    seeds = format_range(len(cell["runs"]) for cell in cells)
+    place = "" if metric in COST_METRICS else f" on the test set “{table['test_set']}” after the last epoch"
+    sentences = [
+        f"{title[0].upper()}{title[1:]}{place}: mean ± standard deviation over n = {seeds} seeds.",
+        f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
+    ]
+    if any(cell["best"] for cell in cells):
+        sentences.append("Bold: best of its column in the panel, full data and cells with holes aside.")
+    if any(cell["below_random"] for cell in cells):
+        word, compared = ("dearer", "log-ratio") if metric in COST_METRICS else ("worse", "difference")
+        sentences.append(f"{BELOW_RANDOM} {word} than uniform random: the 95 % t-interval of the paired {compared} lies below 0.")
+    if any(cell["status"] for cell in cells):
+        sentences.append(f"Reproduced: within {table['tolerance']:g} of the reported value.")
+    elif num_reported := sum(cell["reported"] is not None for cell in cells):
+        sentences.append(
+            f"The paper reports {num_reported} of these cells, from other data and models than this scale's: they are not compared."
+        )
+    return " ".join(sentences)
+
+
+def flatten_cell(cell: Cell) -> dict:
+    """Return a cell as the columns of the long form."""
+    low, high = cell["interval"] or (None, None)
+    cost, reported = cell["cost"] or {}, cell["reported"] or {}
+    return {
+        "n": cell["n"],
+        "runs": len(cell["runs"]),
+        "mean": cell["mean"],
+        "sd": cell["sd"],
+        "low": low,
+        "high": high,
+        "best_epoch_mean": cell["best_epoch"],
+        "minus_random": (cell["against_random"] or {}).get("mean"),
+        "below_random": cell["below_random"],
+        "selection_cost": cost.get("selection"),
+        "training_cost": cost.get("training"),
+        "sample_visits": cost.get("sample_visits"),
+        "reported": reported.get("value"),
+        "evidence": reported.get("evidence"),
+        "difference": cell["difference"],
+        "status": cell["status"],
+        "run_ids": " ".join(cell["runs"]),
+    }
+
+
+def format_cell(cell: Cell, metric: str) -> tuple[str, str]:
+    """Return ``("95.2", " ± 0.4")``, the mean alone for one seed, and a dash for none."""
+    if cell["mean"] is None:
+        return HOLE, ""
+    deviation = "" if cell["sd"] is None else f" ± {format_number(cell['sd'], metric)}"
+    return format_number(cell["mean"], metric), deviation
+
+
+def list_facts(cell: Cell, table: dict) -> list[tuple[str, str]]:
+    """Return what a cell tells on demand, as (name, text) pairs."""
+    metric = table["metric"]
+    facts = [
+        ("Value", f"{''.join(format_cell(cell, metric))}, n = {cell['n']} of {len(cell['runs'])}"),
+        ("Measure", METRIC_TITLES.get(metric, metric)),
+    ]
+    if cell["interval"] is not None:
+        facts.append(("95 % interval", " to ".join(format_number(bound, metric) for bound in cell["interval"])))
+    if cell["against_random"] is not None:
+        difference = cell["against_random"]
+        bounds = (
+            ""
+            if difference["low"] is None
+            else " [{}, {}]".format(*(format_difference(difference[key], metric) for key in ("low", "high")))
+        )
+        facts.append(("Against random", format_difference(difference["mean"], metric) + bounds))
+    if cell["best_epoch"] is not None:
+        facts.append(("Best epoch (extra)", f"{format_number(cell['best_epoch'], metric)}: peeks at the test set"))
+    if cell["cost"] is not None:
+        facts.append(("Cost", f"{format_cost(cell['cost'])} × full-data training; {cell['cost']['sample_visits']:.2f} × its sample visits"))
+    if cell["reported"] is not None:
+        note = f"; {cell['reported']['note']}" if cell["reported"]["note"] else ""
+        facts.append(("Reported", f"{cell['reported']['value']:g} ({cell['reported']['evidence']}{note})"))
+        facts.append(("Compared", cell["status"] or ("no value" if table["compare_reported"] else "not at this scale")))
+    return facts
