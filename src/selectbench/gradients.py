@@ -33,10 +33,7 @@ def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
     parameters, buffers = split_state(model)
     rows = max(1, _CHUNK_BYTES // (4 * sum(value.numel() for value in parameters.values())))
 
-    def loss_of_one(values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(functional_call(model, (values, buffers), (image[None],)), label[None])
-
-    gradients_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
+    gradients_of = differentiate_samples(model, buffers)
     norms = []
     for images, labels in batches():
         for start in range(0, len(images), rows):
@@ -89,6 +86,21 @@ def average_gradient(model: nn.Module, batches: Batches) -> dict[str, torch.Tens
             total[name] += value
         count += len(labels)
     return {name: value / count for name, value in total.items()}
+
+
+def differentiate_samples(model: nn.Module, buffers: dict[str, torch.Tensor]) -> Callable[..., dict[str, torch.Tensor]]:
+    """Return (parameters, inputs (B, …), labels (B,)) → the gradient of every sample's cross-entropy (B, …) by parameter.
+
+    Parameters
+    ----------
+    model : in evaluation mode
+    buffers : what a forward pass reads beside the parameters, see ``split_state``
+    """
+
+    def loss_of_one(values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(functional_call(model, (values, buffers), (image[None],)), label[None])
+
+    return vmap(grad(loss_of_one), in_dims=(None, 0, 0))
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -62,9 +62,8 @@ class BatchOfSamples(VecEnv):
             environment.end_epoch()
             if environment.epoch < environment.epochs:
                 environment.begin_epoch()
-            else:
-                environment._next = 0  # the last observation is looked at and not acted on
-        states = self._observe()
+        over = environment.epoch == environment.epochs
+        states = np.zeros((self.num_envs, environment.table.shape[1]), np.float32) if over else self._observe()
         return states, rewards, np.ones(self.num_envs, dtype=bool), [{"terminal_observation": state} for state in states]
 
     def close(self) -> None:

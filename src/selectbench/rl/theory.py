@@ -10,10 +10,9 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import logsumexp, softmax
 from scipy.stats import spearmanr
 from torch import nn
-from torch.func import functional_call, grad, vmap
 
 from selectbench.errors import SelectbenchError
-from selectbench.gradients import split_state
+from selectbench.gradients import differentiate_samples, split_state
 from selectbench.rl.cover import distance_blocks, pair_distances, split_classes
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals, softmax_residuals
@@ -128,10 +127,7 @@ def measure_gradients(model: nn.Module, load: Load, first: np.ndarray, second: n
     parameters, buffers = split_state(model)
     step = max(1, _CHUNK_BYTES // (8 * sum(value.numel() for value in parameters.values())))
 
-    def loss_of_one(values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(functional_call(model, (values, buffers), (image[None],)), label[None])
-
-    gradients_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
+    gradients_of = differentiate_samples(model, buffers)
     apart, norms = [], []
     for start in range(0, len(first), step):
         samples, places = np.unique(np.stack([first[start : start + step], second[start : start + step]]), return_inverse=True)
