@@ -42,7 +42,7 @@ def select(spec, pool, folder, keep="0.4", **parameters):
 
 
 def without_times(described):
-    cost = {name: value for name, value in described["cost"].items() if name not in ("wall_s", "sources")}
+    cost = {name: value for name, value in described["cost"].items() if name not in ("wall_s", "sources", "peak_memory_mb")}
     return described | {"cost": cost}
 
 

@@ -65,6 +65,7 @@ def test_every_record_has_its_seeds_costs_and_provenance(finished):
         sources = row["selection"]["sources"]
         assert {name: source["sample_visits"] for name, source in sources.items()} == pytest.approx(PAID.get(row["run"]["method"], {}))
         assert row["selection"]["sample_visits"] == pytest.approx(sum(source["sample_visits"] for source in sources.values()))
+        assert row["selection"]["peak_memory_mb"] > 10
         assert row["selection"]["wall_s"] > sum(source["wall_s"] for source in sources.values()) > 0 or not sources
     by_seed = {(row["run"]["method"], row["run"]["keep"], row["run"]["seed"]): row for row in rows.values()}
     assert by_seed["el2n", "0.5", 0]["seeds"]["init"] == by_seed["random", "0.9", 0]["seeds"]["init"]

@@ -64,7 +64,7 @@ def main() -> None:
             "seeds": proxy["seeds"],
             "context": {"mode": "eval", "images": "clean", "at_epochs": epochs},
             "costs": costs,
-            "proxy": {name: proxy[name] for name in ("source", "key", "seeds", "context", "training")},
+            "proxy": {name: proxy[name] for name in ("source", "key", "seeds", "context", "training", "peak_memory_mb")},
             "peak_memory_mb": read_peak_memory_mb(),
             "provenance": describe_provenance(spec["code"], name_device(device), started),
         },

@@ -70,6 +70,7 @@ def describe_source(record: Mapping, proxy_share: float) -> dict:
     return {
         "wall_s": total["wall_s"],
         "sample_visits": total["sample_visits"] + _FORWARD_SHARE * total["forward_visits"],
+        "peak_memory_mb": record["peak_memory_mb"],
         **{name: record[name] for name in ("key", "seeds", "context")},
     }
 

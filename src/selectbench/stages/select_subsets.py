@@ -54,8 +54,9 @@ def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> di
 
 
 def describe_cost(scored: Mapping, select_s: float) -> dict:
-    """Return what one subset cost: what its method pays for signals, its scores, and the selection itself."""
-    sources = {name: {axis: source[axis] for axis in ("wall_s", "sample_visits")} for name, source in scored["sources"].items()}
+    """Return what one subset cost: what its method pays for signals, its scores, and the selection itself; memory is the largest."""
+    paid = ("wall_s", "sample_visits", "peak_memory_mb")
+    sources = {name: {axis: source[axis] for axis in paid} for name, source in scored["sources"].items()}
     return {
         "proxy_share": scored["proxy_share"],
         "sources": sources,
@@ -63,6 +64,7 @@ def describe_cost(scored: Mapping, select_s: float) -> dict:
         "select_s": select_s,
         "wall_s": sum(source["wall_s"] for source in sources.values()) + scored["score_s"] + select_s,
         "sample_visits": sum(source["sample_visits"] for source in sources.values()),
+        "peak_memory_mb": max([scored["peak_memory_mb"], *(source["peak_memory_mb"] for source in sources.values())]),
     }
 
 

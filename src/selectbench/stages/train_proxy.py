@@ -170,8 +170,8 @@ def main() -> None:
                 "forward_visits": progress.forward_visits,
                 "wall_s": progress.wall_s,
                 "final_loss": progress.final_loss,
-                "peak_memory_mb": read_peak_memory_mb(),
             },
+            "peak_memory_mb": read_peak_memory_mb(),
             "provenance": describe_provenance(spec["code"], name_device(device), started),
         },
     )

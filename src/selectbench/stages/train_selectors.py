@@ -54,7 +54,6 @@ def main() -> None:
             "recipe": spec["recipe"],
             "context": {"mode": "train", "images": "augmented", "checkpoint": "every epoch"},
             "subsets": described,
-            "peak_memory_mb": read_peak_memory_mb(),
             "provenance": describe_provenance(spec["code"], name_device(device), started),
         },
     )
@@ -72,7 +71,7 @@ def select_subset(spec: dict, method: RLSelector, pool: Pool, keep: str, state: 
     except SelectionFailedError as error:
         ids = np.array([], dtype=np.int64)
         described = {"failure": str(error), "num_kept": 0, "sha256": None, "class_counts": None}
-    paid = {"wall_s": environment.wall_s, "sample_visits": environment.sample_visits}
+    paid = {"wall_s": environment.wall_s, "sample_visits": environment.sample_visits, "peak_memory_mb": read_peak_memory_mb()}
     cost = {"proxy_share": 0.0, "sources": {"agent": paid}, "score_s": 0.0, "select_s": 0.0, **paid, **trajectory}
     finished = ids.tolist(), described | {"cost": cost}
     save_state(state, {"key": key, "finished": finished})
