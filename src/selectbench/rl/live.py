@@ -64,7 +64,6 @@ class LiveEnvironment(SelectionEnvironment):
 
     def warm_up(self) -> None:
         """Train one epoch with plain cross-entropy and fill the feature table."""
-        self._centre, self._spread = torch.zeros(1, device=self.pool.device), torch.ones(1, device=self.pool.device)
         for positions in np.array_split(self.order("warm-up"), self.num_batches):
             self.turn_to(positions)
             self.forward()
