@@ -7,6 +7,11 @@ import pytest
 
 from selectbench.signals import Signals
 
+AXES = {  # signal → the axis along which the samples lie
+    **{"features": 0, "first_features": 0, "inputs": 0, "aum": 0, "embeddings": 0},
+    **{"logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1, "correct": -1},
+}
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

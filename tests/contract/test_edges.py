@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import selectbench as sb
-from conftest import make_signals
+from conftest import AXES, make_signals
 from selectbench.methods import load_method
 from selectbench.policy import class_quotas, count_kept
 
@@ -21,18 +21,7 @@ POOLS = {
 
 def repeat_samples(signals: sb.Signals, times: int) -> sb.Signals:
     """Return a pool in which every sample stands ``times`` times, under ids of its own."""
-    axes = {
-        "labels": 0,
-        "features": 0,
-        "inputs": 0,
-        "aum": 0,
-        "first_features": 0,
-        "embeddings": 0,
-        "logits": 1,
-        "divergences": 1,
-        "correct": -1,
-    }
-    axes |= {"gradient_norms": 1, "alignments": 1}
+    axes = {"labels": 0, **AXES}
     copies = {name: np.concatenate([getattr(signals, name)] * times, axis=axis) for name, axis in axes.items()}
     return replace(signals, ids=np.arange(times * len(signals)), **copies)
 

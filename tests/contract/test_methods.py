@@ -9,26 +9,13 @@ import numpy as np
 import pytest
 
 import selectbench as sb
+from conftest import AXES
 from selectbench import signals as signals_module
 from selectbench.methods import load_method
 from selectbench.policy import class_quotas, count_kept
 
 METHODS = [name for name in sb.available_methods() if not load_method(name).learned]  # agents: test_learned.py
 SELECTING = [name for name in METHODS if name != "full"]
-AXES = {  # signal → the axis along which the samples lie
-    **{
-        "features": 0,
-        "inputs": 0,
-        "aum": 0,
-        "first_features": 0,
-        "embeddings": 0,
-        "logits": 1,
-        "divergences": 1,
-        "gradient_norms": 1,
-        "alignments": 1,
-    },
-    **{"correct": -1},
-}
 SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes"}
 KEEPS = ["0.01", "0.1", "0.25", "1/3", "0.5", "0.7", "0.9", "0.999", "1"]
 

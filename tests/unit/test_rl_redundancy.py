@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from selectbench.rl.cover import sample_cover
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
@@ -40,6 +41,12 @@ def test_cover_is_the_sum_divided_by_the_class_size(case):
     features, labels = case
     sizes = np.bincount(labels)[labels]
     np.testing.assert_allclose(measure_redundancy("cover", features, labels), sample_cover(features, labels) / sizes, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cover", "centroid"])
+def test_tensors_and_arrays_agree(case, metric):
+    features, labels = case
+    np.testing.assert_allclose(measure_redundancy(metric, torch.from_numpy(features), labels), by_hand(metric, *case), rtol=1e-9, atol=1e-9)
 
 
 def test_scales():

@@ -51,7 +51,7 @@ def test_a_live_target_trains_fills_its_table_and_pays(pool, spec):
     model, _ = build_from_spec(spec, recipe.stem, ("x",), pool.device)
     before = [value.clone() for value in model.parameters()]
     environment = LiveEnvironment(
-        model, pool, recipe, lambda features: features.sum(axis=1), Reward(keep=0.5), tolerance=0.1, stream=("x",)
+        model, pool, recipe, lambda features: features.sum(dim=1).numpy(), Reward(keep=0.5), tolerance=0.1, stream=("x",)
     )
     assert environment.epochs == 6
     environment.warm_up()

@@ -10,7 +10,7 @@ from selectbench.policy import order_by_score
 from selectbench.rl.reward import Reward
 from selectbench.seeds import derive_seed, hash_ids
 
-Redundancy = Callable[[np.ndarray], np.ndarray]  # features (N, d) → redundancies (N,), larger = less redundant
+Redundancy = Callable[[torch.Tensor], np.ndarray]  # features (N, d) → redundancies (N,), larger = less redundant
 
 
 class SelectionEnvironment:
@@ -70,7 +70,7 @@ class SelectionEnvironment:
         """Shuffle, and take redundancies and the states' scale from the feature table."""
         self._batches = np.array_split(self.order(self.epoch), self.num_batches)
         self._next = 0
-        cover = self.redundancy(self.table.cpu().numpy())
+        cover = self.redundancy(self.table)
         self.cover = torch.from_numpy(cover.astype(np.float32)).to(self.table.device)
         self._centre, self._spread = self.table.mean(dim=0), self.table.std(dim=0, correction=0) + 1e-6
 

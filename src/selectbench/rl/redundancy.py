@@ -1,28 +1,34 @@
 """Measures of how little a sample repeats its class: the paper's sample cover, and what it is compared with. Larger = less redundant."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import torch
+
 from selectbench.methods.moderate import distances_to_prototype
 from selectbench.methods.ssp import normalise_rows
-from selectbench.rl.cover import distance_blocks, sum_distances
+from selectbench.rl.cover import distance_blocks, is_tensor, sample_cover, sum_distances
 
 Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
 Scale = Literal["standard", "mean"]
 
 
-def measure_redundancy(metric: Metric, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return (N,) float64, a class at a time.
+def measure_redundancy(metric: Metric, features: "np.ndarray | torch.Tensor", labels: np.ndarray) -> np.ndarray:
+    """Return (N,) float64, a class at a time; sample cover of a tensor is taken on its device.
 
     Parameters
     ----------
     metric : ``cover`` mean distance to the class (the sum divided by its size); ``squared`` mean squared distance; ``centroid``
         distance to the class mean; ``nearest`` distance to the nearest other sample of the class; ``cosine`` mean cosine distance
-    features : (N, d)
+    features : (N, d), an array or a torch tensor
     labels : (N,)
     """
+    if is_tensor(features) and metric == "cover":
+        return sample_cover(features, labels).cpu().numpy() / np.bincount(labels)[labels]
+    features = features.cpu().numpy() if is_tensor(features) else features
     if metric == "centroid":
         return distances_to_prototype(features, labels, "mean")
     values = np.empty(len(labels))
