@@ -144,6 +144,10 @@ def test_batches_are_filled_up_for_stable_baselines(frozen):
         assert rewards.shape == (67,)
         assert ended.all()
     assert [row["kept_fraction"] for row in environment.trajectory] == [1.0, 1.0]
+    _, rewards, _, _ = batch.step(np.zeros(67, dtype=int))  # an algorithm may ask for more than there is
+    assert not rewards.any()
+    assert len(environment.trajectory) == 2
+    assert (environment.mask == 1).all()
 
 
 def test_global_random_states_are_left_alone():

@@ -142,3 +142,12 @@ def test_threshold_keeps_what_the_mask_keeps(pool, spec, tmp_path):
     assert len(above) == round(fraction * 300)
     assert set(above[: min(len(above), len(exact))]) == set(exact[: min(len(above), len(exact))])
     assert without_times(one)["cost"] == without_times(other)["cost"]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_other_agents_walk_over_a_live_target(pool, spec, tmp_path, algorithm):
+    spec["recipe"]["batch_size"] = 43  # seven batches: no multiple of PPO's rollouts
+    _, described = select_subset(spec, RLSelector(tolerance=0.99, algorithm=algorithm), pool, "0.4", tmp_path / "x.pt", "key")
+    assert described["failure"] is None
+    assert described["cost"]["sample_visits"] == 7 * 300
+    assert described["cost"]["trajectory"]["epoch"] == [1, 2, 3, 4, 5, 6]

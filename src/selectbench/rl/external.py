@@ -53,17 +53,19 @@ class BatchOfSamples(VecEnv):
         self._actions = torch.from_numpy(values if self.discrete else (values + 1.0) / 2.0).to(self.environment.mask.device)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
-        """Return the next states, the rewards, and that every episode has ended."""
+        """Return the next states, the rewards, and that every episode has ended; once the last epoch is over, nothing more happens."""
         environment, size = self.environment, self._size
-        rewards = environment.step(self._actions[:size]).cpu().numpy()
-        rewards = np.concatenate([rewards, np.repeat(rewards[:1], self.num_envs - size)])
-        self._taken += 1
-        if self._taken % environment.num_batches == 0:
-            environment.end_epoch()
-            if environment.epoch < environment.epochs:
-                environment.begin_epoch()
-        over = environment.epoch == environment.epochs
-        states = np.zeros((self.num_envs, environment.table.shape[1]), np.float32) if over else self._observe()
+        rewards, states = np.zeros(self.num_envs, np.float32), np.zeros((self.num_envs, environment.table.shape[1]), np.float32)
+        if environment.epoch < environment.epochs:
+            paid = environment.step(self._actions[:size]).cpu().numpy()
+            rewards = np.concatenate([paid, np.repeat(paid[:1], self.num_envs - size)])
+            self._taken += 1
+            if self._taken % environment.num_batches == 0:
+                environment.end_epoch()
+                if environment.epoch < environment.epochs:
+                    environment.begin_epoch()
+        if environment.epoch < environment.epochs:
+            states = self._observe()
         return states, rewards, np.ones(self.num_envs, dtype=bool), [{"terminal_observation": state} for state in states]
 
     def close(self) -> None:
