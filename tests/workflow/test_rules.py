@@ -31,12 +31,16 @@ def rules(root) -> dict[str, dict[str, str]]:
 
 def test_only_params_inputs_and_outputs_reach_a_command(rules):
     commands = {name: rule for name, rule in rules.items() if "shell" in rule}
-    assert len(commands) == 13
+    assert len(commands) == 16
     for name, rule in commands.items():
         command = ast.literal_eval(f"({rule['shell']})")
         assert set(FIELD.findall(command)) <= {"params", "input", "output", "log"}, name
-        assert command.startswith(f"python -m selectbench.stages.{name} --spec {{params.spec:q}}"), name
-        assert command.endswith(" 2>&1 | tee {log:q} >&2"), name
+        if rule.get("localrule"):  # artefacts: their specifications are too long for a command line
+            assert command.startswith(f"python -m selectbench.stages.{name} --"), name
+            assert command.endswith(" <<< {params.spec:q} 2>&1 | tee {log:q} >&2"), name
+        else:
+            assert command.startswith(f"python -m selectbench.stages.{name} --spec {{params.spec:q}}"), name
+            assert command.endswith(" 2>&1 | tee {log:q} >&2"), name
         assert re.findall(r"^ *(\w+)=", rule["params"], flags=re.MULTILINE) == ["spec"], name
         assert rule["params"].startswith(("spec=lambda w: to_json(plan.", "spec=to_json(plan.")), name
         assert rule["log"], name

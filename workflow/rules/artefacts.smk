@@ -11,8 +11,8 @@ rule collect_records:
     message:
         "Collect the records of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.collect_records --spec {params.spec:q} --evaluated {input.evaluated:q}"
-        " --records {output.records:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.collect_records --evaluated {input.evaluated:q}"
+        " --records {output.records:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule make_table:
@@ -31,8 +31,8 @@ rule make_table:
     message:
         "Make table {wildcards.table} of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.make_table --spec {params.spec:q} --records {input.records:q}"
-        " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} --cells {output.cells:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.make_table --records {input.records:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} --cells {output.cells:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule compare_subsets:
@@ -48,8 +48,8 @@ rule compare_subsets:
     message:
         "Compare the subsets of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.compare_subsets --spec {params.spec:q} --subsets {input.subsets:q}"
-        " --overlaps {output.overlaps:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.compare_subsets --subsets {input.subsets:q}"
+        " --overlaps {output.overlaps:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule draw_figure:
@@ -69,9 +69,9 @@ rule draw_figure:
     message:
         "Draw figure {wildcards.figure} of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.draw_figure --spec {params.spec:q} --records {input.records:q} --overlaps {input.overlaps:q}"
+        "python -m selectbench.stages.draw_figure --records {input.records:q} --overlaps {input.overlaps:q}"
         " --measurements {input.measurements:q}"
-        " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} 2>&1 | tee {log:q} >&2"
+        " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule judge_claims:
@@ -90,8 +90,8 @@ rule judge_claims:
     message:
         "Judge the claims of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.judge_claims --spec {params.spec:q} --records {input.records:q} --tables {input.tables:q}"
-        " --measurements {input.measurements:q} --json {output.json:q} --markdown {output.markdown:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.judge_claims --records {input.records:q} --tables {input.tables:q}"
+        " --measurements {input.measurements:q} --json {output.json:q} --markdown {output.markdown:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule build_page:
@@ -115,8 +115,8 @@ rule build_page:
     message:
         "Build the results page"
     shell:
-        "python -m selectbench.stages.build_page --spec {params.spec:q} --verdicts {input.verdicts:q} --tables {input.tables:q}"
-        " --figures {input.figures:q} --html {output.html:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.build_page --verdicts {input.verdicts:q} --tables {input.tables:q}"
+        " --figures {input.figures:q} --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule report:

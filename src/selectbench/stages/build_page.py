@@ -6,7 +6,8 @@ from pathlib import Path
 from selectbench.artefacts.page import render_page
 from selectbench.errors import RecordError
 from selectbench.files import read_json, write_text
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
 
 
 def build_page(spec: dict, verdicts: Sequence[Path], tables: Sequence[Path], figures: Sequence[Path], *, html: Path) -> None:
@@ -19,8 +20,8 @@ def build_page(spec: dict, verdicts: Sequence[Path], tables: Sequence[Path], fig
 
 
 def main() -> None:
-    """``--spec`` names the papers with their tables and figures."""
-    arguments = parse_arguments(__doc__, ["verdicts", "tables", "figures"], ["html"])
+    """The specification names the papers with their tables and figures."""
+    arguments = parse_artefact_arguments(__doc__, ["verdicts", "tables", "figures"], ["html"])
     build_page(arguments.spec, arguments.verdicts, arguments.tables, arguments.figures, html=arguments.html)
 
 

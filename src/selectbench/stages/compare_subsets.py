@@ -7,7 +7,8 @@ import numpy as np
 
 from selectbench.artefacts import overlaps
 from selectbench.files import read_arrays, write_json
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
 
 
 def compare_subsets(spec: dict) -> list[dict]:
@@ -29,8 +30,8 @@ def collect_subsets(runs: list[dict], files: Mapping[str, Mapping[str, np.ndarra
 
 
 def main() -> None:
-    """``--spec`` groups the subsets by data set and keep fraction; ``--subsets`` are the files it names."""
-    arguments = parse_arguments(__doc__, ["subsets"], ["overlaps"])
+    """The specification groups the subsets by data set and keep fraction; ``--subsets`` are the files it names."""
+    arguments = parse_artefact_arguments(__doc__, ["subsets"], ["overlaps"])
     write_json(arguments.overlaps, {"paper": arguments.spec["paper"], "overlaps": compare_subsets(arguments.spec)})
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from selectbench.artefacts import figures
 from selectbench.artefacts.cells import read_records
 from selectbench.files import read_json, write_atomically
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
 
 
 def draw_figure(
@@ -29,8 +30,8 @@ def draw_figure(
 
 
 def main() -> None:
-    """``--spec`` is a figure spec of the plan."""
-    arguments = parse_arguments(__doc__, ["records", "overlaps", "measurements"], ["pdf", "png", "svg"])
+    """The specification is a figure spec of the plan."""
+    arguments = parse_artefact_arguments(__doc__, ["records", "overlaps", "measurements"], ["pdf", "png", "svg"])
     outputs = {name: getattr(arguments, name) for name in ("pdf", "png", "svg")}
     records = arguments.records[0] if arguments.records else None
     draw_figure(arguments.spec, records, arguments.overlaps, arguments.measurements, **outputs)

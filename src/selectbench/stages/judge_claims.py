@@ -6,7 +6,8 @@ from pathlib import Path
 from selectbench.artefacts.cells import read_records
 from selectbench.artefacts.verdict import make_verdict, render_markdown
 from selectbench.files import read_json, write_json, write_text
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
 
 
 def judge_claims(
@@ -20,8 +21,8 @@ def judge_claims(
 
 
 def main() -> None:
-    """``--spec`` is a claims spec of the plan."""
-    arguments = parse_arguments(__doc__, ["records", "tables", "measurements"], ["json", "markdown"])
+    """The specification is a claims spec of the plan."""
+    arguments = parse_artefact_arguments(__doc__, ["records", "tables", "measurements"], ["json", "markdown"])
     outputs = {"json": arguments.json, "markdown": arguments.markdown}
     judge_claims(arguments.spec, arguments.records[0], arguments.tables, arguments.measurements, **outputs)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from selectbench.artefacts.cells import read_records
 from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
 from selectbench.files import write_json, write_text
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
 
 
 def make_table(spec: dict, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
@@ -18,8 +19,8 @@ def make_table(spec: dict, records: Path, *, csv: Path, markdown: Path, latex: P
 
 
 def main() -> None:
-    """``--spec`` is a table spec of the plan."""
-    arguments = parse_arguments(__doc__, ["records"], ["csv", "markdown", "latex", "cells"])
+    """The specification is a table spec of the plan."""
+    arguments = parse_artefact_arguments(__doc__, ["records"], ["csv", "markdown", "latex", "cells"])
     outputs = {name: getattr(arguments, name) for name in ("csv", "markdown", "latex", "cells")}
     make_table(arguments.spec, arguments.records[0], **outputs)
 
