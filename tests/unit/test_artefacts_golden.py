@@ -29,8 +29,8 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 def run_stage(stage: str, spec: dict, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"selectbench.stages.{stage}", "--spec", json.dumps(spec), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", f"selectbench.stages.{stage}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, input=json.dumps(spec))
 
 
 @pytest.fixture(scope="module")

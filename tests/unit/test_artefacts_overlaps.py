@@ -65,10 +65,12 @@ def test_runs_without_a_subset_are_left_out(spec):
 
 def test_the_command_writes_what_the_library_returns(spec, tmp_path):
     subsets = sorted(map(str, tmp_path.glob("*.npz")))
-    command = [sys.executable, "-m", "selectbench.stages.compare_subsets", "--spec", json.dumps(spec), "--subsets", *subsets]
+    command = [sys.executable, "-m", "selectbench.stages.compare_subsets", "--subsets", *subsets]
     contents = []
     for name in ("one.json", "two.json"):
-        done = subprocess.run([*command, "--overlaps", tmp_path / name], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "--overlaps", tmp_path / name], capture_output=True, text=True, check=False, input=json.dumps(spec)
+        )
         assert (done.returncode, done.stderr) == (0, "")
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
@@ -77,7 +79,9 @@ def test_the_command_writes_what_the_library_returns(spec, tmp_path):
 
 def test_a_corrupt_file_ends_with_one_line(spec, tmp_path):
     (tmp_path / "a0.npz").write_bytes(b"PK")
-    command = [sys.executable, "-m", "selectbench.stages.compare_subsets", "--spec", json.dumps(spec), "--subsets"]
-    done = subprocess.run([*command, "--overlaps", tmp_path / "out.json"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "selectbench.stages.compare_subsets", "--subsets"]
+    done = subprocess.run(
+        [*command, "--overlaps", tmp_path / "out.json"], capture_output=True, text=True, check=False, input=json.dumps(spec)
+    )
     assert done.returncode == 2
     assert "a0.npz" in done.stderr and done.stderr.count("\n") == 1

@@ -36,7 +36,9 @@ rule measure_gradients:
         mem_mb=ask["mem_mb"],
         runtime=ask["runtime"],
     params:
-        spec=lambda w: to_json(plan.gradients_spec(w.dataset, w.proxy, w.seed, w.signal)),
+        spec=lambda w: to_json(
+            plan.gradients_spec(w.dataset, w.proxy, w.seed, w.signal)
+        ),
     message:
         "Measure {wildcards.signal} of proxy {wildcards.proxy} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:

@@ -21,8 +21,6 @@ rule score_samples:
 
 
 rule select_subsets:
-    wildcard_constraints:
-        method=f"(?!({'|'.join(plan.learned_methods()) or '$'})/)[a-z0-9_]+",
     input:
         scores=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
     output:
@@ -30,6 +28,8 @@ rule select_subsets:
         record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/select/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+    wildcard_constraints:
+        method=f"(?!({'|'.join(plan.learned_methods()) or '$'})/)[a-z0-9_]+",
     params:
         spec=lambda w: to_json(plan.select_spec(w.dataset, w.proxy, w.method, w.seed)),
     message:
@@ -40,8 +40,6 @@ rule select_subsets:
 
 
 rule train_selectors:
-    wildcard_constraints:
-        method="|".join(plan.learned_methods()) or "$",
     input:
         data=lambda w: plan.data(w.dataset),
     output:
@@ -49,6 +47,8 @@ rule train_selectors:
         record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/selectors/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+    wildcard_constraints:
+        method="|".join(plan.learned_methods()) or "$",
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
