@@ -14,6 +14,8 @@ PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
 BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
 PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
 
+FIGURES = ("accuracy_by_keep", "shift_by_keep", "cost", "overlap", "covered_outputs")
+
 
 @dataclass(frozen=True)
 class Project:
@@ -68,6 +70,8 @@ def make_project(root: Path, target: Path) -> Project:
     project = Project(target)
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
+    paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in ("main", "cross", "shift")}
+    paper["figures"] = {name: paper["figures"][name] for name in FIGURES}
     for name, keeps in (("main", [0.5, 0.9]), ("cross", [0.9]), ("shift", [0.5, 0.9])):
         paper["tables"][name]["where"] |= {"method": [*BUILT, PLANNED], "keep": keeps}
     paper["claims"] = {
@@ -76,6 +80,7 @@ def make_project(root: Path, target: Path) -> Project:
             "compare": {"method": BUILT, "against": ["random"], "metric": "top1"},
         },
         "planned": {**paper["claims"]["transfers"], "compare": {"method": [PLANNED], "against": ["el2n"], "metric": "top1"}},
+        "measured": paper["claims"]["covered_outputs"],
         "time": {**paper["claims"]["selection_saves_time"], "compare": {"method": BUILT, "against": ["full"], "metric": "total_wall_s"}},
     }
     methods = yaml.safe_load(project.path("config/methods.yaml").read_text(encoding="utf-8"))

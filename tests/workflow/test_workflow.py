@@ -39,14 +39,14 @@ def test_runs_to_the_last_figure(finished):
     for name in ("main", "cross", "shift"):
         for ending in ("csv", "md", "tex", "cells.json"):
             assert finished.path(f"{PAPER}/tables/{name}.{ending}").stat().st_size > 0
-    for name in ("accuracy_by_keep", "shift_by_keep", "cost"):
+    for name in ("accuracy_by_keep", "shift_by_keep", "cost", "overlap", "covered_outputs"):
         assert finished.path(f"{PAPER}/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert finished.path(f"{PAPER}/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     verdict = finished.path(f"{PAPER}/verdict.md").read_text(encoding="utf-8")
     assert verdict.index("EL2N beats uniform random") < verdict.index("## Tables")
     assert "Phantom (not built yet)" in finished.path(f"{PAPER}/tables/main.md").read_text(encoding="utf-8")
     page = finished.path(f"{OUT}/index.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
 
 
@@ -193,7 +193,9 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     for part in ("config", "src", "workflow"):
         shutil.copytree(finished.path(part), reader.path(part))
     reader.path(PAPER).mkdir(parents=True)
-    shutil.copy(finished.path(f"{PAPER}/records.jsonl"), reader.path(f"{PAPER}/records.jsonl"))
+    for name in ("records.jsonl", "overlaps.json"):
+        shutil.copy(finished.path(f"{PAPER}/{name}"), reader.path(f"{PAPER}/{name}"))
+    shutil.copytree(finished.path(f"{OUT}/theory"), reader.path(f"{OUT}/theory"))
     program = "import sys; sys.modules['torch'] = sys.modules['snakemake'] = None;from selectbench.cli import main; main(['report'])"
     result = reader.run("python", "-c", program)
     assert result.returncode == 0, result.stderr
@@ -232,7 +234,7 @@ def test_a_new_method_is_one_file_and_one_line(finished):
         jobs = finished.jobs()
         assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 1, 1)
         assert "train_proxy" not in jobs
-        assert (jobs["make_table"], jobs["draw_figure"]) == (3, 3)  # its row, in every table and figure
+        assert (jobs["make_table"], jobs["draw_figure"]) == (3, 5)  # its row, in every table and figure
         plan = finished.run("selectbench", "plan").stdout
         assert "26 runs" in plan
         again = finished.run("selectbench", "new-method", "margin")
