@@ -218,7 +218,7 @@ def test_the_best_epoch_on_the_test_set_is_better_only_on_the_samples_that_chose
 def test_records_report_the_last_epoch_and_name_the_best_apart(pool, test_halves, tmp_path):
     keep, test, seed = "0.1", test_halves[0], 3
     write_arrays(tmp_path / "subset.npz", {keep: sb.select("random", sb.Signals(labels=pool.labels.numpy()), keep, seed=seed).ids})
-    subset = {"seed": seed, "subsets": {keep: {"cost": {}, "sha256": "", "class_counts": []}}}
+    subset = {"seed": seed, "subsets": {keep: {"failure": None, "cost": {}, "sha256": "", "class_counts": []}}}
     spec = {
         **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "recipe": {}},
         **{"model_name": "convnet", "model": NET, "input_shape": [1, 8, 8], "num_classes": 10},
