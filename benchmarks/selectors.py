@@ -1,218 +1,389 @@
-"""Each selector against the naive form of its rule, in one process: seconds, ratio, peak memory, and growth with the pool."""
+"""Each selector against the naive form of its rule, in one process: seconds, ratio, peak memory, and growth with the pool.
+
+Seconds are the best of up to three runs on two threads, without making the input. Peak memory is what a run of its own needs beside
+the input: what NumPy allocates (tracemalloc) or, where torch works, by how much the resident set of a fresh process grows. The two
+answers are compared at every size that both do; a difference ends the run.
+"""
 
 import csv
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+import torch
+from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from selectbench.methods.cg_score import complexity_gaps, relu_kernel
+from benchmarks import naive
+from benchmarks.forms import (
+    Form,
+    Pool,
+    add_in_rounds,
+    make_pool,
+    measure_batches,
+    measure_samples,
+    per_class,
+    score_stream,
+    score_with,
+    select_with,
+    solve_halves,
+)
+from selectbench.gradients import measure_alignments, measure_norms
+from selectbench.methods.cg_score import complexity_gaps
 from selectbench.methods.glister import add_greedily
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
 from selectbench.methods.moderate import distances_to_prototype
-from selectbench.rl.cover import sample_cover
-from selectbench.signals import softmax_residuals
+from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.rl.cover import distance_blocks, sample_cover
 
-mpl.use("Agg")
 FOLDER = Path(__file__).parent / "results"
-
-
-def naive_herding(features: np.ndarray) -> np.ndarray:
-    """Sum the chosen and copy the rest at every step."""
-    mean, chosen, left = features.mean(axis=0), [], list(range(len(features)))
-    while left:
-        target = (len(chosen) + 1) * mean - features[chosen].sum(axis=0)
-        chosen.append(left.pop(int(np.linalg.norm(features[left] - target, axis=1).argmin())))
-    return np.array(chosen)
-
-
-def naive_k_center(features: np.ndarray) -> np.ndarray:
-    """Keep the distances of all centres to all samples."""
-    chosen, distances = [0], np.empty((len(features), len(features)))
-    while True:
-        distances[len(chosen) - 1] = np.linalg.norm(features - features[chosen[-1]], axis=1)
-        nearest = distances[: len(chosen)].min(axis=0)
-        nearest[chosen] = -1
-        if len(chosen) == len(features):
-            return np.array(chosen)
-        chosen.append(int(nearest.argmax()))
-
-
-def naive_cover(features: np.ndarray) -> np.ndarray:
-    """One row of differences at a time."""
-    return np.array([np.linalg.norm(features - row, axis=1).sum() for row in features])
-
-
-def naive_complexity_gaps(units: np.ndarray) -> np.ndarray:
-    """Solve the system without each sample in turn."""
-    signs = np.repeat([1.0, -1.0], [len(units) // 2, len(units) - len(units) // 2])
-    kernel = relu_kernel(units) + 1e-6 * np.eye(len(units))
-    whole, gaps = signs @ np.linalg.solve(kernel, signs), []
-    for sample in range(len(units)):
-        rest = np.delete(np.arange(len(units)), sample)
-        gaps.append(whole - signs[rest] @ np.linalg.solve(kernel[np.ix_(rest, rest)], signs[rest]))
-    return np.array(gaps)
-
-
-def fast_complexity_gaps(units: np.ndarray) -> np.ndarray:
-    """One factorisation."""
-    signs = np.repeat([1.0, -1.0], [len(units) // 2, len(units) - len(units) // 2])
-    return complexity_gaps(units, signs, 1e-6)
-
-
-def naive_glister(features: np.ndarray) -> np.ndarray:
-    """Form every last-layer gradient, N × C·(d+1), and multiply by it at every step."""
-    logits, labels = make_outputs(features)
-    biased = np.c_[features, np.ones(len(features))]
-    gradients = np.einsum("nc,nd->ncd", softmax_residuals(logits, labels), biased).reshape(len(features), -1)
-    shifted, chosen, left = logits.copy(), [], np.ones(len(features), dtype=bool)
-    while left.any():
-        slope = np.einsum("nc,nd->cd", softmax_residuals(shifted, labels), biased) / len(features)
-        gains = np.where(left, gradients @ slope.ravel(), -np.inf)
-        chosen.append(int(gains.argmax()))
-        left[chosen[-1]] = False
-        shifted -= 0.1 * biased @ gradients[chosen[-1]].reshape(logits.shape[1], -1).T
-    return np.array(chosen)
-
-
-def fast_glister(features: np.ndarray) -> np.ndarray:
-    """Keep residuals and features apart."""
-    return add_greedily(*(lambda outputs: (outputs[0], features, outputs[1]))(make_outputs(features)), 0.1, 1)
-
-
-def make_outputs(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits of ten classes and labels for the features."""
-    rng = np.random.default_rng(1)
-    return features @ rng.normal(size=(features.shape[1], 10)) / 8, rng.integers(0, 10, len(features))
-
-
-def measure(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Return the best seconds of up to three runs, peak MiB allocated by NumPy in a run of its own, and the answer."""
-    seconds = []
-    while not seconds or (len(seconds) < 3 and sum(seconds) < 1):
-        clock = time.perf_counter()
-        answer = function(rows)
-        seconds.append(time.perf_counter() - clock)
-    tracemalloc.start()
-    function(rows)
-    peak = tracemalloc.get_traced_memory()[1] / 2**20
-    tracemalloc.stop()
-    return min(seconds), peak, answer
-
-
-PAIRS = {
-    # name: (fast, naive, sizes of both, sizes of the fast form alone, width)
-    "herding": (herd, naive_herding, (500, 1000, 2000), (5000,), 128),
-    "k_center": (lambda rows: traverse_farthest_first(rows, 0), naive_k_center, (500, 1000, 2000), (5000,), 128),
-    "sample_cover": (lambda rows: sample_cover(rows, np.zeros(len(rows), dtype=int)), naive_cover, (1000, 2000, 5000), (10000,), 512),
-    "cg_score": (fast_complexity_gaps, naive_complexity_gaps, (100, 200, 400), (2000, 4000), 256),
-    "glister": (fast_glister, naive_glister, (500, 1000, 2000), (4000,), 256),
+COLUMNS = ("selector", "n", "d", "classes", "fast_s", "fast_mib", "naive_s", "naive_mib", "ratio", "note")
+THREADS = 2
+IMAGENET, CLASS = 1_281_167, 1_281  # the largest pool, and the rows of a class in it
+FORKSERVER = get_context("forkserver")  # its children have used no thread yet, unlike ours
+FORKSERVER.set_forkserver_preload(["torch"])
+PANELS = {
+    "one class": "Within one class or pool (d = 512)",
+    "classes": "Classes of 1,281 rows (ssp, glister: 10 in all; d = 512)",
+    "outputs": "Recorded outputs (10 classes; grand: d = 512)",
+    "gradients": "Gradients of all 19,954 parameters of a resnet8",
 }
+LEGENDS = {"one class": "lower right", "classes": "lower right", "outputs": "upper left", "gradients": "lower right"}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")  # and markers, in turn
+MARKERS = "osD^vP*X"
+PAGE = """# Selectors: seconds and memory
+
+Written by `make bench` (`benchmarks/selectors.py`) on {processor}, {threads} threads, Python {python}, {versions}.
+
+- `fast` is this library's form and `naive` the form as the rule reads (`benchmarks/naive.py`); `ratio` is naive over fast seconds.
+  The answers of both agree at every size that both do.
+- `mib` is the peak beside the input, which for 1,281,167 × 512 single-precision features is 2,502 MiB: what NumPy allocates, or
+  by how much the resident set of a fresh process grows where torch works (`tdds`, `grand_full`, `moso`).
+- `d` is the width of features or images, empty where a rule has none. A random choice has no naive form and is not here.
+
+![Seconds by pool size](selectors.png)
+
+{table}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line of the plot: a selector and the naive form of its rule, what both read, and at which pool sizes.
+
+    Parameters
+    ----------
+    selector, panel : its name, and where it is drawn
+    fast, naive : the two forms; ``naive`` may be missing
+    both, alone : pool sizes of both forms, and of the fast form alone
+    reads, d, classes : the input; no ``d`` if the rule has no width, no ``classes`` for as many as have CLASS rows each
+    tolerance : how far the two answers may lie apart, relative to the answer and to the largest one
+    uses_torch : measure memory in a process of its own
+    pairwise : report the share of the machine's matrix-product rate
+    note : for the table
+    """
+
+    selector: str
+    panel: str
+    fast: Form
+    naive: Form | None = None
+    both: tuple[int, ...] = ()
+    alone: tuple[int, ...] = ()
+    reads: tuple[str, ...] = ("features",)
+    d: int | None = 512
+    classes: int | None = 10
+    tolerance: float = 1e-6
+    uses_torch: bool = False
+    pairwise: bool = False
+    note: str = ""
+
+    def make_pool(self, n: int) -> Pool:
+        """Return an input of n rows."""
+        return make_pool(self.reads, n, self.d, self.count_classes(n))
+
+    def count_classes(self, n: int) -> int:
+        """Return the number of classes of n rows."""
+        return self.classes or max(1, round(n / CLASS))
+
+
+HERDING = {"selector": "herding", "fast": per_class(herd), "naive": per_class(naive.herd)}
+K_CENTER = {"selector": "k_center", "fast": per_class(lambda rows: traverse_farthest_first(rows, 0)), "naive": per_class(naive.traverse)}
+COVER = {
+    "selector": "sample_cover",
+    "fast": lambda pool: sample_cover(pool["features"], pool["labels"]),
+    "naive": per_class(naive.cover),
+    "pairwise": True,
+}
+D2 = {"selector": "d2", "fast": score_with("d2"), "naive": naive.d2, "reads": ("features", "correct")}
+ONE = {"panel": "one class", "classes": 1}
+MANY = {"panel": "classes", "classes": None}
+OUTPUTS = {"panel": "outputs", "d": None}
+IMAGES = {
+    "panel": "gradients",
+    "d": 3072,
+    "reads": ("images",),
+    "tolerance": 1e-3,
+    "uses_torch": True,
+    "note": "resnet8, 19,954 parameters",
+}
+
+TABLE = [
+    Series(**HERDING, **ONE, both=(500, 1000, 2000), alone=(5000,)),
+    Series(**K_CENTER, **ONE, both=(500, 1000, 2000), alone=(5000,)),
+    Series(**COVER, **ONE, both=(500, 1000, 2000), alone=(5000, 10000)),
+    Series(**D2, **ONE, both=(500, 1000, 2000), alone=(5000,)),
+    Series(
+        **ONE,
+        selector="cg_score",
+        fast=per_class(solve_halves(complexity_gaps)),
+        naive=per_class(solve_halves(naive.gaps)),
+        both=(100, 200, 400),
+        alone=(1000, 2000, 5000),
+        note="half of the rows are the class",
+    ),
+    Series(
+        panel="one class",
+        selector="glister",
+        fast=add_in_rounds(add_greedily),
+        naive=add_in_rounds(naive.glister),
+        reads=("features", "logits"),
+        both=(500, 1000),
+        alone=(2000,),
+        note="one pool, a round a sample",
+    ),
+    Series(
+        **MANY,
+        selector="moderate",
+        fast=lambda pool: distances_to_prototype(pool["features"], pool["labels"], "mean"),
+        naive=naive.moderate,
+        both=(1000, 2562, 5124),
+        alone=(12_812, 128_117, IMAGENET),
+    ),
+    Series(
+        panel="classes",
+        selector="ssp",
+        fast=score_with("ssp"),
+        reads=("embeddings",),
+        alone=(1000, 5000, 12_812),
+        note="10 clusters, 10 starts; k-means is scikit-learn's, so there is no naive form",
+    ),
+    Series(**HERDING, **MANY, both=(2562, 5124), alone=(12_812, 128_117)),
+    Series(**K_CENTER, **MANY, both=(1281, 2562), alone=(12_812,)),
+    Series(**COVER, **MANY, both=(2562, 5124), alone=(12_812, 128_117, IMAGENET)),
+    Series(**D2, **MANY, both=(2562, 5124), alone=(12_812, 128_117)),
+    Series(
+        panel="classes",
+        selector="glister (15 rounds)",
+        fast=add_in_rounds(add_greedily, 15),
+        naive=add_in_rounds(naive.glister, 15),
+        reads=("features", "logits"),
+        both=(1000, 2562, 12_812),
+        note="one pool",
+    ),
+    Series(
+        **OUTPUTS,
+        selector="el2n",
+        fast=score_with("el2n"),
+        naive=naive.el2n,
+        reads=("logits",),
+        both=(1000, 12_812, 128_117),
+        alone=(IMAGENET,),
+    ),
+    Series(
+        panel="outputs",
+        selector="grand",
+        fast=score_with("grand"),
+        naive=naive.grand,
+        reads=("features", "logits"),
+        both=(1000, 12_812, 128_117),
+        alone=(IMAGENET,),
+    ),
+    Series(
+        **OUTPUTS,
+        selector="forgetting",
+        fast=score_with("forgetting"),
+        naive=naive.forgetting,
+        reads=("correct",),
+        both=(1000, 12_812, 128_117, IMAGENET),
+        note="20 epochs",
+    ),
+    Series(
+        **OUTPUTS,
+        selector="ccs",
+        fast=select_with("ccs"),
+        naive=naive.ccs,
+        reads=("aum",),
+        both=(1000, 12_812),
+        alone=(128_117, IMAGENET),
+        note="keeps 30 %",
+    ),
+    Series(
+        **OUTPUTS,
+        selector="tdds",
+        fast=score_stream,
+        naive=naive.tdds,
+        reads=("outputs",),
+        both=(1000, 12_812, 128_117),
+        alone=(IMAGENET,),
+        tolerance=1e-4,
+        uses_torch=True,
+        note="10 epochs, with the divergences",
+    ),
+    Series(
+        **IMAGES,
+        selector="grand_full",
+        fast=measure_batches(measure_norms),
+        naive=measure_samples(naive.measure_norms),
+        both=(1000, 2000, 5000),
+        alone=(10_000,),
+    ),
+    Series(
+        **IMAGES,
+        selector="moso",
+        fast=measure_batches(measure_alignments),
+        naive=measure_samples(naive.measure_alignments),
+        both=(1000, 2000),
+        alone=(5000, 10_000),
+    ),
+]
 
 
 def main() -> None:
-    """Print and store the comparison, the growth plot, and the two selectors that must do ImageNet."""
+    """Measure every series; write the table, as CSV and Markdown, and the plot."""
+    torch.set_num_threads(THREADS)
     lines = []
-    for name, (fast, naive, both, alone, width) in PAIRS.items():
-        fast(np.random.default_rng(0).normal(size=(8, width)) / np.sqrt(width))  # imports and first calls are not the selector's
-        for size in (*both, *alone):
-            rows = np.random.default_rng(0).normal(size=(size, width))
-            rows = rows / np.linalg.norm(rows, axis=1, keepdims=True) if name == "cg_score" else rows
-            seconds, peak, answer = measure(fast, rows)
-            line = {"selector": name, "n": size, "d": width, "fast_s": seconds, "fast_mib": peak}
-            if size in both:
-                naive_s, naive_mib, expected = measure(naive, rows)
-                assert np.allclose(answer, expected, rtol=1e-6), name
-                line |= {"naive_s": naive_s, "naive_mib": naive_mib, "ratio": naive_s / seconds}
+    for series in TABLE:
+        for line in measure_series(series):
+            print(" ".join(format_cells(line)), flush=True)
             lines.append(line)
-            print(
-                "  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items()), flush=True
-            )
-    lines += measure_imagenet_size()
     FOLDER.mkdir(exist_ok=True)
     with open(FOLDER / "selectors.csv", "w", newline="", encoding="utf-8") as stream:
-        columns = ["selector", "n", "d", "fast_s", "fast_mib", "naive_s", "naive_mib", "ratio", "note"]
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in line.items()} for line in lines)
-    draw_growth(lines)
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *map(format_cells, lines)])
+    (FOLDER / "selectors.md").write_text(write_markdown(lines), encoding="utf-8")
+    draw_growth(lines).savefig(FOLDER / "selectors.png", dpi=160, metadata={"Software": None})
 
 
-def measure_imagenet_size() -> list[dict]:
-    """Time sample cover and Moderate-DS on 1,281,167 × 512 single-precision features in 1,000 classes; peak is their own memory."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 1000, 1281167)
-    features = np.empty((len(labels), 512), dtype=np.float32)
-    for start in range(0, len(labels), 65536):
-        features[start : start + 65536] = rng.standard_normal((min(65536, len(labels) - start), 512), dtype=np.float32)
-    rate = measure_product_rate()
-    lines = []
-    flops = 2.0 * 512 * np.square(np.bincount(labels).astype(float)).sum()
-    for name, function in (
-        ("sample_cover", sample_cover),
-        ("moderate", lambda rows, classes: distances_to_prototype(rows, classes, "mean")),
-    ):
-        clock = time.perf_counter()
-        function(features, labels)
-        seconds = time.perf_counter() - clock
+def measure_series(series: Series) -> Iterator[dict]:
+    """Yield a line of the table for every size.
+
+    Raises
+    ------
+    AssertionError
+        The two forms disagree.
+    """
+    for n in (*series.both, *series.alone):
+        pool = series.make_pool(n)
+        answer, seconds = time_form(series, "fast", pool)
+        line = {"selector": series.selector, "panel": series.panel, "n": n, "d": series.d, "classes": series.count_classes(n)}
+        line |= {"fast_s": seconds, "fast_mib": measure_peak(series, "fast", pool), "note": series.note}
+        if series.pairwise:
+            line["note"] = f"{measure_product_share(pool, seconds):.0%} of the matrix-product rate"
+        if n in series.both:
+            expected, seconds = time_form(series, "naive", pool)
+            margin = series.tolerance * np.abs(expected).max()
+            np.testing.assert_allclose(answer, expected, rtol=series.tolerance, atol=margin, err_msg=f"{series.selector} at {n}")
+            line |= {"naive_s": seconds, "naive_mib": measure_peak(series, "naive", pool), "ratio": seconds / line["fast_s"]}
+        yield line
+
+
+def time_form(series: Series, form: str, pool: Pool) -> tuple[np.ndarray, float]:
+    """Return the answer and the best seconds of up to three runs, imports and first calls excluded."""
+    function, seconds = getattr(series, form), []
+    function(series.make_pool(16))
+    with threadpool_limits(THREADS):
+        while len(seconds) < 3 and sum(seconds) < 2:
+            clock = time.perf_counter()
+            answer = function(pool)
+            seconds.append(time.perf_counter() - clock)
+    return answer, min(seconds)
+
+
+def measure_peak(series: Series, form: str, pool: Pool) -> float:
+    """Return the MiB that a run needs at its peak, the input excluded."""
+    if series.uses_torch:
+        with ProcessPoolExecutor(1, mp_context=FORKSERVER) as executor:
+            return executor.submit(measure_resident_growth, TABLE.index(series), form, len(pool["labels"])).result()
+    with threadpool_limits(THREADS):
         tracemalloc.start()
-        function(features, labels)
+        getattr(series, form)(pool)
         peak = tracemalloc.get_traced_memory()[1] / 2**20
-        tracemalloc.stop()
-        note = f"{features.nbytes / 2**20:.0f} MiB of features beside it"
-        if name == "sample_cover":
-            note += f"; {flops / seconds / rate:.0%} of the float64 matrix-product rate"
-        lines.append({"selector": name, "n": len(labels), "d": 512, "fast_s": seconds, "fast_mib": peak, "note": note})
-        print(name, len(labels), f"{seconds:.1f} s, {peak:.0f} MiB; {note}", flush=True)
-    return lines
+    tracemalloc.stop()
+    return peak
 
 
-def measure_product_rate() -> float:
-    """Return the best float64 matrix-product rate of products shaped like one class's, in operations a second."""
-    rows = np.random.default_rng(0).normal(size=(1281, 512))
-    seconds = []
-    for _ in range(20):
-        clock = time.perf_counter()
-        rows @ rows.T
-        seconds.append(time.perf_counter() - clock)
-    return 2.0 * 512 * 1281**2 / min(seconds)
+def measure_resident_growth(index: int, form: str, n: int) -> float:
+    """Return by how many MiB a run raises the largest resident size of this process, which has held the input and run once."""
+    series = TABLE[index]
+    torch.set_num_threads(THREADS)
+    pool, function = series.make_pool(n), getattr(series, form)
+    function(series.make_pool(16))
+    before = read_peak_memory_mb()
+    function(pool)
+    return read_peak_memory_mb() - before
 
 
-def draw_growth(lines: list[dict]) -> None:
-    """Plot seconds by pool size, fast solid and naive dashed."""
-    from matplotlib.figure import Figure
+def measure_product_share(pool: Pool, seconds: float) -> float:
+    """Return the rate of ⟨x, y⟩ over the pairs inside classes, as a share of what this machine's bare products of the same blocks reach."""
+    sizes = np.bincount(pool["labels"]).astype(float)
+    rows = np.random.default_rng(0).normal(size=(int(sizes.max()), pool["features"].shape[1]))
+    block, _ = next(distance_blocks(rows))
+    best = np.inf
+    with threadpool_limits(THREADS):
+        for _ in range(10):
+            clock = time.perf_counter()
+            rows[block] @ rows.T
+            best = min(best, time.perf_counter() - clock)
+    return (np.square(sizes).sum() / seconds) / (len(rows[block]) * len(rows) / best)
 
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    for index, name in enumerate(PAIRS):
-        mine = [line for line in lines if line["selector"] == name and "note" not in line]
-        colour = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")[index]
-        axes.loglog([line["n"] for line in mine], [line["fast_s"] for line in mine], "o-", color=colour, label=name, markersize=4)
-        slow = [line for line in mine if "naive_s" in line]
-        axes.loglog([line["n"] for line in slow], [line["naive_s"] for line in slow], "x--", color=colour, markersize=5)
-    for line in lines:
-        if "note" in line:
-            axes.loglog(line["n"], line["fast_s"], "k*", markersize=8)
-            axes.annotate(
-                f"{line['selector']}, 1,000 classes",
-                (line["n"], line["fast_s"]),
-                (-6, 6),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7,
-            )
-    axes.set_xlabel("samples")
-    axes.set_ylabel("seconds (dashed: naive form)")
-    axes.grid(color="#E4E4E4")
-    figure.legend(loc="outside right upper", frameon=False)
-    figure.savefig(FOLDER / "selectors.png", dpi=200, metadata={"Software": None})
+
+def format_cells(line: dict) -> list[str]:
+    """Return a line's cells, numbers with four significant digits, empty where there is none."""
+    cells = (line.get(name) for name in COLUMNS)
+    return [f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells]
+
+
+def write_markdown(lines: list[dict]) -> str:
+    """Return the page of the table, sorted by selector, with the machine it was measured on."""
+    machine = describe_provenance("", "cpu", datetime.now(UTC))
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "scipy", "scikit-learn", "torch"))
+    ordered = sorted(lines, key=lambda line: (line["selector"], line["panel"], line["n"]))
+    rows = [COLUMNS, ["---"] + ["---:"] * 8 + ["---"], *map(format_cells, ordered)]
+    return PAGE.format(
+        processor=machine["processor"],
+        threads=THREADS,
+        python=machine["python"],
+        versions=versions,
+        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+    )
+
+
+def draw_growth(lines: list[dict]) -> Figure:
+    """Plot seconds by pool size, one panel a group, fast solid and naive dashed."""
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    names = list(dict.fromkeys(series.selector.split()[0] for series in TABLE))
+    for axes, (panel, title) in zip(grid.flat, PANELS.items(), strict=True):
+        for selector in dict.fromkeys(line["selector"] for line in lines if line["panel"] == panel):
+            mine = [line for line in lines if (line["selector"], line["panel"]) == (selector, panel)]
+            style = names.index(selector.split()[0]) % len(COLOURS)
+            look = {"color": COLOURS[style], "marker": MARKERS[style], "markersize": 5, "linewidth": 1.4}
+            axes.loglog([line["n"] for line in mine], [line["fast_s"] for line in mine], label=selector, **look)
+            slow = [line for line in mine if "naive_s" in line]
+            axes.loglog([line["n"] for line in slow], [line["naive_s"] for line in slow], linestyle="--", markerfacecolor="white", **look)
+        axes.set_title(title, fontsize=11)
+        axes.grid(color="#E4E4E4")
+        axes.legend(fontsize=8, loc=LEGENDS[panel], framealpha=0.9, edgecolor="none")
+    figure.supxlabel("samples")
+    figure.supylabel("seconds (dashed, hollow: naive form)")
+    return figure
 
 
 if __name__ == "__main__":
-    with threadpool_limits(2):
-        main()
+    main()
