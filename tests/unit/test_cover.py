@@ -37,7 +37,8 @@ def test_blocks_change_nothing_but_rounding(monkeypatch):
     rng = np.random.default_rng(1)
     features, labels = rng.normal(size=(120, 5)), rng.integers(0, 2, 120)
     whole = sb.sample_cover(features, labels)
-    monkeypatch.setattr(cover, "_BLOCK_BYTES", 8 * 60 * 7)
+    monkeypatch.setattr(cover, "_LEAST_ROWS", 7)
+    monkeypatch.setattr(cover, "_SUM_BYTES", 8)
     np.testing.assert_allclose(sb.sample_cover(features, labels), whole, rtol=1e-13)
 
 

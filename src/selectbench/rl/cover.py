@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _BLOCK_BYTES = 1 << 28
+_SUM_BYTES, _LEAST_ROWS = 1 << 21, 64  # blocks that are only summed stay in the processor's cache
 _NEAR_EPSILON = 1e-6  # pairs whose distance differs from ε by less than this share are measured anew, from differences
 
 
@@ -60,10 +61,24 @@ def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def sum_distances(rows: np.ndarray) -> np.ndarray:
-    """Return Σ_j ‖x_i − x_j‖ for every row of (n, d) float64."""
-    sums = np.empty(len(rows))
-    for block, distances in distance_blocks(rows):
-        sums[block] = distances.sum(axis=1)
+    """Return Σ_j ‖x_i − x_j‖ for every row of (n, d) float64.
+
+    A block of rows meets only itself and the rows after it, and its distances are added to both sides. Squared lengths ride in two
+    more columns of the matrix product, so that it gives squared distances by itself.
+    """
+    rows = rows - rows.mean(axis=0)
+    num, squares, ones = len(rows), np.einsum("nd,nd->n", rows, rows), np.ones(len(rows))
+    left, right = np.column_stack([rows, squares, ones]), np.column_stack([-2.0 * rows, ones, squares])
+    sums = np.zeros(num)
+    for block in _split_rows(num, max(_SUM_BYTES, 8 * num * _LEAST_ROWS)):
+        height = block.stop - block.start
+        distances = left[block] @ right[block.start :].T
+        distances[np.arange(height), np.arange(height)] = 0.0
+        if distances.min() < 0.0:
+            np.maximum(distances, 0.0, out=distances)
+        np.sqrt(distances, out=distances)
+        sums[block] += distances @ ones[block.start :]
+        sums[block.stop :] += ones[block] @ distances[:, height:]
     return sums
 
 
@@ -71,7 +86,7 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (which rows, their Euclidean distances to all rows) for (n, d) float64, in blocks of bounded memory."""
     rows = rows - rows.mean(axis=0)
     squares = np.einsum("nd,nd->n", rows, rows)
-    for block in _split_rows(len(rows)):
+    for block in _split_rows(len(rows), _BLOCK_BYTES):
         distances = rows[block] @ rows.T
         distances *= -2.0
         distances += squares
@@ -82,9 +97,9 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield block, distances
 
 
-def _split_rows(num: int) -> Iterator[slice]:
+def _split_rows(num: int, num_bytes: int) -> Iterator[slice]:
     """Yield slices of rows whose float64 distances to all ``num`` rows fit a block."""
-    height = max(1, _BLOCK_BYTES // (8 * num))
+    height = max(1, num_bytes // (8 * num))
     for start in range(0, num, height):
         yield slice(start, min(start + height, num))
 
@@ -107,7 +122,7 @@ def _sum_distances_of_tensor(rows: "torch.Tensor") -> "torch.Tensor":
     rows = rows - rows.mean(dim=0)
     squares = rows.square().sum(dim=1)
     sums = rows.new_empty(len(rows))
-    for block in _split_rows(len(rows)):
+    for block in _split_rows(len(rows), _BLOCK_BYTES):
         distances = (rows[block] @ rows.T).mul_(-2.0).add_(squares).add_(squares[block, None]).clamp_(min=0.0).sqrt_()
         distances[:, block].fill_diagonal_(0.0)
         sums[block] = distances.sum(dim=1)
