@@ -204,6 +204,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     """List, fetch, check or prepare data sets."""
     from selectbench.data.check import check_dataset
     from selectbench.data.fetch import fetch_dataset
+    from selectbench.data.placed import list_available
     from selectbench.data.prepare import prepare_dataset
     from selectbench.files import write_json
     from selectbench.plan import load_plan
@@ -212,9 +213,11 @@ def manage_data(arguments: argparse.Namespace) -> None:
     datasets, resources = plan.config.datasets, Path(plan.resources)
     if arguments.action == "list":
         for name, entry in datasets.items():
+            available = list_available(name, entry, resources)
+            absent = [test_set for test_set in entry["test_sets"] if test_set not in available]
             try:
-                check_dataset(name, entry, resources)
-                state = "there"
+                check_dataset(name, entry, resources, available)
+                state = f"there, without {', '.join(absent)}" if absent else "there"
             except SelectbenchError as error:
                 state = str(error)
             print(f"{name}: {entry['title']}, {entry['pool_size']:,} samples, {entry['classes']} classes: {state}")
@@ -222,14 +225,15 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.name not in datasets:
         raise ConfigError(f"config/datasets.yaml: unknown data set {arguments.name!r}{suggest(arguments.name, datasets)}")
     name, entry = arguments.name, datasets[arguments.name]
+    available = list_available(name, entry, resources)
     if arguments.action == "fetch":
         print(f"{name}: {fetch_dataset(name, entry, resources, arguments.source)}")
     elif arguments.action == "check":
-        check_dataset(name, entry, resources)
+        check_dataset(name, entry, resources, available)
         print(f"{name}: there and whole")
     else:
         manifest = Path(plan.data(name))
-        write_json(manifest, prepare_dataset(name, entry, resources))
+        write_json(manifest, prepare_dataset(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 
 

@@ -47,10 +47,20 @@ class SelectionFailedError(RunFailedError):
     """A method gave no subset of the wanted size."""
 
 
-def suggest(word: object, valid: Iterable[str]) -> str:
+def find_closest(word: object, valid: Iterable[object]) -> str | None:
+    """Return the closest valid word, or None if none is close."""
+    return next(iter(difflib.get_close_matches(str(word), sorted(map(str, valid)), n=1, cutoff=0.5)), None)
+
+
+def suggest(word: object, valid: Iterable[object]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if none is close."""
     valid = sorted(map(str, valid))
-    close = difflib.get_close_matches(str(word), valid, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    closest = find_closest(word, valid)
+    if closest:
+        return f"; did you mean {closest!r}?"
     return f"; valid: {', '.join(valid)}" if valid else ""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,11 +10,15 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import yaml
 from PIL import Image
+
+from selectbench.data.placed import list_available
+from selectbench.data.prepare import prepare_dataset
 
 ROOT = Path(__file__).parents[2]
 WNIDS = ["n01440764", "n01443537", "n02123394"]
@@ -22,6 +26,12 @@ WNIDS = ["n01440764", "n01443537", "n02123394"]
 
 def load_entries() -> dict:
     return yaml.safe_load((ROOT / "config/datasets.yaml").read_text(encoding="utf-8"))
+
+
+def prepare_published(name: str, entry: dict, resources: Path) -> dict:
+    """Prepare a data set with every published test set that is there; returns the manifest."""
+    test_sets = [test_set for test_set in list_available(name, entry, resources) if "of" not in entry["test_sets"][test_set]]
+    return prepare_dataset(name, entry, resources, test_sets)
 
 
 def shrink_entry(name: str, source: str, raw: Path, sizes: dict[str, int], **changes) -> dict:
@@ -170,3 +180,50 @@ def write_imagenet(resources: Path) -> dict:
     entry = shrink_entry("imagenet1k", "user", raw, {"pool": 12, "test": 6}, classes=3)
     entry["sources"][0]["class_list"] = str(resources / "classes.txt")
     return entry
+
+
+HARD_LABELS = [[[2], [0, 2], [1]], [[1, 1, 0], [2]]]  # of the rows of two files
+
+
+def place_shifted(resources: Path, entry: dict) -> None:
+    """Place ImageNet-A and -R, each with two of the three classes, and ImageNet-Hard, in their published layouts; changes the entry."""
+    rng = np.random.default_rng(2)
+    raw, tests = resources / "imagenet1k/raw", entry["test_sets"]
+    for test_set, wnids, num in (("imagenet_a", [WNIDS[0], WNIDS[2]], 3), ("imagenet_r", [WNIDS[1], WNIDS[2]], 2)):
+        folder = raw / tests[test_set]["folder"]
+        for wnid in wnids:
+            (folder / wnid).mkdir(parents=True)
+            for i in range(num):
+                (folder / wnid / f"{i}.jpg").write_bytes(draw_picture(rng, "JPEG"))
+        (folder / "README.txt").write_text("about")
+        (resources / f"{test_set}.txt").write_text("\n".join(wnids))
+        tests[test_set] |= {"size": 2 * num, "class_list": str(resources / f"{test_set}.txt")}
+    write_hard(raw / "imagenet-hard", HARD_LABELS, lambda: draw_picture(rng, "PNG"))
+    tests["imagenet_hard"]["size"] = 5
+
+
+def draw_picture(rng: np.random.Generator, kind: str) -> bytes:
+    return encode_image(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), kind)
+
+
+def write_hard(folder: Path, files: list, draw: Callable[[], bytes]) -> None:
+    """Write lists of labels as parquet files of the columns that Hugging Face's image data sets have, two rows a group."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for number, lists in enumerate(files):
+        rows = [
+            {
+                "image": {"bytes": draw(), "path": f"{i}.png"},
+                "label": labels,
+                "origin": "objectnet",
+                "english_label": ["name"] * len(labels),
+            }
+            for i, labels in enumerate(lists)
+        ]
+        image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        columns = {"image": image, "label": pa.list_(pa.int64()), "origin": pa.string(), "english_label": pa.list_(pa.string())}
+        table = pa.Table.from_pylist(rows, schema=pa.schema(columns))
+        name = f"validation-{number:05d}-of-{len(files):05d}-36efe923955f51bb.parquet"
+        parquet.write_table(table, folder / "data" / name, row_group_size=2)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import yaml
+from data_fixtures import prepare_published
 
 from selectbench.data.check import check_dataset
-from selectbench.data.prepare import prepare_dataset
 from selectbench.errors import DataError
 from selectbench.files import write_json
 
@@ -13,7 +13,7 @@ def prepared(root, tmp_path):
     """Digits, prepared: (entry, resources folder, folder of the arrays)."""
     entry = yaml.safe_load((root / "config/datasets.yaml").read_text(encoding="utf-8"))["digits"]
     folder = tmp_path / "digits" / "prepared"
-    write_json(folder / "manifest.json", prepare_dataset("digits", entry, tmp_path))
+    write_json(folder / "manifest.json", prepare_published("digits", entry, tmp_path))
     return entry, tmp_path, folder
 
 
@@ -44,10 +44,10 @@ def drop_a_label(path):
 )
 def test_damage_to_prepared_arrays_is_named(prepared, name, damage, message):
     entry, resources, folder = prepared
-    check_dataset("digits", entry, resources)
+    check_dataset("digits", entry, resources, ["test", "mnist_shift"])
     damage(folder / name)
     with pytest.raises(Exception, match=message) as caught:
-        check_dataset("digits", entry, resources)
+        check_dataset("digits", entry, resources, ["test", "mnist_shift"])
     assert "\n" not in str(caught.value)
     assert "delete" in str(caught.value)
 
@@ -55,8 +55,8 @@ def test_damage_to_prepared_arrays_is_named(prepared, name, damage, message):
 def test_without_prepared_arrays_the_published_files_are_checked(prepared):
     entry, resources, folder = prepared
     (folder / "manifest.json").unlink()
-    check_dataset("digits", entry, resources)
+    check_dataset("digits", entry, resources, ["test", "mnist_shift"])
     files = [dict(file, sha256="0" * 64) for file in entry["sources"][0]["files"]]
     broken = {**entry, "sources": [{**entry["sources"][0], "files": files}]}
     with pytest.raises(DataError, match="wrong checksum"):
-        check_dataset("digits", broken, resources)
+        check_dataset("digits", broken, resources, ["test", "mnist_shift"])

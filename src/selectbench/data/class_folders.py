@@ -1,12 +1,12 @@
 """Images that stay where the user put them: one folder a class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import numpy as np
 
-from selectbench.errors import DataError
+from selectbench.errors import DataError, find_closest
 
 FOLDERS = {"pool": "train", "test": "val"}
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -29,32 +29,70 @@ def read_class_list(class_list: str, classes: int) -> list[str]:
     return names
 
 
+def read_class_subset(class_list: str, class_names: list[str]) -> dict[str, int]:
+    """Return the label of each class of a test set that has only some of the classes, in sorted order.
+
+    Parameters
+    ----------
+    class_list : str
+        A text file with one class id a line, relative to this module's folder.
+    class_names : list of str
+        All classes of the data set, in the order of their labels.
+    """
+    path = Path(__file__).parent / class_list
+    labels = {name: label for label, name in enumerate(class_names)}
+    names = sorted(set(path.read_text(encoding="utf-8").split()))
+    for name in names:
+        if name not in labels:
+            raise DataError(f"{path}: {name!r} is no class of the data set{hint_closest(name, labels)}")
+    return {name: labels[name] for name in names}
+
+
 def check_classes(raw: Path, class_list: str, classes: int) -> Iterator[str]:
     """Yield one line for each split whose class folders are not exactly the listed ones."""
     expected = set(read_class_list(class_list, classes))
-    for folder in (raw / name for name in FOLDERS.values()):
-        if not folder.is_dir():
-            yield f"{folder}: missing"
-            continue
-        with os.scandir(folder) as items:
-            found = {item.name for item in items if item.is_dir()}
-        wrong = [
-            f"{label} class folder {name_some(names)}"
-            for label, names in (("no", expected - found), ("unknown", found - expected))
-            if names
-        ]
-        if wrong:
-            yield f"{folder}: {', '.join(wrong)}"
+    for folder in FOLDERS.values():
+        problem = check_class_folders(raw / folder, expected)
+        if problem:
+            yield problem
 
 
-def name_some(names: set[str], most: int = 3) -> str:
+def check_class_folders(folder: Path, expected: Set[str]) -> str | None:
+    """Return one line that names the class folders that are missing or unknown, or None."""
+    if not folder.is_dir():
+        return f"{folder}: missing"
+    with os.scandir(folder) as items:
+        found = {item.name for item in items if item.is_dir()}
+    missing, unknown = expected - found, found - expected
+    wrong = [f"no class folder {name_some(missing)}"] if missing else []
+    if unknown:
+        wrong.append(f"unknown class folder {name_some(unknown)}{hint_closest(min(unknown), missing or expected)}")
+    return f"{folder}: {', '.join(wrong)}" if wrong else None
+
+
+def hint_closest(name: str, valid: Set[str] | Mapping[str, object]) -> str:
+    """Return ``" (did you mean 'x'?)"``, or nothing if no valid name is close."""
+    closest = find_closest(name, valid)
+    return f" (did you mean {closest!r}?)" if closest else ""
+
+
+def name_some(names: Set[str], most: int = 3) -> str:
     """Return the first few names in sorted order and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more
 
 
-def index_folder(folder: Path, class_names: list[str], expected: int) -> tuple[list[str], np.ndarray]:
-    """List the images of one split in canonical order: sorted class id, then sorted file name.
+def index_folder(folder: Path, label_of: Mapping[str, int], expected: int) -> tuple[list[str], np.ndarray]:
+    """List the images of one split in canonical order: the order of the classes, then sorted file name.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one folder a class.
+    label_of : dict
+        Class id → label, in canonical order.
+    expected : int
+        How many images there must be.
 
     Returns
     -------
@@ -68,7 +106,7 @@ def index_folder(folder: Path, class_names: list[str], expected: int) -> tuple[l
         A class has no images, or there are not as many images as expected.
     """
     paths, labels = [], []
-    for label, name in enumerate(class_names):
+    for name, label in label_of.items():
         images = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
         if not images:
             raise DataError(f"{folder / name}: holds no image; a class folder must hold its {', '.join(SUFFIXES)} files")

@@ -13,6 +13,7 @@ CROP = 224
 SHORTER_SIDE = 256
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
+LONGEST = 100  # times the shorter side: beyond, a header is damaged, and resizing would take all memory
 
 
 def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
@@ -32,6 +33,8 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            if max(image.size) > LONGEST * min(image.size):
+                raise ValueError(f"{image.width}×{image.height} pixels")
             image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable image ({first_line(error)})"

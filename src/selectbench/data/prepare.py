@@ -2,17 +2,24 @@
 
 import pickle
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from selectbench.data.archives import read_archive
 from selectbench.data.class_folders import FOLDERS, index_folder, read_class_list
+from selectbench.data.corruptions import SEVERITIES, corrupt_images
+from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.layouts import LAYOUTS, Arrays
 from selectbench.data.messages import first_line
-from selectbench.data.sources import choose_source, get_raw_folder, locate_file
+from selectbench.data.noise import add_noise, read_human_labels
+from selectbench.data.placed import check_placed, index_placed, list_placed, pick_test_sets
+from selectbench.data.sources import check_digest, choose_source, describe_help, get_raw_folder, locate_file
+from selectbench.data.splits import NOISY
 from selectbench.errors import DataError
 from selectbench.files import digest_array, digest_value, write_atomically, write_text
+from selectbench.seeds import derive_seed
 
 ARCHIVES = (".tgz", ".tar.gz", ".zip", ".deb")
 UNDECODABLE = (
@@ -29,11 +36,12 @@ UNDECODABLE = (
 )
 
 
-def prepare_dataset(name: str, entry: dict, resources: Path) -> dict:
+def prepare_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence[str]) -> dict:
     """Write the canonical arrays of a data set to ``resources/<name>/prepared/<split>``.
 
-    Every split holds ``labels.npy`` (N,) int64, and ``images.npy`` (N, C, H, W) uint8 or, where images stay in the user's
-    folders, ``paths.txt``. Nothing is written before the checksums of the files, and of the arrays if they are pinned, are right.
+    Every split holds ``labels.npy`` (N,) int64, and ``images.npy`` (N, C, H, W) uint8 or, where images stay files of their own,
+    ``paths.txt``, relative to ``resources/<name>``. Where several classes count as right, labels are (N, K), filled up with −1.
+    Nothing is written before the checksums of the files, and of the arrays if they are pinned, are right.
 
     Parameters
     ----------
@@ -43,34 +51,50 @@ def prepare_dataset(name: str, entry: dict, resources: Path) -> dict:
         Its entry in ``config/datasets.yaml``.
     resources : Path
         The folder of all data sets.
+    test_sets : sequence of str
+        The test sets to prepare beside the pool.
 
     Returns
     -------
     manifest : dict
-        ``name``, ``source``, ``splits: {split: {num, images_sha256, labels_sha256, class_counts}}``, and ``mean`` and ``std`` of the
-        pool's channels, on the scale 0…1. For images in folders, ``images_sha256`` is that of the list of paths, and
-        ``mean`` and ``std`` are the customary ones of the entry.
+        ``name``, ``source``, ``splits: {split: {num, images_sha256, labels_sha256, class_counts, classes}}``, and ``mean`` and
+        ``std`` of the pool's channels, on the scale 0…1. For images in folders, ``images_sha256`` is that of the list of paths, and
+        ``mean`` and ``std`` are the customary ones of the entry. ``classes`` are those that logits are restricted to, or null.
 
     Raises
     ------
     DataError
         A file is missing or wrong, or what it holds is not what the entry says.
     """
-    source = choose_source(name, entry, resources, full=True)
+    entry = pick_test_sets(name, entry, test_sets)
+    source = choose_source(get_base(name, entry), entry, resources, full=True)
+    for test_set in list_placed(entry):
+        check_placed(name, entry, test_set, resources)
     prepared = Path(resources) / name / "prepared"
     if source["layout"] == "class_folders":
         splits, mean, std = prepare_folders(name, entry, source, resources, prepared), entry["mean"], entry["std"]
     else:
         splits, mean, std = prepare_arrays(name, entry, source, resources, prepared)
+    splits |= {test_set: prepare_placed(name, entry, test_set, resources, prepared) for test_set in list_placed(entry)}
     return {"name": name, "source": source["name"], "splits": splits, "mean": mean, "std": std}
 
 
 def prepare_arrays(name: str, entry: dict, source: dict, resources: Path, prepared: Path) -> tuple[dict, list[float], list[float]]:
     """Decode, check and write the arrays of all splits; return their manifests and the pool's mean and standard deviation."""
-    paths = [locate_file(name, source, file, resources) for file in source["files"]]
+    paths = [locate_file(get_base(name, entry), source, file, resources) for file in source["files"]]
     decoded = decode_files(paths, source["layout"], entry)
     splits = {split: decoded[split] for split in list_sizes(entry)}
     manifests = {split: check_arrays(paths[0], split, arrays, entry) for split, arrays in splits.items()}
+    (prepared / "pool" / NOISY).unlink(missing_ok=True)
+    if "noise" in entry:
+        splits["pool"], noisy = make_noisy(name, entry, splits["pool"])
+        manifests["pool"] = describe_arrays(splits["pool"], entry) | {"noise": entry["noise"], "num_noisy": len(noisy)}
+        write_array(prepared / "pool" / NOISY, noisy)
+    for test_set, settings in entry["test_sets"].items():
+        if settings["kind"] == "corrupted":
+            seed = derive_seed("corrupted", get_base(name, entry), test_set)
+            splits[test_set] = corrupt_test_set(splits[settings["of"]], settings["corruptions"], seed)
+            manifests[test_set] = describe_arrays(splits[test_set], entry) | {"corruptions": settings["corruptions"]}
     for split, (images, labels) in splits.items():
         write_array(prepared / split / "images.npy", images)
         write_array(prepared / split / "labels.npy", labels)
@@ -79,20 +103,60 @@ def prepare_arrays(name: str, entry: dict, source: dict, resources: Path, prepar
 
 
 def prepare_folders(name: str, entry: dict, source: dict, resources: Path, prepared: Path) -> dict:
-    """Index the image files of all splits; return their manifests."""
-    class_names = read_class_list(source["class_list"], entry["classes"])
-    raw = get_raw_folder(name, resources)
-    sizes = list_sizes(entry)
-    indices = {split: index_folder(raw / folder, class_names, sizes[split]) for split, folder in FOLDERS.items()}
-    for split, (paths, labels) in indices.items():
-        write_text(prepared / split / "paths.txt", "".join(f"{path}\n" for path in paths))
-        write_array(prepared / split / "labels.npy", labels)
-    return {split: describe_split(digest_value(paths), labels, entry["classes"]) for split, (paths, labels) in indices.items()}
+    """Index the image files of the splits in the source's class folders; return their manifests."""
+    label_of = {class_id: label for label, class_id in enumerate(read_class_list(source["class_list"], entry["classes"]))}
+    raw, manifests = get_raw_folder(name, resources), {}
+    for split, size in list_sizes(entry).items():
+        files, labels = index_folder(raw / FOLDERS[split], label_of, size)
+        paths = [f"{raw.name}/{FOLDERS[split]}/{file}" for file in files]
+        write_index(prepared / split, paths, labels)
+        manifests[split] = describe_split(digest_value(paths), labels, entry["classes"])
+    return manifests
+
+
+def prepare_placed(name: str, entry: dict, test_set: str, resources: Path, prepared: Path) -> dict:
+    """Index a test set that the user has placed; return its manifest."""
+    paths, labels, images_sha256, classes = index_placed(name, entry, test_set, resources, prepared)
+    write_index(prepared / test_set, paths, labels)
+    return describe_split(images_sha256, labels, entry["classes"]) | {"classes": classes}
+
+
+def write_index(folder: Path, paths: list[str], labels: np.ndarray) -> None:
+    """Write the paths and labels of a split whose images are files of their own."""
+    write_text(folder / "paths.txt", "".join(f"{path}\n" for path in paths))
+    write_array(folder / "labels.npy", labels)
 
 
 def list_sizes(entry: dict) -> dict[str, int]:
-    """Return the number of samples of the pool and of each test set."""
-    return {"pool": entry["pool_size"], **{test_set: settings["size"] for test_set, settings in entry["test_sets"].items()}}
+    """Return the number of samples of the pool and of each test set that is published with it."""
+    published = {test_set: settings for test_set, settings in entry["test_sets"].items() if not {"of", "folder"} & settings.keys()}
+    return {"pool": entry["pool_size"], **{test_set: settings["size"] for test_set, settings in published.items()}}
+
+
+def get_base(name: str, entry: dict) -> str:
+    """Return the data set whose files are read: for a noisy pool, the one it is made of."""
+    return entry.get("base", name)
+
+
+def make_noisy(name: str, entry: dict, pool: Arrays) -> tuple[Arrays, np.ndarray]:
+    """Return the pool with the noise of its entry, and the ids of the noisy samples."""
+    noise, human = entry["noise"], None
+    if noise["kind"] == "human":
+        source = {"fetch": "package"}
+        path = locate_file(name, source, noise["file"], Path())
+        problem = check_digest(path, noise["file"])
+        if problem:
+            raise DataError(f"{path}: {problem}; {describe_help(name, source)}")
+        human = read_human_labels(path, noise["file"]["member"], noise["labels"], pool[1])
+    return add_noise(pool, noise, entry["classes"], derive_seed("noise", name), human)
+
+
+def corrupt_test_set(test: Arrays, corruptions: list[str], seed: int) -> Arrays:
+    """Return a test set's images under every corruption at every severity, in the order (corruption, severity, image)."""
+    images, labels = test
+    ids = np.arange(len(labels))
+    levels = [(name, severity) for name in corruptions for severity in range(1, SEVERITIES + 1)]
+    return np.concatenate([corrupt_images(images, ids, name, severity, seed) for name, severity in levels]), np.tile(labels, len(levels))
 
 
 def decode_files(paths: list[Path], layout: str, entry: dict) -> dict[str, Arrays]:
@@ -118,11 +182,17 @@ def check_arrays(path: Path, split: str, arrays: Arrays, entry: dict) -> dict:
     if len(labels) and not 0 <= labels.min() <= labels.max() < entry["classes"]:
         found = f"{labels.min()}…{labels.max()}"
         raise DataError(f"{path}: split {split!r} has labels {found} instead of 0…{entry['classes'] - 1}; fetch it again")
-    manifest = describe_split(digest_array(images), labels, entry["classes"])
+    manifest = describe_arrays(arrays, entry)
     for key, pinned in entry.get("arrays", {}).get(split, {}).items():
         if manifest[key] != pinned:
             raise DataError(f"{path}: split {split!r} decodes to other arrays: its {key} is {manifest[key]}, not {pinned}; fetch it again")
     return manifest
+
+
+def describe_arrays(arrays: Arrays, entry: dict) -> dict:
+    """Return the manifest of a split that is held as arrays."""
+    images, labels = arrays
+    return describe_split(digest_array(images), labels, entry["classes"])
 
 
 def describe_split(images_sha256: str, labels: np.ndarray, classes: int) -> dict:
@@ -131,7 +201,8 @@ def describe_split(images_sha256: str, labels: np.ndarray, classes: int) -> dict
         "num": len(labels),
         "images_sha256": images_sha256,
         "labels_sha256": digest_array(labels),
-        "class_counts": np.bincount(labels, minlength=classes).tolist(),
+        "class_counts": np.bincount(labels[labels != NO_LABEL], minlength=classes).tolist(),
+        "classes": None,
     }
 
 

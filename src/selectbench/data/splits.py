@@ -1,17 +1,25 @@
 """Reading prepared data: labels in memory, images on demand."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from selectbench.data.class_folders import FOLDERS
 from selectbench.data.images import CROP, load_image
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
+
+GREY = 128  # value of all pixels of an image that cannot be read
+SEVERITIES = 5  # of each corruption in a corrupted test set
+NOISY = "noisy.npy"  # beside the pool: the ids of its noisy samples, (M,) int64, which selection never reads
+
+_log = logging.getLogger(__name__)
 
 
 class Split(ABC):
@@ -19,10 +27,12 @@ class Split(ABC):
 
     Attributes
     ----------
-    labels : (N,) int64
+    labels : (N,) int64, or (N, K) filled up with −1 where several classes count as right
+    unreadable : position → what was wrong when its image was last loaded; such an image is uniformly grey
     """
 
     labels: np.ndarray
+    unreadable: Mapping[int, str] = MappingProxyType({})
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,6 +47,19 @@ class Split(ABC):
         draws : (B, 5) uniforms in [0, 1), optional
             Random numbers of the augmentation that is part of decoding, if there is one.
         """
+
+    def find_unreadable(self, positions: np.ndarray) -> list[int]:
+        """Return, ascending, those of some distinct positions whose images could not be read when they were last loaded.
+
+        Raises
+        ------
+        DataError
+            They are too many (see ``refuse_damage``).
+        """
+        asked = set(positions.tolist()) if self.unreadable else set()
+        found = {position: problem for position, problem in self.unreadable.items() if position in asked}
+        refuse_damage(found, len(positions))
+        return sorted(found)
 
 
 class ArraySplit(Split):
@@ -66,7 +89,7 @@ class FolderSplit(Split):
     Parameters
     ----------
     folder : Path
-        Holds ``paths.txt``, one path a line, and ``labels.npy`` (N,) int64.
+        Holds ``paths.txt``, one path a line, and ``labels.npy`` (N,) or (N, K) int64.
     root : Path
         The folder the paths are relative to.
     num_threads : int, optional
@@ -80,22 +103,49 @@ class FolderSplit(Split):
         self.labels = read_array(Path(folder) / "labels.npy")
         self.paths = (Path(folder) / "paths.txt").read_text(encoding="utf-8").splitlines()
         self.num_threads = num_threads or os.cpu_count() or 1
+        self.unreadable: dict[int, str] = {}
 
     def load(self, positions: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
         """Return the images (B, 3, 224, 224) uint8 at these positions.
 
         Without draws: shorter side to 256, central crop. With draws (B, 5): random resized crop and flip, a function of the draws
-        alone (see ``crop_randomly``).
+        alone (see ``crop_randomly``). An image that is missing or cannot be decoded is grey, logged and noted in ``unreadable``.
 
         Raises
         ------
         DataError
-            An image is missing or unreadable.
+            Too many images of the split could not be read (see ``refuse_damage``).
         """
-        files = [self.root / self.paths[position] for position in positions]
         with ThreadPoolExecutor(self.num_threads) as threads:
-            images = list(threads.map(load_image, files, repeat(None) if draws is None else draws))
-        return np.stack(images) if images else np.empty((0, *self.input_shape), dtype=np.uint8)
+            images = list(threads.map(self._read_image, positions, repeat(None) if draws is None else draws))
+        for position, image in zip(positions.tolist(), images, strict=True):
+            if isinstance(image, np.ndarray):
+                self.unreadable.pop(position, None)
+            elif position not in self.unreadable:
+                self.unreadable[position] = image
+                _log.warning(image)
+                refuse_damage(self.unreadable, len(self))
+        whole = [image if isinstance(image, np.ndarray) else np.full(self.input_shape, GREY, dtype=np.uint8) for image in images]
+        return np.stack(whole) if whole else np.empty((0, *self.input_shape), dtype=np.uint8)
+
+    def _read_image(self, position: int, draws: np.ndarray | None) -> np.ndarray | str:
+        """Return an image, or what is wrong with its file."""
+        try:
+            return load_image(self.root / self.paths[position], draws)
+        except DataError as error:
+            return str(error)
+
+
+def refuse_damage(unreadable: Mapping[int, str], num: int) -> None:
+    """Raise if more than 1 % of ``num`` images are unreadable (more than one of a small set, or all): no accident of one file.
+
+    Raises
+    ------
+    DataError
+        The line names the first of them.
+    """
+    if len(unreadable) > max(0, min(max(1, num // 100), num - 1)):
+        raise DataError(f"{next(iter(unreadable.values()))}; {len(unreadable):,} of {num:,} images cannot be read, too many to go on")
 
 
 def open_split(prepared: Path, split: str) -> Split:
@@ -120,7 +170,7 @@ def open_split(prepared: Path, split: str) -> Split:
         help_ = suggest(split, found) if found else f"; run `selectbench data prepare {prepared.parent.name}`"
         raise DataError(f"{folder}: no such split{help_}")
     if (folder / "paths.txt").is_file():
-        return FolderSplit(folder, prepared.parent / "raw" / FOLDERS[split])
+        return FolderSplit(folder, prepared.parent)
     return ArraySplit(folder)
 
 

@@ -7,20 +7,54 @@ from torch import nn
 
 from selectbench.data.splits import open_split
 from selectbench.engine import Pool, open_pool
+from selectbench.errors import DataError, suggest
 from selectbench.files import read_json
 from selectbench.models import build_model
+from selectbench.models.weights import find_weights, warm_start
+from selectbench.pretrained import Weights
 from selectbench.seeds import derive_seed, isolated_torch_rng
 
 
 def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
-    """Put a split of a prepared data set on a device, by the data set's manifest."""
+    """Put a split of a prepared data set on a device, by the data set's manifest.
+
+    Raises
+    ------
+    DataError
+        The split is not among the prepared ones.
+    """
     manifest = read_json(data)
-    return open_pool(open_split(data.parent, split), manifest["mean"], manifest["std"], device)
+    described = manifest["splits"].get(split)
+    if described is None:
+        help_ = f"{suggest(split, manifest['splits'])}; run `selectbench data prepare {manifest['name']}`"
+        raise DataError(f"{data}: has no split {split!r}{help_}")
+    opened = open_split(data.parent, split)
+    return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
 
 
 def build_from_spec(spec: dict, stem: str, stream: tuple[object, ...], device: torch.device) -> tuple[nn.Module, dict]:
     """Build the model of a specification, initialised by (stream, model), and return it with the seeds for the record."""
     seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
     with isolated_torch_rng(seeds["init"]):
-        model = build_model(spec["model"], stem, tuple(spec["input_shape"]), spec["num_classes"])
+        model = build_model(spec["model"], stem, tuple(spec["input_shape"]), spec["num_classes"], spec["model_name"])
     return model.to(device, memory_format=torch.channels_last), seeds
+
+
+def warm_start_from_spec(model: nn.Module, spec: dict) -> dict | None:
+    """Put the weights that a specification's recipe starts from into its model; return what to record, None for a fresh start."""
+    weights = _find_start(spec)
+    return weights and warm_start(model, spec["model"], spec["recipe"]["stem"], weights, _name_start(spec))
+
+
+def describe_start(spec: dict) -> dict | None:
+    """Return origin and SHA-256 of the weights that a specification's recipe starts from, None for a fresh start."""
+    weights = _find_start(spec)
+    return weights and {"origin": weights.origin, "sha256": weights.sha256}
+
+
+def _find_start(spec: dict) -> Weights | None:
+    return find_weights(spec["recipe"].get("pretrained", False), spec["model"], _name_start(spec))
+
+
+def _name_start(spec: dict) -> str:
+    return f"config/recipes.yaml: {spec.get('recipe_name')}.pretrained"

@@ -1,12 +1,13 @@
-"""Evaluate a batch of trained targets on every test set of their data set."""
+"""Evaluate a batch of trained targets, each on the test sets that are asked of it."""
 
 import time
 from pathlib import Path
 
 import torch
 
-from selectbench.engine import Recipe, choose_device, measure_test, name_device
+from selectbench.engine import Recipe, choose_device, name_device
 from selectbench.errors import RecordError
+from selectbench.evaluation import measure_tests
 from selectbench.files import digest_file, digest_value, read_json
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
 from selectbench.stages._batch import run_batch
@@ -20,7 +21,9 @@ def main() -> None:
     spec, (data,) = arguments.spec, arguments.data
     torch.set_num_threads(spec["threads"])
     device, recipe, contents, folder = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data)["splits"], Path(spec["folder"])
-    pools = {name: open_prepared(data, name, device) for name in spec["test_sets"]}
+    clean = spec["id_test_set"]
+    wanted = sorted({clean, *(name for run in spec["runs"] for name in run["test_sets"])})
+    pools = {name: open_prepared(data, name, device) for name in wanted}
     model, _ = build_from_spec(spec, recipe.stem, (spec["role"],), device)
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
 
@@ -31,13 +34,14 @@ def main() -> None:
         return path
 
     def make_key(run: dict) -> str:
-        tests = {name: contents[name] for name in spec["test_sets"]}
-        return digest_value({"spec": shared, "run": run["id"], "weights": digest_file(weights(run)), "tests": tests})
+        tests = {name: contents[name] for name in (clean, *run["test_sets"])}
+        asked = {"run": run["id"], "test_sets": run["test_sets"], "tests": tests}
+        return digest_value({"spec": shared, "weights": digest_file(weights(run)), **asked})
 
     def work(run: dict) -> tuple[dict, str]:
         clock = time.perf_counter()
         model.load_state_dict(torch.load(weights(run), map_location=device, weights_only=True))
-        test = {name: measure_test(model, pool) for name, pool in pools.items()}
+        test = measure_tests(model, pools, clean, run["test_sets"])
         line = ", ".join(f"{name} {result['top1']:.2f} %" for name, result in test.items())
         return {"test": test, "wall_s": time.perf_counter() - clock}, line
 

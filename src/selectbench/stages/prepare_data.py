@@ -10,7 +10,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=(), outputs=("manifest",))
     spec, manifest = arguments.spec, arguments.manifest
     resources = manifest.parents[2]
-    write_json(manifest, prepare_dataset(spec["dataset"], spec["entry"], resources))
+    write_json(manifest, prepare_dataset(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import write_record
 from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
 
 _MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
 
@@ -137,9 +137,10 @@ def main() -> None:
     recipe, device = Recipe.from_config(spec["recipe"]), choose_device()
     stream = (spec["role"], spec["dataset"], spec["seed"])
     model, seeds = build_from_spec(spec, recipe.stem, stream, device)
+    start = warm_start_from_spec(model, spec)
     pool = open_prepared(data, "pool", device)
     recorder = Recorder(pool, spec["num_classes"], recipe)
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"]})
+    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"], "start": start and start["sha256"]})
     checkpoint = Checkpoint(Path(spec["state"]), key)
     progress = train_model(
         model,
@@ -162,6 +163,7 @@ def main() -> None:
             "key": key,
             "seeds": seeds,
             "recipe": spec["recipe"],
+            "warm_start": start,
             "context": {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": recorder.recorded_epochs},
             "training": {
                 "epochs": progress.epoch,
@@ -170,6 +172,7 @@ def main() -> None:
                 "forward_visits": progress.forward_visits,
                 "wall_s": progress.wall_s,
                 "final_loss": progress.final_loss,
+                "unreadable": len(pool.split.unreadable),
             },
             "peak_memory_mb": read_peak_memory_mb(),
             "provenance": describe_provenance(spec["code"], name_device(device), started),

@@ -22,7 +22,7 @@ from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.selector import Store, make_reward, run_agent, tabulate, take_mask
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
 
 
@@ -34,7 +34,8 @@ def main() -> None:
     torch.set_num_threads(spec["threads"])
     device = choose_device()
     pool, method = open_prepared(data, "pool", device), make_method(spec["method"], spec["parameters"])
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"]})
+    start = describe_start(spec)
+    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"], "start": start and start["sha256"]})
     subsets, described = {}, {}
     for keep in spec["keeps"]:
         state = Path(spec["state"]) / f"keep-{keep}.pt"
@@ -52,6 +53,7 @@ def main() -> None:
             "seed": spec["selection_seed"],
             "num_pool": len(pool),
             "recipe": spec["recipe"],
+            "warm_start": start,
             "context": {"mode": "train", "images": "augmented", "checkpoint": "every epoch"},
             "subsets": described,
             "provenance": describe_provenance(spec["code"], name_device(device), started),
@@ -83,6 +85,7 @@ def train_agent(spec: dict, method: RLSelector, pool: Pool, keep: str, store_of:
     recipe, stream = Recipe.from_config(spec["recipe"]), ("selector", spec["dataset"], spec["seed"])
     labels, seed = pool.labels.cpu().numpy(), spec["selection_seed"]
     model, _ = build_from_spec(spec, recipe.stem, stream, pool.device)
+    warm_start_from_spec(model, spec)
     environment = LiveEnvironment(
         model,
         pool,

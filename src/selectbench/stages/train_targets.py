@@ -6,14 +6,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, measure_test, name_device, supervised_loss, train_model
+from selectbench.data.splits import NOISY, read_array
+from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, name_device, supervised_loss, train_model
 from selectbench.errors import SelectionFailedError
+from selectbench.evaluation import measure_test
 from selectbench.files import digest_value, read_arrays, read_json, write_atomically
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import TRAIN, read_record, record_path
 from selectbench.stages._batch import run_batch
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 
 
 def main() -> None:
@@ -24,22 +26,34 @@ def main() -> None:
     device, recipe, content = choose_device(), Recipe.from_config(spec["recipe"]), read_json(data)["splits"]["pool"]
     pool = open_prepared(data, "pool", device)
     test = open_prepared(data, spec["id_test_set"], device) if recipe.track_test else None
+    noisy, start = read_noisy(data), describe_start(spec)
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
     described = {run["subset"]: read_record(Path(run["subset"]).with_suffix(".json")) for run in spec["runs"]}
 
     def make_key(run: dict) -> str:
         subset = described[run["subset"]]["subsets"][run["keep"]]["sha256"]
-        return digest_value({"spec": shared, "run": run["id"], "subset": subset, "data": content})
+        return digest_value({"spec": shared, "run": run["id"], "subset": subset, "data": content, "start": start and start["sha256"]})
 
     def work(run: dict) -> tuple[dict, str]:
         subset = described[run["subset"]]
-        return train_target(spec, recipe, run, subset, pool, test, make_key(run))
+        return train_target(spec, recipe, run, subset, pool, test, noisy, make_key(run))
 
     run_batch(TRAIN, spec, arguments.manifest, name_device(device), make_key, work)
 
 
-def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, key: str) -> tuple[dict, str]:
-    """Train one target, save its weights and return its record's fields and a line for the log."""
+def train_target(
+    spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
+) -> tuple[dict, str]:
+    """Train one target, save its weights and return its record's fields and a line for the log.
+
+    Parameters
+    ----------
+    spec, recipe, run : what is trained
+    subset : the record of the subsets that hold the run's
+    pool, test : where samples come from, and the test set measured after every epoch if there is one
+    noisy : ids of the pool's noisy samples, counted for the record, or None
+    key : digest of everything that may influence the result
+    """
     folder = Path(spec["folder"])
     cost = subset["subsets"][run["keep"]]
     selection = cost["cost"] | {"subset_sha256": cost["sha256"], "class_counts": cost["class_counts"]}
@@ -47,10 +61,12 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
         raise SelectionFailedError(cost["failure"], {"selection": selection})
     stream = (spec["role"], spec["dataset"], run["seed"])
     model, seeds = build_from_spec(spec, recipe.stem, stream, pool.device)
+    start = warm_start_from_spec(model, spec)
     ids = np.array(read_arrays(Path(run["subset"]))[run["keep"]])
     checkpoint = Checkpoint(folder / "state" / "runs" / f"{run['id']}.pt", key)
 
-    def track_test(epoch: int, model: nn.Module, progress: Progress) -> None:
+    def track(epoch: int, model: nn.Module, progress: Progress) -> None:
+        progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(ids)})
         if test is not None:
             progress.extra.setdefault("test_top1", []).append(measure_test(model, test)["top1"])
 
@@ -64,7 +80,7 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
         regime=spec["regime"],
         stream=stream,
         batch_loss=supervised_loss(pool, recipe, stream),
-        on_epoch_end=track_test,
+        on_epoch_end=track,
         checkpoint=checkpoint,
     )
     weights = record_path(folder, run["id"], TRAIN).with_name("model.pt")
@@ -75,8 +91,10 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
         "model": spec["model"],
         "recipe": spec["recipe"],
         "seeds": seeds | {"selection": subset["seed"]},
+        "warm_start": start,
         "num_pool": len(pool),
         "num_kept": len(ids),
+        "noise": describe_noise(noisy, ids),
         "selection": selection,
         "training": {
             "epochs": progress.epoch,
@@ -84,6 +102,7 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
             "sample_visits": progress.sample_visits,
             "wall_s": progress.wall_s,
             "final_loss": progress.final_loss,
+            "unreadable": len(progress.extra["unreadable"]),
             "peak_memory_mb": read_peak_memory_mb(),
             "peak_device_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if pool.device.type == "cuda" else None,
             "test_top1_by_epoch": curve,
@@ -92,6 +111,17 @@ def train_target(spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool
     }
     last = f"{curve[-1]:.2f} % after the last epoch, " if curve else ""
     return record, f"{last}{progress.wall_s:.1f} s"
+
+
+def read_noisy(data: Path) -> np.ndarray | None:
+    """Return the ids of a prepared pool's noisy samples (M,), or None for a pool without noise; only the record reads them."""
+    path = data.parent / "pool" / NOISY
+    return read_array(path) if path.exists() else None
+
+
+def describe_noise(noisy: np.ndarray | None, ids: np.ndarray) -> dict | None:
+    """Return how many noisy samples the pool has and the subset keeps."""
+    return None if noisy is None else {"pool": len(noisy), "kept": int(np.isin(ids, noisy).sum())}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""Test sets published as parquet files: an image and the list of all classes that count as right for it in every row."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selectbench.data.class_folders import SUFFIXES
+from selectbench.data.messages import first_line
+from selectbench.errors import DataError, suggest
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+NO_LABEL = -1  # fills the rows of images with fewer labels than others
+_ROWS = 64  # read at a time, so that memory stays small
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the ``data/*.parquet`` files of a folder in sorted order: their rows, in this order, are the test set."""
+    files = sorted((folder / "data").glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder / 'data'}: holds no .parquet file")
+    return files
+
+
+def count_rows(folder: Path) -> int:
+    """Return the number of rows of a folder's files, by their footers, after checking their columns."""
+    return sum(open_file(path).metadata.num_rows for path in list_files(folder))
+
+
+def open_file(path: Path) -> "ParquetFile":
+    """Open a parquet file that has the columns image (a struct with bytes and path) and label (a list of integers)."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        file = ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({first_line(error)}); copy it again from the published data set") from None
+    schema = file.schema_arrow
+    for column in ("image", "label"):
+        if column not in schema.names:
+            raise DataError(f"{path}: has no column {column!r}{suggest(column, schema.names)}")
+    image, label = schema.field("image").type, schema.field("label").type
+    if not pa.types.is_struct(image) or not {"bytes", "path"} <= {field.name for field in image}:
+        raise DataError(f"{path}: column 'image' holds {image} instead of a struct with bytes and path")
+    if not (pa.types.is_list(label) or pa.types.is_large_list(label)) or not pa.types.is_integer(label.value_type):
+        raise DataError(f"{path}: column 'label' holds {label} instead of lists of integers")
+    return file
+
+
+def read_rows(path: Path) -> Iterator[dict]:
+    """Yield ``{"image": {"bytes", "path"}, "label": [...]}`` for each row, a few rows in memory at a time."""
+    import pyarrow as pa
+
+    file = open_file(path)
+    try:
+        for batch in file.iter_batches(batch_size=_ROWS, columns=["image", "label"]):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read to its end ({first_line(error)}); copy it again from the published data set") from None
+
+
+def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np.ndarray, str]:
+    """Write the images of a folder's parquet files as they are, each to a file named by its number.
+
+    Parameters
+    ----------
+    folder : holds ``data/*.parquet``
+    target : the folder of the images; emptied first
+    classes : labels are 0 to classes − 1
+
+    Returns
+    -------
+    names : list of str
+        File names in canonical order.
+    labels : (N, K) int64
+        All labels of each image, in ascending order, filled up with −1.
+    images_sha256 : str
+        SHA-256 of the images' bytes, each after its length.
+
+    Raises
+    ------
+    DataError
+        A file is unreadable, or a row has no image, no label or a label out of range.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    digest, names, lists = hashlib.sha256(), [], []
+    for path in list_files(folder):
+        for number, row in enumerate(read_rows(path)):
+            content, labels = (row["image"] or {}).get("bytes"), sorted(set(row["label"] or ()))
+            if not content:
+                raise DataError(f"{path}: row {number} holds no image")
+            if not labels or not 0 <= labels[0] <= labels[-1] < classes:
+                raise DataError(f"{path}: row {number} has the labels {labels} instead of some of 0…{classes - 1}")
+            suffix = Path(row["image"]["path"] or "").suffix.lower()
+            names.append(f"{len(names):06d}{suffix if suffix in SUFFIXES else ''}")
+            (target / names[-1]).write_bytes(content)
+            digest.update(len(content).to_bytes(8, "little") + content)
+            lists.append(labels)
+    return names, pad_labels(lists), digest.hexdigest()
+
+
+def pad_labels(lists: list[list[int]]) -> np.ndarray:
+    """Return lists of labels as one array (N, K) int64, K the longest, filled up with −1."""
+    padded = np.full((len(lists), max(map(len, lists), default=1)), NO_LABEL, dtype=np.int64)
+    for row, labels in zip(padded, lists, strict=True):
+        row[: len(labels)] = labels
+    return padded
