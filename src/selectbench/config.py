@@ -1,6 +1,6 @@
 """Configuration: strict YAML, strict schemas, and errors that name file, key and the closest valid value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,10 @@ class Config:
     methods: dict
     papers: dict
 
+    def base_of(self, dataset: str) -> str:
+        """Return the data set whose files, recipes and encoder a data set uses: its own, or those of the one it is made of."""
+        return self.datasets[dataset].get("base", dataset)
+
     def find_method(self, name: str) -> type["Method"]:
         """Return the class of a method, by the id of its entry, which may be a variant of another file's."""
         from selectbench.methods import load_method
@@ -82,10 +86,8 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         main=main,
         scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
         papers={paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in main["papers"]},
-        **{
-            name: _read_checked(root, Path(f"config/{name}.yaml"), name)
-            for name in ("datasets", "models", "recipes", "encoders", "methods")
-        },
+        datasets=_fill_noisy(_read_checked(root, Path("config/datasets.yaml"), "datasets")),
+        **{name: _read_checked(root, Path(f"config/{name}.yaml"), name) for name in ("models", "recipes", "encoders", "methods")},
     )
     _check_methods(config)
     _check_encoders(config)
@@ -93,6 +95,24 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
     return config
+
+
+def _fill_noisy(datasets: dict) -> dict:
+    """Return the data sets with the entries of noisy pools filled from those they are made of."""
+    clean = {name: entry for name, entry in datasets.items() if "base" not in entry}
+    filled = {}
+    for name, entry in datasets.items():
+        if name not in clean:
+            where, noise = f"config/datasets.yaml: {name}", entry["noise"]
+            _check_name(entry["base"], clean, f"{where}.base")
+            base = clean[entry["base"]]
+            if any(source["layout"] == "class_folders" for source in base["sources"]):
+                raise ConfigError(f"{where}.base: the images of {entry['base']} stay in their folders; noise needs arrays")
+            if noise["kind"] == "asymmetric" and (len(noise["to"]) != base["classes"] or max(noise["to"]) >= base["classes"]):
+                raise ConfigError(f"{where}.noise.to: should be {base['classes']} classes, each below {base['classes']}")
+            entry = base | entry
+        filled[name] = entry
+    return filled
 
 
 def read_yaml(path: Path, name: Path) -> dict:
@@ -141,7 +161,14 @@ def _describe(error) -> str:
         return f"{prefix}the key {missing!r} is missing"
     if error.validator == "enum":
         return f"{prefix}unknown {error.instance!r}{suggest(error.instance, error.validator_value)}"
+    if error.validator in ("not", None):  # None: a schema that is false
+        return f"{prefix}the key does not go with the others"
     return f"{prefix}{error.message}"
+
+
+def as_list(names: str | Sequence[str]) -> list[str]:
+    """Return the names of an axis that may be given as one name."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _check_name(name: object, valid: Iterable[str], where: str) -> None:
@@ -186,12 +213,15 @@ def _check_scale(config: Config) -> None:
                 _check_name(name, names, f"{where}: axes.{axis}.{paper_name}")
     for dataset in filter(None, config.scale["axes"]["dataset"].values()):
         for key in ("recipes", "encoders"):
-            if dataset not in config.scale[key]:
-                raise ConfigError(f"{where}: {key}: the key {dataset!r} is missing")
+            if config.base_of(dataset) not in config.scale[key]:
+                raise ConfigError(f"{where}: {key}: the key {config.base_of(dataset)!r} is missing")
     for dataset, roles in config.scale["recipes"].items():
         _check_name(dataset, config.datasets, f"{where}: recipes")
-        for role, recipe in roles.items():
-            _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
+        for role in ("proxy", "selector", "target"):
+            _check_name(roles[role], config.recipes, f"{where}: recipes.{dataset}.{role}")
+        for model, recipe in roles.get("target_of", {}).items():
+            _check_name(model, config.models, f"{where}: recipes.{dataset}.target_of")
+            _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.target_of.{model}")
         for key in ("record_at", "align_at"):
             if key not in config.recipes[roles["proxy"]]:
                 raise ConfigError(f"config/recipes.yaml: {roles['proxy']}: the key {key!r} is missing, and proxies on {dataset} need it")
@@ -210,10 +240,10 @@ def _check_paper(config: Config, name: Path, paper: dict) -> None:
             ("target", "target", axes["model"]),
             ("method", "method", config.methods),
         ):
-            values = entry["where"][key]
-            for value in values if isinstance(values, list) else [values]:
+            for value in as_list(entry["where"][key]):
                 _check_name(value, valid, f"{where}.where.{axis}")
-        _check_name(entry["test_set"], axes["test_set"], f"{where}.test_set")
+        for test_set in as_list(entry["test_set"]):
+            _check_name(test_set, axes["test_set"], f"{where}.test_set")
         for keep in entry["where"]["keep"]:
             try:
                 parse_keep(keep)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from selectbench.engine import BatchLoss, Descent, Pool
-from selectbench.errors import ConfigError, suggest
+from selectbench.errors import ConfigError, first_line, suggest
 from selectbench.seeds import derive_seed, uniform_by_id
 
 _PRETRAINED_BATCH = 64
@@ -135,8 +135,8 @@ def embed_pretrained(pool: Pool, name: str, weights: str | None) -> np.ndarray:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     except Exception as error:  # the hub's, the network's and the file system's errors have no common ancestor
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"config/encoders.yaml: weights: {name!r} cannot be loaded ({reason}); name a file of its weights") from None
+        problem = f"{name!r} cannot be loaded ({first_line(error)})"
+        raise ConfigError(f"config/encoders.yaml: weights: {problem}; name a file of its weights") from None
     model = model.eval().to(pool.device)
     config = timm.data.resolve_data_config({}, model=model)
     mean, std = (torch.tensor(config[key], device=pool.device).view(1, -1, 1, 1) for key in ("mean", "std"))

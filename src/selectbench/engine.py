@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,9 +37,10 @@ class Descent:
 
     epochs: int
     batch_size: int
+    optimiser: str
     learning_rate: float
-    momentum: float
-    nesterov: bool
+    momentum: float = 0.0
+    nesterov: bool = False
     weight_decay: float
     schedule: str
     warmup_epochs: float
@@ -56,6 +57,7 @@ class Recipe(Descent):
     track_test: bool
     record_at: tuple[float, ...] = ()
     align_at: tuple[float, ...] = ()
+    pretrained: bool | str | dict = False
 
     @classmethod
     def from_config(cls, entry: dict) -> "Recipe":
@@ -72,8 +74,10 @@ class Pool:
     ----------
     split : where images come from when they are not resident
     images : (N, C, H, W) uint8 on the device, or None for folders
-    labels : (N,) int64 on the device
+    labels : (N,) int64 on the device; (N, K) filled up with −1 for a test set where several classes count as right
     mean, std : (1, C, 1, 1) float32, of the training pool in 0 … 1
+    classes : (M,) int64 on the device, for a test set that has only these classes, or None
+    corruptions : names, for a test set whose images are ordered by (corruption, severity, image)
     """
 
     split: Split
@@ -81,6 +85,8 @@ class Pool:
     labels: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
+    classes: torch.Tensor | None = None
+    corruptions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,12 +108,21 @@ class Pool:
         return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def open_pool(split: Split, mean: list[float], std: list[float], device: torch.device) -> Pool:
-    """Put a split on a device; splits that are stored as one array become resident there."""
+def open_pool(
+    split: Split,
+    mean: list[float],
+    std: list[float],
+    device: torch.device,
+    classes: Sequence[int] | None = None,
+    corruptions: Sequence[str] = (),
+) -> Pool:
+    """Put a split on a device; splits that are stored as one array become resident there. See ``Pool`` for the parameters."""
     resident = getattr(split, "images", None)
     images = None if resident is None else torch.from_numpy(np.array(resident)).to(device)
     constants = [torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1) for values in (mean, std)]
-    return Pool(split, images, torch.from_numpy(np.array(split.labels)).to(device), *constants)
+    labels = torch.from_numpy(np.array(split.labels)).to(device)
+    restriction = None if classes is None else torch.tensor(classes, dtype=torch.int64, device=device)
+    return Pool(split, images, labels, *constants, classes=restriction, corruptions=tuple(corruptions))
 
 
 def choose_device() -> torch.device:
@@ -200,15 +215,22 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.SGD:
-    """Return the recipe's SGD over all parameters of a model."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
+def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser over all parameters of a model; AdamW does not decay vectors, which are biases and norms."""
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    groups = [
+        {"params": [value for value in model.parameters() if value.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [value for value in model.parameters() if value.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt out)
@@ -223,7 +245,7 @@ def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt
     on_epoch_end: EpochEnd,
     checkpoint: Checkpoint,
 ) -> Progress:
-    """Train a model on the samples ``ids`` of a pool with SGD.
+    """Train a model on the samples ``ids`` of a pool.
 
     Order and augmentation of every epoch are functions of (stream, epoch, sample id): two subsets visit the samples they share
     in the same relative order, with the same crops, and an interrupted training continues exactly.
@@ -376,13 +398,3 @@ def predict(model: nn.Module, pool: Pool, batch_size: int = _EVALUATION_BATCH) -
         positions = np.arange(start, min(start + batch_size, len(pool)))
         features, logits = features_and_logits(model, pool.normalise(pool.load(positions)))
         yield slice(start, start + len(positions)), features, logits
-
-
-def measure_test(model: nn.Module, pool: Pool) -> dict:
-    """Return accuracy in percent, mean cross-entropy and size of a labelled split."""
-    right, loss = 0, 0.0
-    for where, _, logits in predict(model, pool):
-        labels = pool.labels[where]
-        right += int((logits.argmax(dim=1) == labels).sum())
-        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-    return {"top1": 100.0 * right / len(pool), "loss": loss / len(pool), "num": len(pool)}

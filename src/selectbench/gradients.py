@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from selectbench.errors import SelectbenchError
 
@@ -12,7 +13,10 @@ Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]  # () → a 
 
 _CHUNK_BYTES = 1 << 26  # gradients held at a time by ``measure_norms``
 
+_differentiable_attention = sdpa_kernel(SDPBackend.MATH)  # the fast kernels have no forward-mode derivatives and no batching rules
 
+
+@_differentiable_attention
 def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
     """Return ‖∇_θ ℓ_i‖₂ of every sample: one forward and backward pass a sample, vectorised over as many as fit 64 MiB.
 
@@ -43,6 +47,7 @@ def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
     return torch.cat(norms)
 
 
+@_differentiable_attention
 def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
     """Return ⟨∇L, ∇ℓ_i⟩ of every sample, L the mean loss: one backward pass for ∇L, then one forward-mode product a batch.
 

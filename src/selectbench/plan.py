@@ -6,7 +6,7 @@ workflow asks it for the inputs and the specification of every job, and a job's 
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from functools import cached_property
@@ -16,12 +16,14 @@ from selectbench.config import Config, load_config
 from selectbench.errors import ConfigError
 from selectbench.fingerprint import fingerprint
 from selectbench.policy import parse_keep
+from selectbench.pretrained import digest_declared
 from selectbench.resolve import resolve_claim, resolve_table
-from selectbench.runs import NO_PROXY, Run
+from selectbench.runs import NO_PROXY, Run, format_keep
 from selectbench.seeds import derive_seed
 from selectbench.signals import SOURCES
 
 CONFIDENCE = 0.95
+CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", "_r"))
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 
 
@@ -51,18 +53,21 @@ class Plan:
 
     @cached_property
     def batches(self) -> dict[str, dict[str, list[Run]]]:
-        """Stage (train or evaluate) → batch name → the runs that one job does."""
+        """Stage (train or evaluate) → batch name → the runs that one job does: one data set, target and regime."""
         groups: dict[str, list[Run]] = {}
-        for run in self.runs.values():
+        for run in sorted(self.runs.values(), key=lambda run: (run.group, run.seed, Fraction(run.keep))):
             groups.setdefault(run.group, []).append(run)
-        batches: dict[str, dict[str, list[Run]]] = {"train": {}, "evaluate": {}}
-        for group, runs in groups.items():
-            runs = sorted(runs, key=lambda run: (run.seed, Fraction(run.keep)))
-            for stage, named in batches.items():
-                size = self.config.scale["batch"][stage]
-                for index, start in enumerate(range(0, len(runs), size)):
-                    named[f"{group}/{index}"] = runs[start : start + size]
-        return batches
+        places: dict[str, list[list[Run]]] = {}
+        for runs in groups.values():
+            places.setdefault(f"{runs[0].dataset}/{runs[0].target}/{runs[0].regime}", []).append(runs)
+        return {
+            stage: {
+                f"{place}/{index}": runs
+                for place, groups_there in places.items()
+                for index, runs in enumerate(pack_groups(groups_there, self.config.scale["batch"][stage]))
+            }
+            for stage in ("train", "evaluate")
+        }
 
     @cached_property
     def _train_batch_of(self) -> dict[str, str]:
@@ -220,12 +225,40 @@ class Plan:
         """List the data sets that runs need."""
         return _unique(run.dataset for run in self.runs.values())
 
+    @cached_property
+    def _test_sets_of(self) -> dict[str, set[str]]:
+        """Run → the test sets of the tables that show it."""
+        tests: dict[str, set[str]] = {}
+        for table in self.tables.values():
+            for panel in table["panels"]:
+                for run in list_panel_runs(panel):
+                    tests.setdefault(run, set()).add(panel["test_set"])
+        return tests
+
+    def run_test_sets(self, run: Run) -> list[str]:
+        """List the test sets that a run is evaluated on: its data set's own, and those of the tables that show it."""
+        return sorted({self.id_test_set(run.dataset), *self._test_sets_of[run.id]})
+
+    def test_sets(self, dataset: str) -> list[str]:
+        """List the test sets of a data set that runs need."""
+        return sorted({test for run in self.runs.values() if run.dataset == dataset for test in self.run_test_sets(run)})
+
+    def id_test_set(self, dataset: str) -> str:
+        """Return the test set of a data set that comes from the distribution of its pool."""
+        return next(name for name, test in self.config.datasets[dataset]["test_sets"].items() if test["kind"] == "id")
+
+    def recipe_name(self, role: str, dataset: str, model: str) -> str:
+        """Return the recipe by which a model is trained in its role: a target may have one of its own."""
+        recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
+        return recipes.get("target_of", {}).get(model, recipes["target"]) if role == "target" else recipes[role]
+
     def prepare_spec(self, dataset: str) -> dict:
         """Specify the preparation of a data set."""
         return {
             "dataset": dataset,
+            "test_sets": self.test_sets(dataset),
             "entry": self.config.datasets[dataset],
-            "code": fingerprint("selectbench.stages.prepare_data", files=("data/imagenet1k_classes.txt",)),
+            "code": fingerprint("selectbench.stages.prepare_data", files=CLASS_LISTS),
         }
 
     def proxy_spec(self, dataset: str, proxy: str, seed: str) -> dict:
@@ -257,7 +290,7 @@ class Plan:
 
     def encoder_spec(self, dataset: str, seed: str) -> dict:
         """Specify the embedding of a pool by the encoder that the scale declares for it."""
-        name = self.config.scale["encoders"][dataset]
+        name = self.config.scale["encoders"][self.config.base_of(dataset)]
         entry = self.config.encoders[name]
         return {
             **self._data_spec(dataset),
@@ -309,12 +342,11 @@ class Plan:
         }
 
     def evaluate_spec(self, batch: str) -> dict:
-        """Specify a batch of evaluations: every checkpoint on every test set of its data set."""
-        first = self.batches["evaluate"][batch][0]
+        """Specify a batch of evaluations: every checkpoint on the test sets that tables ask of it."""
+        runs = self.batches["evaluate"][batch]
         return {
-            **self._training_spec("target", first.dataset, first.target),
-            "runs": [self._describe_run(run) for run in self.batches["evaluate"][batch]],
-            "test_sets": sorted(self.config.datasets[first.dataset]["test_sets"]),
+            **self._training_spec("target", runs[0].dataset, runs[0].target),
+            "runs": [self._describe_run(run) | {"test_sets": self.run_test_sets(run)} for run in runs],
             "folder": self.folder,
             "code": fingerprint("selectbench.stages.evaluate_targets"),
         }
@@ -351,10 +383,12 @@ class Plan:
     def figure_spec(self, paper: str, figure: str) -> dict:
         """Specify a figure: the panels of its table, drawn."""
         entry = self.config.papers[paper]["figures"][figure]
+        keep = {"keep": format_keep(entry["keep"])} if "keep" in entry else {}
         return {
             **self.tables[paper, entry["table"]],
             "id": figure,
             **{name: value for name, value in entry.items() if name != "table"},
+            **keep,
             "code": fingerprint("selectbench.stages.draw_figure"),
         }
 
@@ -394,16 +428,17 @@ class Plan:
         }
 
     def _training_spec(self, role: str, dataset: str, model: str) -> dict:
-        tests = self.config.datasets[dataset]["test_sets"]
-        recipe_name = self.config.scale["recipes"][dataset][role]
+        recipe_name = self.recipe_name(role, dataset, model)
+        recipe = self.config.recipes[recipe_name]
         return {
             **self._data_spec(dataset),
             "role": role,
-            "id_test_set": next(name for name, test in tests.items() if test["kind"] == "id"),
+            "id_test_set": self.id_test_set(dataset),
             "model_name": model,
             "model": self.config.models[model],
             "recipe_name": recipe_name,
-            "recipe": self.config.recipes[recipe_name],
+            "recipe": recipe,
+            "weights": digest_declared(recipe.get("pretrained", False), f"config/recipes.yaml: {recipe_name}.pretrained"),
         }
 
     def _selection_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
@@ -424,9 +459,24 @@ class Plan:
         return {"id": run.id, **asdict(run), "subset": self.subset(run)}
 
 
+def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
+    """Pack groups of runs, in order, into batches of at most ``size``; a group is cut only if it is larger than a batch."""
+    batches: list[list[Run]] = []
+    for group in groups:
+        if batches and len(batches[-1]) + len(group) <= size:
+            batches[-1] += group
+        else:
+            batches += [list(group[start : start + size]) for start in range(0, len(group), size)]
+    return batches
+
+
 def _list_runs(table: Mapping) -> set[str]:
-    rows = [row for panel in table["panels"] for row in panel["rows"]]
-    return {run for row in rows for cell in row["cells"].values() for run in cell["runs"]}
+    return set().union(*map(list_panel_runs, table["panels"]))
+
+
+def list_panel_runs(panel: Mapping) -> set[str]:
+    """Return the ids of the runs that a panel shows."""
+    return {run for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
 
 
 def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan:

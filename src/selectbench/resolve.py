@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import product
+from typing import NamedTuple
 
-from selectbench.config import Config
+from selectbench.config import Config, as_list
 from selectbench.errors import ConfigError, suggest
 from selectbench.runs import NO_PROXY, Run, format_keep
+
+
+class Place(NamedTuple):
+    """Where a panel stands, in the papers' names."""
+
+    dataset: str
+    target: str
+    test_set: str
 
 
 def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: str, table: str) -> tuple[dict, list[Run]]:
@@ -18,17 +28,13 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     entry = config.papers[paper]["tables"][table]
     where = entry["where"]
     keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
-    test_set = config.scale["axes"]["test_set"][entry["test_set"]]
     printed = {(row["dataset"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
+    places = [Place(*names) for names in product(where["dataset"], as_list(where["target"]), as_list(entry["test_set"]))]
+    present = [place for place in places if is_present(config, place)]
     panels, runs = [], []
-    for name in where["dataset"]:
-        absent = explain_absence(config, name, entry["test_set"])
-        if absent:
-            title = config.datasets.get(name, {"title": name})["title"]
-            panels.append({"id": name, "title": title, "absent": absent, "rows": []})
-            continue
-        panel, panel_runs = resolve_panel(config, where, name, keeps, printed)
-        panels.append(panel)
+    for place in present:
+        panel, panel_runs = resolve_panel(config, where, place, keeps, printed)
+        panels.append(panel | {"id": name_panel(config, place, present)})
         runs += panel_runs
     specification = {
         "paper": paper,
@@ -39,34 +45,67 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "kind": entry.get("kind", "grid"),
         "targets": entry.get("targets", []),
         "metric": entry.get("metric", "top1"),
-        "test_set": test_set or entry["test_set"],
         "regime": where["regime"],
         "partial": config.main["partial"] or entry.get("partial", False),
         "tolerance": entry["tolerance"],
         "compare_reported": config.scale["compare_reported"],
         "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, "1"]],
-        "panels": panels,
+        "panels": panels + list_absences(config, places, present),
     }
     return specification, runs
 
 
-def explain_absence(config: Config, name: str, test_set: str) -> str | None:
-    """Return why a data set of the paper has no panel at this scale, or None if it has one."""
+def is_present(config: Config, place: Place) -> bool:
+    """Tell whether this scale has a stand-in for all of a panel's names."""
+    axes = config.scale["axes"]
+    dataset, target, test_set = axes["dataset"][place.dataset], axes["model"][place.target], axes["test_set"][place.test_set]
+    return None not in (dataset, target) and test_set in config.datasets[dataset]["test_sets"]
+
+
+def name_panel(config: Config, place: Place, present: Sequence[Place]) -> str:
+    """Return the id of a panel: its data set here, and its target and test set where a table has several."""
+    axes = config.scale["axes"]
+    parts = [axes["dataset"][place.dataset]]
+    parts += [axes["model"][place.target]] if len({other.target for other in present}) > 1 else []
+    parts += [axes["test_set"][place.test_set]] if len({other.test_set for other in present}) > 1 else []
+    return "-".join(parts)
+
+
+def list_absences(config: Config, places: Sequence[Place], present: Sequence[Place]) -> list[dict]:
+    """Return an empty panel with the reason for every name of the paper that no panel has at this scale."""
     scale, axes = config.main["scale"], config.scale["axes"]
-    dataset = axes["dataset"][name]
-    if dataset is None:
-        return f"no data set stands for it at scale {scale}"
-    if axes["test_set"][test_set] not in config.datasets[dataset]["test_sets"]:
-        return f"{config.datasets[dataset]['title']} has no {test_set!r} test set at scale {scale}"
-    return None
+    several_tests = len({place.test_set for place in places}) > 1
+    absences = []
+    for name in dict.fromkeys(place.dataset for place in places):
+        dataset = axes["dataset"][name]
+        tests = dict.fromkeys(place.test_set for place in places)
+        if dataset is None and not (several_tests and present):
+            absences.append((name, config.datasets.get(name, {"title": name})["title"], f"no data set stands for it at scale {scale}"))
+        elif dataset is not None and not {axes["test_set"][test] for test in tests} & set(config.datasets[dataset]["test_sets"]):
+            title = config.datasets[dataset]["title"]
+            absences.append((name, title, f"{title} has no {' or '.join(map(repr, tests))} test set at scale {scale}"))
+    for name in dict.fromkeys(place.target for place in places):
+        if axes["model"][name] is None:
+            absences.append((name, config.models.get(name, {"title": name})["title"], f"no model stands for it at scale {scale}"))
+    for name in dict.fromkeys(place.test_set for place in places) if several_tests else ():
+        if name not in {place.test_set for place in present}:
+            absences.append((name, title_test_set(config, name), f"no test set stands for it at scale {scale}"))
+    return [{"id": name, "title": title, "test_set": None, "absent": reason, "rows": []} for name, title, reason in absences]
+
+
+def title_test_set(config: Config, name: str) -> str:
+    """Return the title of a paper's test set, as the data set that has it spells it."""
+    found = (entry["test_sets"][name]["title"] for entry in config.datasets.values() if name in entry["test_sets"])
+    return next(found, name)
 
 
 def resolve_panel(
-    config: Config, where: dict, name: str, keeps: Sequence[str], printed: Mapping[tuple[str, str, str], Mapping[str, str]]
+    config: Config, where: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str], Mapping[str, str]]
 ) -> tuple[dict, list[Run]]:
-    """Return one data set's panel, controls first, and its runs."""
+    """Return one panel, controls first, and its runs."""
     axes, methods = config.scale["axes"], config.methods
-    dataset, proxy, target = axes["dataset"][name], axes["model"][where["proxy"]], axes["model"][where["target"]]
+    dataset, proxy, target = axes["dataset"][place.dataset], axes["model"][where["proxy"]], axes["model"][place.target]
+    test_set = axes["test_set"][place.test_set]
     controls = [method for method, entry in methods.items() if entry.get("control")]
     named = [method for method in where["method"] if method not in controls]
     added = list_additions(config) if where.get("additions", True) else []
@@ -77,12 +116,21 @@ def resolve_panel(
         cells = {}
         for keep in ["1"] if method == "full" else keeps:
             cell = [] if planned else [make_run(config, where["regime"], (dataset, proxy, target), method, keep, seed) for seed in seeds]
-            cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(printed.get((name, method, keep)))}
+            cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(printed.get((place.dataset, method, keep)))}
             runs += cell
         title = methods[method]["title"] + (" (added)" if method in added else "")
         rows.append({"id": method, "title": title, "control": method in controls, "planned": planned, "cells": cells})
     models = " → ".join(config.models[model]["title"] for model in (proxy, target))
-    return {"id": dataset, "title": f"{config.datasets[dataset]['title']}, {models}", "absent": None, "rows": rows}, runs
+    tests = config.datasets[dataset]["test_sets"]
+    tested = "" if tests[test_set]["kind"] == "id" else f", tested on {tests[test_set]['title']}"
+    panel = {
+        "title": f"{config.datasets[dataset]['title']}, {models}{tested}",
+        "dataset": dataset,
+        "test_set": test_set,
+        "absent": None,
+        "rows": rows,
+    }
+    return panel, runs
 
 
 def make_run(config: Config, regime: str, place: tuple[str, str, str], method: str, keep: str, seed: int) -> Run:
@@ -105,9 +153,9 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
 
 
 def list_additions(config: Config) -> list[str]:
-    """Return the methods that no table with additions names: an author's own. They get a row in each of those tables."""
+    """Return the methods that no table names: an author's own. They get a row in each table with additions."""
     tables = [table["where"] for paper in config.papers.values() for table in paper["tables"].values()]
-    named = {method for where in tables if where.get("additions", True) for method in where["method"]}
+    named = {method for where in tables for method in where["method"]}
     return [name for name, method in config.methods.items() if name not in named and not method.get("control") and "method" not in method]
 
 
@@ -150,8 +198,8 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
                     {
                         "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
                         "metric": compare["metric"],
-                        "test_set": table["test_set"],
-                        "higher_is_better": compare["metric"] != "total_wall_s",
+                        "test_set": panel["test_set"],
+                        "higher_is_better": compare["metric"] == "top1",
                         "better": rows[name][keep]["runs"],
                         "worse": rows[other]["1" if other == "full" else keep]["runs"],
                     }

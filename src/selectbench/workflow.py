@@ -8,6 +8,7 @@ from selectbench.errors import ConfigError
 from selectbench.plan import Plan
 from selectbench.progress import start_progress
 from selectbench.records import find_damage
+from selectbench.runs import NO_PROXY
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -30,16 +31,49 @@ def check_results_folder(plan: Plan) -> None:
             raise ConfigError(f"config/config.yaml: {key}: {existing} is not writable ({error.strerror})") from None
 
 
-def check_before_start(plan: Plan) -> None:
-    """Raise if data are missing or damaged, or if a finished record cannot be read; then start counting progress.
+def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]]:
+    """Return every (model, stem, input shape, number of classes) that the plan's runs train: targets, proxies and encoders."""
+    config, wanted = plan.config, set()
+    for run in plan.runs.values():
+        roles = [("target", run.target)]
+        if run.proxy != NO_PROXY:
+            roles += [("selector" if config.find_method(run.method).learned else "proxy", run.proxy)]
+        stems = {(model, config.recipes[plan.recipe_name(role, run.dataset, model)]["stem"]) for role, model in roles}
+        encoder = config.encoders[config.scale["encoders"][config.base_of(run.dataset)]]
+        if encoder["kind"] == "simclr" and "encoder" in config.find_method(run.method).sources():
+            stems.add((encoder["model"], encoder["stem"]))
+        dataset = config.datasets[run.dataset]
+        wanted |= {(model, stem, tuple(dataset["input_shape"]), dataset["classes"]) for model, stem in stems}
+    return wanted
+
+
+def check_timm_models(plan: Plan) -> None:
+    """Raise if a timm model of the plan cannot take its images; timm is imported only if there is one.
 
     Raises
     ------
-    DataError, RecordError
+    ConfigError
+        In one line that names the model and the shape.
+    """
+    models = plan.config.models
+    wanted = sorted(training for training in list_trainings(plan) if models[training[0]]["library"] == "timm")
+    if wanted:
+        from selectbench.models import check_models
+
+        check_models(models, wanted)
+
+
+def check_before_start(plan: Plan) -> None:
+    """Raise if data are missing or damaged, a model cannot take its images, or a record cannot be read; then start counting progress.
+
+    Raises
+    ------
+    ConfigError, DataError, RecordError
         Each in one line that names the file.
     """
     for dataset in plan.datasets():
-        check_dataset(dataset, plan.config.datasets[dataset], Path(plan.resources))
+        check_dataset(dataset, plan.config.datasets[dataset], Path(plan.resources), plan.test_sets(dataset))
+    check_timm_models(plan)
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
     start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

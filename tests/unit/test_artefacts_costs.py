@@ -34,9 +34,9 @@ def make_case(**changes: object) -> tuple[dict, dict[str, dict]]:
             cell["runs"] = cell["runs"][:2]
     spec = {
         "paper": "rl_selector", "id": "costs", "kind": "cost_to_reach", "scale": "tiny", "title": "Cost", "note": "", "metric": "top1",
-        "test_set": "test", "regime": "equal_epochs", "partial": True, "tolerance": 1.0, "compare_reported": False,
+        "regime": "equal_epochs", "partial": True, "tolerance": 1.0, "compare_reported": False,
         "columns": [{"id": keep, "title": keep} for keep in KEEPS], "targets": [0.97, 0.99, 1.0, 1.02],
-        "panels": [{"id": "digits", "title": "Digits", "absent": None, "rows": rows}],
+        "panels": [{"id": "digits", "title": "Digits", "test_set": "test", "absent": None, "rows": rows}],
     }  # fmt: skip
     return spec | changes, records
 

@@ -13,7 +13,8 @@ from torch import nn
 import selectbench as sb
 from selectbench.artefacts.cells import fill_cell
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Checkpoint, Recipe, count_steps, measure_test, open_pool, predict, supervised_loss, train_model
+from selectbench.engine import Augment, Checkpoint, Recipe, count_steps, open_pool, predict, supervised_loss, train_model
+from selectbench.evaluation import measure_test
 from selectbench.files import write_arrays
 from selectbench.models import build_model, features_and_logits
 from selectbench.records import TRAIN, record_path
@@ -24,6 +25,7 @@ NET = {"library": "selectbench", "name": "convnet", "width": 8}
 RECIPE = Recipe(
     epochs=1,
     batch_size=64,
+    optimiser="sgd",
     learning_rate=0.1,
     momentum=0.9,
     nesterov=True,
@@ -224,7 +226,7 @@ def test_records_report_the_last_epoch_and_name_the_best_apart(pool, test_halves
         **{"model_name": "convnet", "model": NET, "input_shape": [1, 8, 8], "num_classes": 10},
     }
     run = {"id": "run", "seed": seed, "keep": keep, "subset": str(tmp_path / "subset.npz")}
-    record, _ = train_target(spec, replace(OVERHEATED, schedule="constant"), run, subset, pool, test, "key")
+    record, _ = train_target(spec, replace(OVERHEATED, schedule="constant"), run, subset, pool, test, None, "key")
     curve = record["training"]["test_top1_by_epoch"]
     assert record["best_epoch"] == {"epoch": 1 + curve.index(max(curve)), "top1": max(curve)}
     saved = build_model(NET, "small", (1, 8, 8), 10).to(memory_format=torch.channels_last)

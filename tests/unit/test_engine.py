@@ -17,19 +17,20 @@ from selectbench.engine import (
     cut_squares,
     learning_rate_at,
     load_training_batch,
-    measure_test,
     open_pool,
     predict,
     split_batches,
     supervised_loss,
     train_model,
 )
-from selectbench.models import build_model, features_and_logits
+from selectbench.evaluation import measure_test
+from selectbench.models import build_model
 from selectbench.seeds import isolated_torch_rng
 
 RECIPE = Recipe(
     epochs=4,
     batch_size=16,
+    optimiser="sgd",
     learning_rate=0.05,
     momentum=0.9,
     nesterov=True,
@@ -111,11 +112,13 @@ def test_regimes_state_their_steps(pool, tmp_path):
     assert (steps.epoch, steps.sample_visits) == (10, 200)
 
 
-def test_an_interrupted_training_ends_bit_identical(pool, tmp_path):
-    whole, progress, _ = train(pool, tmp_path / "a")
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_an_interrupted_training_ends_bit_identical(pool, tmp_path, optimiser):
+    recipe = replace(RECIPE, optimiser=optimiser)
+    whole, progress, _ = train(pool, tmp_path / "a", recipe=recipe)
     with pytest.raises(Interrupted):
-        train(pool, tmp_path / "b", stop_after=2)
-    resumed, again, seen = train(pool, tmp_path / "b")
+        train(pool, tmp_path / "b", recipe=recipe, stop_after=2)
+    resumed, again, seen = train(pool, tmp_path / "b", recipe=recipe)
     assert seen == [3, 4]
     assert same_weights(whole, resumed)
     assert again.extra["seen"] == progress.extra["seen"] == [1, 2, 3, 4]
@@ -187,30 +190,3 @@ def test_predictions_do_not_depend_on_the_batch_size_or_on_training_mode(pool):
     torch.testing.assert_close(whole[1], model.get_classifier()(whole[0]))
     right = (whole[1].argmax(dim=1) == pool.labels).float().mean()
     assert measure_test(model, pool)["top1"] == pytest.approx(100 * right.item())
-
-
-@pytest.mark.parametrize(
-    ("entry", "shape"),
-    [
-        ({"library": "selectbench", "name": "convnet", "width": 4}, (1, 8, 8)),
-        ({"library": "selectbench", "name": "resnet8", "width": 4}, (3, 16, 16)),
-        ({"library": "timm", "name": "resnet18"}, (3, 32, 32)),
-    ],
-)
-def test_logits_are_the_head_of_the_features(entry, shape):
-    with isolated_torch_rng(0):
-        model = build_model(entry, "small", shape, 7).eval()
-    images = torch.rand(2, *shape)
-    features, logits = features_and_logits(model, images)
-    assert features.ndim == 2
-    assert logits.shape == (2, 7)
-    torch.testing.assert_close(logits, model(images))
-
-
-def test_unknown_models_are_named():
-    from selectbench.errors import ConfigError
-
-    with pytest.raises(ConfigError, match="unknown 'convnett'; did you mean 'convnet'"):
-        build_model({"library": "selectbench", "name": "convnett", "width": 4}, "small", (1, 8, 8), 2)
-    with pytest.raises(ConfigError, match="timm has no model 'resnet81'; did you mean"):
-        build_model({"library": "timm", "name": "resnet81"}, "small", (3, 32, 32), 2)

@@ -12,7 +12,9 @@ from selectbench.models.factory import features_and_logits
 NETS = [
     ({"library": "selectbench", "name": "convnet", "width": 4}, (1, 8, 8), 40),
     ({"library": "selectbench", "name": "resnet8", "width": 4}, (3, 8, 8), 40),
-    ({"library": "timm", "name": "resnet18"}, (3, 16, 16), 5),
+    ({"library": "selectbench", "name": "vit", "width": 8, "depth": 2, "heads": 2, "patch": 2}, (1, 8, 8), 40),
+    ({"library": "selectbench", "name": "mixer", "width": 8, "depth": 2, "patch": 2}, (1, 8, 8), 40),
+    ({"library": "timm", "name": "resnet18", "small": {"drop": ["maxpool"]}}, (3, 16, 16), 5),
 ]
 
 

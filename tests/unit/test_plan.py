@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from selectbench.plan import load_plan
+from selectbench.config import as_list
+from selectbench.plan import list_panel_runs, load_plan, pack_groups
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def test_tables_share_runs_and_runs_no_axis_can_tell_apart_are_one(plan):
 
     assert runs(main, "el2n", "0.6") == runs(cross, "el2n", "0.6")
     assert runs(main, "full", "1") == runs(cross, "full", "1")
-    assert [run for run in ids if "/full/" in run] == [f"digits/none-to-resnet8/equal_epochs/full/keep-1/seed-{seed}" for seed in range(5)]
+    full = [run for run in ids if run.startswith("digits/none-to-resnet8/") and "/full/" in run]
+    assert full == [f"digits/none-to-resnet8/equal_epochs/full/keep-1/seed-{seed}" for seed in range(5)]
     assert all("none-to" in run for run in ids if "/random" in run)
 
 
@@ -38,13 +40,66 @@ def test_every_table_has_its_controls_first_and_drops_no_row(plan):
             for row in panel["rows"]:
                 assert row["planned"] == bool(plan.config.methods[row["id"]].get("planned"))
                 assert all(bool(cell["runs"]) != row["planned"] for cell in row["cells"].values())
-        assert len(table["panels"]) == len(entry["where"]["dataset"])
+        asked = [entry["where"]["dataset"], *(as_list(names) for names in (entry["where"]["target"], entry["test_set"]))]
+        if len(asked[1]) == len(asked[2]) == 1:
+            assert len(table["panels"]) == len(asked[0])
 
 
-def test_batches_hold_each_run_once_and_never_two_methods(plan):
-    for named in plan.batches.values():
+def test_one_panel_a_target_and_test_set_and_one_line_for_what_a_scale_lacks(plan, root):
+    families = plan.tables["rl_selector", "cross_families"]["panels"]
+    assert [panel["id"] for panel in families[:2]] == ["digits-vit_micro", "digits-mixer_micro"]
+    assert all("convnet-to-mixer_micro" in run for run in list_panel_runs(families[1]) if "/none-" not in run)
+    assert [panel["id"] for panel in families[2:]] == ["imagenet1k", "convnext_tiny", "efficientnet_b0", "mobilenetv3_large"]
+    assert families[3]["absent"] == "no model stands for it at scale tiny"
+    ood = plan.tables["rl_selector", "ood"]["panels"]
+    assert [(panel["id"], panel["test_set"], panel["absent"] is None) for panel in ood] == [
+        ("digits", "mnist_shift", True),
+        ("imagenet_a", None, False),
+        ("imagenet_r", None, False),
+        ("imagenet_hard", None, False),
+    ]
+    assert (ood[1]["title"], ood[1]["absent"]) == ("ImageNet-A", "no test set stands for it at scale tiny")
+    full = load_plan(root, {"scale": "full"}).tables["rl_selector", "ood"]["panels"]
+    assert [panel["id"] for panel in full if panel["rows"]] == [f"imagenet1k-imagenet_{name}" for name in ("a", "r", "hard")]
+    assert full[0]["title"] == "ImageNet-1k, ResNet-18 → ResNet-50, tested on ImageNet-A"
+
+
+def test_a_run_is_evaluated_on_the_test_sets_of_its_tables(plan):
+    tests = {run.id: plan.run_test_sets(run) for run in plan.runs.values()}
+    prefix = "digits/convnet-to-resnet8/equal_epochs"
+    assert tests[f"{prefix}/el2n/keep-0.6/seed-0"] == ["corrupted", "mnist_shift", "test"]
+    assert tests[f"{prefix}/el2n/keep-0.7/seed-0"] == ["test"]
+    assert tests["digits_symmetric/convnet-to-resnet8/equal_epochs/el2n/keep-0.3/seed-0"] == ["test"]
+    assert plan.prepare_spec("digits")["test_sets"] == ["corrupted", "mnist_shift", "test"]
+    assert plan.prepare_spec("digits_symmetric")["test_sets"] == ["test"]
+    specs = [plan.evaluate_spec(batch)["runs"] for batch in plan.batches["evaluate"]]
+    assert {run["id"]: run["test_sets"] for runs in specs for run in runs} == tests
+
+
+def test_noisy_pools_use_recipes_and_encoders_of_what_they_are_made_of_and_streams_of_their_own(plan):
+    clean, noisy = (plan.proxy_spec(dataset, "convnet", "0") for dataset in ("digits", "digits_symmetric"))
+    assert clean["recipe"] == noisy["recipe"]
+    assert clean["dataset"] != noisy["dataset"]
+    assert plan.encoder_spec("digits_symmetric", "0")["encoder_name"] == "digits_simclr"
+
+
+def test_a_target_may_have_a_recipe_of_its_own(plan):
+    assert plan.recipe_name("target", "digits", "vit_micro") == "digits_adamw"
+    assert plan.recipe_name("target", "digits", "resnet8") == "digits"
+    assert plan.recipe_name("proxy", "digits", "vit_micro") == "digits"
+
+
+def test_batches_hold_each_run_once_and_whole_groups_of_one_data_set_and_target(plan):
+    for stage, named in plan.batches.items():
         assert sorted(run.id for runs in named.values() for run in runs) == sorted(plan.runs)
-        assert all(len({run.method for run in runs}) == 1 for runs in named.values())
+        size = plan.config.scale["batch"][stage]
+        for runs in named.values():
+            assert len(runs) <= size
+            assert len({(run.dataset, run.target, run.regime) for run in runs}) == 1
+    groups = [[1, 2], [3], [4, 5, 6, 7, 8], [9]]
+    assert pack_groups(groups, 3) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert pack_groups(groups, 100) == [[1, 2, 3, 4, 5, 6, 7, 8, 9]]
+    assert groups[0] == [1, 2]
 
 
 def test_reported_numbers_keep_their_evidence(plan):
@@ -68,15 +123,17 @@ def test_both_regimes_can_be_asked_for(root, tmp_path):
 
 def test_a_method_no_table_names_gets_a_row_in_every_table(root, tmp_path):
     copy_configuration(root, tmp_path)
-    assert not any(row["id"] == "forgetting" for row in rows_of(load_plan(root), "cross"))
+    assert not any(row["id"] == "tdds" for row in rows_of(load_plan(root), "cross"))
     path = tmp_path / "config/papers/rl_selector.yaml"
-    text = path.read_text(encoding="utf-8").replace("[el2n, grand, forgetting, herding,", "[el2n, grand, herding,")
-    path.write_text(text.replace(" forgetting,", ""), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    assert " tdds," in text
+    path.write_text(text.replace(" tdds,", ""), encoding="utf-8")
     plan = load_plan(tmp_path)
-    for name in ("main", "cross", "shift"):
-        (row,) = (row for row in rows_of(plan, name) if row["id"] == "forgetting")
-        assert row["title"] == "Forgetting (added)"
+    for name in ("main", "cross", "ood"):
+        (row,) = (row for row in rows_of(plan, name) if row["id"] == "tdds")
+        assert row["title"] == "TDDS (added)"
         assert all(cell["runs"] for cell in row["cells"].values())
+    assert not any(row["id"] == "tdds" for row in rows_of(plan, "others"))
 
 
 def test_claims_on_unbuilt_methods_are_visible_and_undecided(root, tmp_path):

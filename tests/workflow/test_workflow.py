@@ -11,9 +11,12 @@ import time
 import numpy as np
 import pytest
 
+from conftest import FIGURES
+
 OUT = "results/smoke"
 PAPER = f"{OUT}/rl_selector"
 
+RUNS = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
 PROXY = 5 * 1400 * 4 / 3  # five epochs, each with a recording pass
 PAID = {  # sample visits that each method pays for its signals
     "el2n": {"proxy": 0.2 * PROXY},
@@ -36,29 +39,31 @@ def strip_time_and_host(value):
 
 
 def test_runs_to_the_last_figure(finished):
-    for name in ("main", "cross", "shift"):
+    for name in ("main", "cross", "ood", "corrupted", "cross_families", "noise", "noise_kept"):
         for ending in ("csv", "md", "tex", "cells.json"):
             assert finished.path(f"{PAPER}/tables/{name}.{ending}").stat().st_size > 0
-    for name in ("accuracy_by_keep", "shift_by_keep", "cost", "overlap", "covered_outputs"):
+    for name in FIGURES:
         assert finished.path(f"{PAPER}/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert finished.path(f"{PAPER}/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     verdict = finished.path(f"{PAPER}/verdict.md").read_text(encoding="utf-8")
     assert verdict.index("EL2N beats uniform random") < verdict.index("## Tables")
     assert "Phantom (not built yet)" in finished.path(f"{PAPER}/tables/main.md").read_text(encoding="utf-8")
     page = finished.path(f"{OUT}/index.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == len(FIGURES)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
 
 
 def test_every_record_has_its_seeds_costs_and_provenance(finished):
     rows = read_rows(finished)
-    assert len(rows) == 2 * (1 + 5 * 2)
+    assert len(rows) == RUNS
     for row in rows.values():
         assert row["status"] == "ok"
-        assert set(row["test"]) == {"test", "mnist_shift"}
         assert row["test"]["test"]["num"] == 397
-        assert row["training"]["sample_visits"] == 5 * row["num_kept"]
-        assert row["training"]["steps"] == 5 * -(-row["num_kept"] // 64)
+        assert row["test"]["test"]["unreadable"] == row["training"]["unreadable"] == 0
+        epochs = row["recipe"]["epochs"]
+        assert epochs == 5 or row["run"]["target"] == "vit_micro"
+        assert row["training"]["sample_visits"] == epochs * row["num_kept"]
+        assert row["training"]["steps"] == epochs * -(-row["num_kept"] // row["recipe"]["batch_size"])
         assert row["training"]["wall_s"] > 0
         assert {"init", "streams", "selection"} <= set(row["seeds"])
         assert {"code", "command", "versions", "device", "host", "version"} <= set(row["provenance"])
@@ -67,10 +72,47 @@ def test_every_record_has_its_seeds_costs_and_provenance(finished):
         assert row["selection"]["sample_visits"] == pytest.approx(sum(source["sample_visits"] for source in sources.values()))
         assert row["selection"]["peak_memory_mb"] > 10
         assert row["selection"]["wall_s"] > sum(source["wall_s"] for source in sources.values()) > 0 or not sources
-    by_seed = {(row["run"]["method"], row["run"]["keep"], row["run"]["seed"]): row for row in rows.values()}
+    main = [row for row in rows.values() if (row["run"]["dataset"], row["run"]["target"]) == ("digits", "resnet8")]
+    by_seed = {(row["run"]["method"], row["run"]["keep"], row["run"]["seed"]): row for row in main}
+    assert len(by_seed) == len(main) == 22
     assert by_seed["el2n", "0.5", 0]["seeds"]["init"] == by_seed["random", "0.9", 0]["seeds"]["init"]
     assert by_seed["el2n", "0.5", 0]["seeds"]["init"] != by_seed["el2n", "0.5", 1]["seeds"]["init"]
     assert by_seed["el2n", "0.5", 0]["seeds"]["selection"] != by_seed["random", "0.5", 0]["seeds"]["selection"]
+
+
+def test_every_run_is_tested_on_the_sets_of_its_tables(finished):
+    for row in read_rows(finished).values():
+        run, tests = row["run"], row["test"]
+        expected = {"test"}
+        if (run["dataset"], run["target"]) == ("digits", "resnet8"):
+            expected |= {"mnist_shift"}
+            expected |= (
+                {"corrupted"} if run["keep"] in ("0.9", "1") and run["method"] in ("full", "random", "random_balanced", "el2n") else set()
+            )
+        assert set(tests) == expected
+        for name in expected - {"test"}:
+            assert (tests[name]["clean_top1"], tests[name]["clean_num"]) == (tests["test"]["top1"], 397)
+        if "corrupted" in tests:
+            by_corruption = tests["corrupted"]["by_corruption"]
+            assert len(by_corruption) == 8 and tests["corrupted"]["num"] == 8 * 5 * 397
+            assert np.mean(list(by_corruption.values())) == pytest.approx(tests["corrupted"]["top1"])
+            assert len({tuple(levels) for levels in by_corruption.values()}) > 1
+
+
+def test_noise_is_counted_and_seen_by_training_only(finished):
+    noisy = np.load(finished.path("resources/digits_symmetric/prepared/pool/noisy.npy"))
+    assert len(noisy) == 280
+    for row in read_rows(finished).values():
+        if row["run"]["dataset"] == "digits":
+            assert row["noise"] is None
+            continue
+        subset = np.load(
+            finished.path(f"{OUT}/subsets/digits_symmetric/{row['run']['proxy']}/{row['run']['method']}/seed-{row['run']['seed']}.npz")
+        )
+        ids = subset[row["run"]["keep"]]
+        assert row["noise"] == {"pool": 280, "kept": len(np.intersect1d(ids, noisy))}
+    table = finished.path(f"{PAPER}/tables/noise_kept.csv").read_text(encoding="utf-8")
+    assert ",noise_kept," in table
 
 
 def test_signals_are_compact_and_consistent(finished):
@@ -123,15 +165,15 @@ def test_an_edited_method_reruns_exactly_its_runs(finished):
     try:
         jobs = finished.jobs()
         assert {rule: jobs[rule] for rule in ("score_samples", "select_subsets", "train_targets", "evaluate_targets")} == {
-            "score_samples": 2,
-            "select_subsets": 2,
-            "train_targets": 1,
-            "evaluate_targets": 1,
+            "score_samples": 4,  # two seeds of two pools
+            "select_subsets": 4,
+            "train_targets": 3,  # the batches that hold its runs
+            "evaluate_targets": 3,
         }
         assert "train_proxy" not in jobs
         assert "prepare_data" not in jobs
         why = finished.run("selectbench", "why").stdout
-        assert "score_samples: params changed: 4 files" in why
+        assert "score_samples: params changed: 8 files" in why
         before = read_rows(finished)
         assert finished.snakemake().returncode == 0
         after = read_rows(finished)
@@ -146,8 +188,8 @@ def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
     finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 512", "_EVALUATION_BATCH = 256")
     try:
         jobs = finished.jobs()
-        assert jobs["train_proxy"] == 2
-        assert jobs["train_targets"] == 6
+        assert jobs["train_proxy"] == 4
+        assert jobs["train_targets"] == 4
         assert "prepare_data" not in jobs
     finally:
         finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 256", "_EVALUATION_BATCH = 512")
@@ -156,7 +198,7 @@ def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
 
 def test_lost_outputs_are_made_again_and_finished_runs_kept(finished):
     run = f"{OUT}/runs/digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0/train.json"
-    manifest = f"{OUT}/batches/train/digits/convnet-to-resnet8/equal_epochs/el2n/0.json"
+    manifest = f"{OUT}/batches/train/digits/resnet8/equal_epochs/0.json"
     before = read_rows(finished)
     finished.path(run).unlink()
     result = finished.snakemake()
@@ -204,24 +246,25 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
 
 
 def test_progress_names_runs_and_totals(finished):
-    finished.path(f"{OUT}/batches/train/digits/none-to-resnet8/equal_epochs/random/0.json").unlink()
+    finished.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/1.json").unlink()
     shutil.rmtree(finished.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random"))
-    shutil.rmtree(finished.path(f"{OUT}/batches/evaluate/digits/none-to-resnet8/equal_epochs/random"))
+    shutil.rmtree(finished.path(f"{OUT}/batches/evaluate/digits/resnet8"))
     result = finished.snakemake()
     assert result.returncode == 0
-    lines = re.findall(r"^\[train (\d+)/22[^\]]*\] (\S+):", result.stderr, flags=re.MULTILINE)
-    assert [int(count) for count, _ in lines] == [19, 20, 21, 22]
-    assert all("/random/" in run for _, run in lines)
-    log = finished.path(f"{OUT}/logs/train/digits/none-to-resnet8/equal_epochs/random/0.log").read_text(encoding="utf-8")
-    assert log.count("[train ") == 4
+    lines = re.findall(rf"^\[train (\d+)/{RUNS}[^\]]*\] (\S+): (.*)", result.stderr, flags=re.MULTILINE)
+    assert [int(count) for count, _, _ in lines] == list(range(RUNS - 7, RUNS + 1))
+    again = [run for _, run, text in lines if text != "already done"]
+    assert len(again) == 4 and all("/random/" in run for run in again)
+    log = finished.path(f"{OUT}/logs/train/digits/resnet8/equal_epochs/1.log").read_text(encoding="utf-8")
+    assert log.count("[train ") == 8
 
 
 def test_status_and_plan_tell_what_there_is(finished):
     assert "rl_selector/main: 22 of 22 runs done" in finished.run("selectbench", "status").stdout
     plan = finished.run("selectbench", "plan").stdout
-    assert "22 runs, seeds 0, 1" in plan
+    assert f"{RUNS} runs, seeds 0, 1" in plan
     assert "Not built yet, shown as such in tables: Phantom" in plan
-    assert "Recorded at this scale: 22 runs took" in plan
+    assert f"Recorded at this scale: {RUNS} runs took" in plan
 
 
 def test_a_new_method_is_one_file_and_one_line(finished):
@@ -232,11 +275,11 @@ def test_a_new_method_is_one_file_and_one_line(finished):
     try:
         assert methods.read_text(encoding="utf-8") == before + "margin: {title: Margin}\n"
         jobs = finished.jobs()
-        assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 1, 1)
+        assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 2, 1)
         assert "train_proxy" not in jobs
-        assert (jobs["make_table"], jobs["draw_figure"]) == (3, 5)  # its row, in every table and figure
+        assert (jobs["make_table"], jobs["draw_figure"]) == (7, len(FIGURES))  # its row, in main, cross and ood; records are collected anew
         plan = finished.run("selectbench", "plan").stdout
-        assert "26 runs" in plan
+        assert f"{RUNS + 4} runs" in plan
         again = finished.run("selectbench", "new-method", "margin")
         assert again.returncode == 2
         assert again.stderr == "error: src/selectbench/methods/margin.py is there already\n"
@@ -260,7 +303,7 @@ def test_a_killed_run_is_continued_and_ends_the_same(finished, project):
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     done = {path: path.read_bytes() for path in project.path(f"{OUT}/runs").rglob("train.json")}
-    assert 5 <= len(done) < 22
+    assert 5 <= len(done) < RUNS
     project.snakemake("--unlock")
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-3000:]

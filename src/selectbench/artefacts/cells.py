@@ -18,11 +18,14 @@ FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are h
 FULL_COLUMN = "1"
 TOTAL_WALL, TOTAL_VISITS = "total_wall_s", "total_visits"
 COST_METRICS = {TOTAL_WALL: "wall_s", TOTAL_VISITS: "sample_visits"}  # selection plus training; other metrics are read from a test set
-PERCENT_METRICS = frozenset({"top1"})
-LOWER_IS_BETTER = frozenset({"loss", *COST_METRICS})
+NOISE_KEPT = "noise_kept"  # read from the training's record: the share of the pool's noisy samples that the subset holds
+TEST_METRICS = frozenset({"top1", "loss"})
+PERCENT_METRICS = frozenset({"top1", NOISE_KEPT})
+LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, *COST_METRICS})
 METRIC_TITLES = {
     "top1": "top-1 accuracy (%)",
     "loss": "cross-entropy",
+    NOISE_KEPT: "share of the noisy samples that are kept (%)",
     TOTAL_WALL: "selection plus training time (s)",
     TOTAL_VISITS: "selection plus training sample visits",
 }
@@ -60,7 +63,7 @@ class Cell(TypedDict):
     ``values`` holds one value a run, None where there is none; ``interval`` is the 95 % t-interval of the mean; ``best_epoch`` is
     the mean of the best epoch (an extra: it peeks at the test set). ``against_random`` is the paired difference to uniform random,
     positive = better (of costs, the log-ratio), and ``below_random`` says that its interval lies below 0. ``status`` compares ``mean``
-    with ``reported``.
+    with ``reported``. ``unreadable`` counts the images that could not be read: left out of the test set, or grey in training.
     """
 
     runs: list[str]
@@ -78,6 +81,7 @@ class Cell(TypedDict):
     reported: dict | None
     difference: float | None
     status: str | None
+    unreadable: dict[str, int]
     footnotes: list[str]
 
 
@@ -115,6 +119,9 @@ def read_value(record: dict, metric: str, test_set: str) -> float | None:
     if metric in COST_METRICS:
         axis = COST_METRICS[metric]
         value = record["selection"][axis] + record["training"][axis]
+    elif metric == NOISE_KEPT:
+        noise = record.get("noise")
+        value = 100.0 * noise["kept"] / noise["pool"] if noise else None
     else:
         value = (record["test"].get(test_set) or {}).get(metric)
     return value if value is not None and math.isfinite(value) else None
@@ -129,7 +136,8 @@ def find_hole(records: Records, run: str, metric: str, test_set: str) -> Hole | 
         reason = ((record["failure"] or {}).get("reason") or "no reason recorded").strip().splitlines()[0]
         return Hole(run=run, reason=f"failed: {reason}")
     if read_value(record, metric, test_set) is None:
-        return Hole(run=run, reason=f"its record has no finite {metric} on test set {test_set!r}")
+        place = f" on test set {test_set!r}" if metric in TEST_METRICS else ""
+        return Hole(run=run, reason=f"its record has no finite {metric}{place}")
     return None
 
 
@@ -174,8 +182,8 @@ def compare_runs(
 ) -> tuple[np.ndarray, float]:
     """Return the paired differences over common seeds, positive = ``better`` is better, and the floor of their standard deviation.
 
-    Costs are compared by the difference of their logarithms. A percentage on a test set of ``num`` samples moves in steps of
-    100 / num, so differences that happen to be equal are no more certain than that: the floor is (100 / num) / √12.
+    Costs are compared by the difference of their logarithms. A percentage of ``num`` samples moves in steps of 100 / num, so
+    differences that happen to be equal are no more certain than that: the floor is (100 / num) / √12.
     """
     left, right = (values_by_seed(records, runs, metric, test_set) for runs in (better, worse))
     seeds = sorted(left.keys() & right.keys())
@@ -185,7 +193,8 @@ def compare_runs(
     differences = (pairs[:, 0] - pairs[:, 1]) * (1 if higher_is_better else -1)
     if metric not in PERCENT_METRICS or not seeds:
         return differences, 0.0
-    num = min(records[run]["test"][test_set]["num"] for run in (*better, *worse) if find_hole(records, run, metric, test_set) is None)
+    present = [records[run] for run in (*better, *worse) if find_hole(records, run, metric, test_set) is None]
+    num = min(record["noise"]["pool"] if metric == NOISE_KEPT else record["test"][test_set]["num"] for record in present)
     return differences, 100 / num / math.sqrt(12)
 
 
@@ -233,8 +242,15 @@ def fill_cell(records: Records, runs: Sequence[str], reported: dict | None, metr
         reported=reported,
         difference=None,
         status=None,
+        unreadable=count_unreadable([records[run] for run in present], test_set if metric in TEST_METRICS else None),
         footnotes=[],
     )
+
+
+def count_unreadable(records: Sequence[dict], test_set: str | None) -> dict[str, int]:
+    """Return the most images of one run that could not be read, in its training and (unless it is None) in a test set."""
+    tests = [(record["test"].get(test_set) or {}).get("unreadable", 0) for record in records]
+    return {"training": max((record["training"].get("unreadable", 0) for record in records), default=0), "test": max(tests, default=0)}
 
 
 def fill_panels(spec: dict, records: Records) -> list[dict]:
@@ -245,10 +261,10 @@ def fill_panels(spec: dict, records: Records) -> list[dict]:
     RecordError
         A run is missing or failed, and the spec does not allow holes (``partial``).
     """
-    metric, test_set = spec["metric"], spec["test_set"]
+    metric = spec["metric"]
     panels = []
     for panel in spec["panels"]:
-        rows = []
+        rows, test_set = [], panel["test_set"]
         for row in panel["rows"]:
             cells = {} if row["planned"] else row["cells"]
             filled = {column: fill_cell(records, cell["runs"], cell["reported"], metric, test_set) for column, cell in cells.items()}

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, LOWER_IS_BETTER, METRIC_TITLES, Cell, Hole, Records, fill_panels, list_cells
 from selectbench.artefacts.formats import HOLE, format_keep, format_number, format_range
+from selectbench.artefacts.grids import name_test_sets
 from selectbench.errors import ConfigError
 
 NOT_REACHED = "not reached"
@@ -151,8 +152,8 @@ def describe_costs(table: dict) -> str:
         len(answer["runs"]) // len(answer["options"]) for _, row, _, answer in list_cells(table["panels"]) if row["id"] == FULL
     )
     sentences = [
-        f"Least total cost, selection plus training, at which the mean {METRIC_TITLES.get(metric, metric)} over n = {seeds} seeds on the "
-        f"test set “{table['test_set']}” after the last epoch reaches a share of full data's: sample visits (wall time in brackets), "
+        f"Least total cost, selection plus training, at which the mean {METRIC_TITLES.get(metric, metric)} over n = {seeds} seeds on "
+        f"{name_test_sets(table)} after the last epoch reaches a share of full data's: sample visits (wall time in brackets), "
         "full-data training of the same seed = 1, and the share of the pool kept.",
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
     ]

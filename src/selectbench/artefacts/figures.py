@@ -23,6 +23,7 @@ from selectbench.artefacts.plots import (
     wrap_title,
 )
 from selectbench.artefacts.scatters import draw_measured
+from selectbench.artefacts.severities import draw_severities
 from selectbench.artefacts.trajectories import draw_trajectory
 from selectbench.errors import ConfigError, suggest
 
@@ -40,7 +41,7 @@ def draw_figure(spec: dict, records: Records, overlaps: Sequence[dict] = (), mea
     Parameters
     ----------
     spec : a figure of the plan; its ``kind`` says which of the other inputs are read
-    records : run id → record, of the kinds ``accuracy_by_keep``, ``cost`` and ``trajectory``
+    records : run id → record, of the kinds ``accuracy_by_keep``, ``cost``, ``severity`` and ``trajectory``
     overlaps : what ``compare_subsets`` found, of the kind ``overlap``
     measurements : what was measured of propositions, of the kind ``measured``
 
@@ -54,6 +55,7 @@ def draw_figure(spec: dict, records: Records, overlaps: Sequence[dict] = (), mea
     draw = {
         "accuracy_by_keep": lambda: draw_cells(draw_accuracy_by_keep, spec, records),
         "cost": lambda: draw_cells(draw_cost, spec, records),
+        "severity": lambda: draw_severities(spec, records),
         "trajectory": lambda: draw_trajectory(spec, records),
         "overlap": lambda: draw_overlap(spec, overlaps),
         "measured": lambda: draw_measured(spec, measurements),

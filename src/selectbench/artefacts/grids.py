@@ -6,6 +6,7 @@ from selectbench.artefacts.cells import (
     FULL_COLUMN,
     LOWER_IS_BETTER,
     METRIC_TITLES,
+    TEST_METRICS,
     Cell,
     Records,
     fill_panels,
@@ -77,7 +78,7 @@ def describe_grid(table: dict) -> str:
     metric = table["metric"]
     title = METRIC_TITLES.get(metric, metric)
     seeds = format_range(len(cell["runs"]) for cell in cells)
-    place = "" if metric in COST_METRICS else f" on the test set “{table['test_set']}” after the last epoch"
+    place = f" on {name_test_sets(table)} after the last epoch" if metric in TEST_METRICS else ""
     sentences = [
         f"{title[0].upper()}{title[1:]}{place}: mean ± standard deviation over n = {seeds} seeds.",
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
@@ -94,6 +95,12 @@ def describe_grid(table: dict) -> str:
             f"The paper reports {num_reported} of these cells, from other data and models than this scale's: they are not compared."
         )
     return " ".join(sentences)
+
+
+def name_test_sets(table: dict) -> str:
+    """Return ``"the test set “test”"``, or the plural for panels on several ones."""
+    names = dict.fromkeys(panel["test_set"] for panel in table["panels"] if panel["absent"] is None)
+    return f"the test set{'s' if len(names) > 1 else ''} {' and '.join(f'“{name}”' for name in names)}"
 
 
 def flatten_cell(cell: Cell) -> dict:

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from selectbench.artefacts import costs, grids
+from selectbench.artefacts import costs, grids, shifts
 from selectbench.artefacts.cells import Records, list_cells
 from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
 from selectbench.errors import ConfigError, suggest
 
-KEPT = ("paper", "id", "kind", "scale", "title", "note", "metric", "test_set", "regime", "partial", "tolerance", "compare_reported")
-PLACE_COLUMNS = ("paper", "table", "scale", "regime", "test_set", "metric", "panel", "row", "title", "control", "column")
-COUNTS = ("n", "runs")  # columns that stay integers where lines have none
+KEPT = ("paper", "id", "kind", "scale", "title", "note", "metric", "regime", "partial", "tolerance", "compare_reported")
+PLACE_COLUMNS = ("paper", "table", "scale", "regime", "metric", "panel", "test_set", "row", "title", "control", "column")
+COUNTS = ("n", "runs", "num_images", "num_clean_images")  # columns that stay integers where lines have none
 
 
 class Kind(NamedTuple):
@@ -34,6 +34,9 @@ KINDS = {
     "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts),
     "cost_to_reach": Kind(
         costs.fill_costs, costs.describe_costs, costs.CSV_COLUMNS, costs.flatten_answer, costs.format_answer, costs.list_facts
+    ),
+    "shifted": Kind(
+        shifts.fill_shifts, shifts.describe_shifts, shifts.CSV_COLUMNS, shifts.flatten_shift, shifts.format_shift, shifts.list_facts
     ),
 }
 
@@ -59,7 +62,7 @@ def set_footnotes(panels: list[dict]) -> list[dict]:
     """Give every cell with holes its footnote; equal texts share a mark (a, b, …, z, aa, …)."""
     marks: dict[str, str] = {}
     for _, _, _, cell in list_cells(panels):
-        for text in explain_holes(cell):
+        for text in [*explain_holes(cell), *explain_unreadable(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
     return [{"mark": mark, "text": text} for text, mark in marks.items()]
 
@@ -72,12 +75,25 @@ def explain_holes(cell: dict) -> list[str]:
     return [f"{len(runs)} of {len(cell['runs'])} runs: {reason}; first: {runs[0]}" for reason, runs in by_reason.items()]
 
 
+def explain_unreadable(cell: dict) -> list[str]:
+    """Return one sentence for images of the test set that are left out and one for training images that are grey."""
+    counts = cell.get("unreadable", {})
+    texts = {
+        "test": "up to {} unreadable images of the test set are left out",
+        "training": "up to {} unreadable images of a subset are replaced by grey ones",
+    }
+    return [text.format(counts[place]) for place, text in texts.items() if counts.get(place)]
+
+
 def frame_table(table: dict) -> pd.DataFrame:
     """Return the table in long form: one line a cell, one for a planned row and one for an absent panel."""
     kind = KINDS[table["kind"]]
     lines = []
     for panel in table["panels"]:
-        place = {key: table["id" if key == "table" else key] for key in PLACE_COLUMNS[:6]} | {"panel": panel["id"]}
+        place = {key: table["id" if key == "table" else key] for key in PLACE_COLUMNS[:5]} | {
+            "panel": panel["id"],
+            "test_set": panel["test_set"],
+        }
         if panel["absent"] is not None:
             lines.append(place | {"remark": panel["absent"]})
         for row in panel["rows"]:

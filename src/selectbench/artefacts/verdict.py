@@ -31,7 +31,7 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
             raise RecordError(
                 f"table {table['id']!r} is of {table['paper']} at scale {table['scale']}, not of {spec['paper']} at scale {spec['scale']}"
             )
-    grids = [table for table in tables if table["kind"] == "grid"]
+    grids = [table for table in tables if table["kind"] in ("grid", "shifted")]
     return {
         "paper": spec["paper"],
         "scale": spec["scale"],

@@ -1,22 +1,28 @@
-"""Small convolutional nets for small images, with the part of timm's interface that the benchmark uses."""
+"""Small nets for small images, with the part of timm's interface that the benchmark uses: convolutional, ViT and MLP-Mixer."""
 
 import torch
 from torch import nn
 
 
 class _Classifier(nn.Module):
-    """A body that ends in pooled features and one linear head; ``forward_head(…, pre_logits=True)`` gives the features."""
+    """A body that ends in pooled features and one linear head; ``forward_head(…, pre_logits=True)`` gives the features.
 
-    def __init__(self, body: nn.Module, width: int, num_classes: int) -> None:
+    Parameters
+    ----------
+    pooled : the axes of the body's output that features are the mean over
+    """
+
+    def __init__(self, body: nn.Module, width: int, num_classes: int, pooled: tuple[int, ...]) -> None:
         super().__init__()
         self.body = body
         self.head = nn.Linear(width, num_classes)
+        self._pooled = pooled
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         return self.body(images)
 
     def forward_head(self, maps: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        features = maps.mean(dim=(2, 3))
+        features = maps.mean(dim=self._pooled)
         return features if pre_logits else self.head(features)
 
     def get_classifier(self) -> nn.Linear:
@@ -44,24 +50,125 @@ class _Residual(nn.Module):
         return torch.relu(self.second(torch.relu(self.first(maps))) + self.shortcut(maps))
 
 
-def convnet(channels: int, num_classes: int, width: int) -> nn.Module:
+def convnet(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
     """Three 3×3 convolutions with batch normalisation, the second and third with stride 2; widths w, 2w, 2w."""
     layers: list[nn.Module] = []
-    for inputs, outputs, stride in ((channels, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 2)):
+    for inputs, outputs, stride in ((input_shape[0], width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 2)):
         layers += [_convolution(inputs, outputs, stride), nn.ReLU()]
-    return _Classifier(nn.Sequential(*layers), 2 * width, num_classes)
+    return _Classifier(nn.Sequential(*layers), 2 * width, num_classes, pooled=(2, 3))
 
 
-def resnet8(channels: int, num_classes: int, width: int) -> nn.Module:
+def resnet8(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
     """Three residual blocks of widths w, 2w, 4w: the CIFAR ResNet of He et al. 2016 with n = 1."""
     body = nn.Sequential(
-        _convolution(channels, width),
+        _convolution(input_shape[0], width),
         nn.ReLU(),
         _Residual(width, width, 1),
         _Residual(width, 2 * width, 2),
         _Residual(2 * width, 4 * width, 2),
     )
-    return _Classifier(body, 4 * width, num_classes)
+    return _Classifier(body, 4 * width, num_classes, pooled=(2, 3))
 
 
-SMALL_NETS = {"convnet": convnet, "resnet8": resnet8}
+class _Patches(nn.Module):
+    """Cut images (B, C, H, W) into T squares and map each linearly: tokens (B, T, w)."""
+
+    def __init__(self, input_shape: tuple[int, int, int], width: int, patch: int) -> None:
+        super().__init__()
+        channels, height, columns = input_shape
+        if height % patch or columns % patch:
+            raise ValueError(f"patches of {patch}×{patch} do not tile them")
+        self.count = (height // patch) * (columns // patch)
+        self.embedding = nn.Conv2d(channels, width, patch, patch)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.embedding(images).flatten(2).transpose(1, 2)
+
+
+class _Positions(nn.Module):
+    """Add a learned vector to the token at each position; they start with deviation 1, as torch's embeddings do."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(nn.init.normal_(torch.empty(1, tokens, width)))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens + self.positions
+
+
+class _PreNorm(nn.Module):
+    """Add to the tokens what a layer makes of them, normalised."""
+
+    def __init__(self, width: int, layer: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.layer = layer
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens + self.layer(self.norm(tokens))
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inputs = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        query, key, value = self.inputs(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class _AcrossTokens(nn.Module):
+    """Apply a layer along the tokens, the same for every channel."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.layer(tokens.transpose(1, 2)).transpose(1, 2)
+
+
+def _mlp(width: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def vit(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: int, heads: int, patch: int) -> nn.Module:
+    """Pre-norm vision transformer with learned positions, MLPs four times as wide and the mean of its tokens for features.
+
+    After Dosovitskiy et al. 2021 (arXiv 2010.11929), with mean pooling in place of the class token.
+
+    Raises
+    ------
+    ValueError
+        The patches do not tile the images, or the heads do not share the width.
+    """
+    if width % heads:
+        raise ValueError(f"{heads} heads do not share a width of {width}")
+    patches = _Patches(input_shape, width, patch)
+    blocks = [_PreNorm(width, layer) for _ in range(depth) for layer in (_Attention(width, heads), _mlp(width, 4 * width))]
+    body = nn.Sequential(patches, _Positions(patches.count, width), *blocks, nn.LayerNorm(width))
+    return _Classifier(body, width, num_classes, pooled=(1,))
+
+
+def mixer(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: int, patch: int) -> nn.Module:
+    """MLP-Mixer (Tolstikhin et al. 2021, arXiv 2105.01601): token-mixing MLPs w/2 wide, channel-mixing ones 4w, as in its Table 1.
+
+    Raises
+    ------
+    ValueError
+        The patches do not tile the images.
+    """
+    patches = _Patches(input_shape, width, patch)
+    blocks = [
+        _PreNorm(width, layer) for _ in range(depth) for layer in (_AcrossTokens(_mlp(patches.count, width // 2)), _mlp(width, 4 * width))
+    ]
+    return _Classifier(nn.Sequential(patches, *blocks, nn.LayerNorm(width)), width, num_classes, pooled=(1,))
+
+
+SMALL_NETS = {"convnet": convnet, "resnet8": resnet8, "vit": vit, "mixer": mixer}

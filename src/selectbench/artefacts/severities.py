@@ -1,0 +1,83 @@
+"""Severities: accuracy on a corrupted test set by how strong the corruption is."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, Records, fill_panels, t_interval
+from selectbench.artefacts.formats import format_keep
+from selectbench.artefacts.plots import FULL_COLOUR, PANELS_A_ROW, add_legend, assign_styles, draw_absence, make_figure, wrap_title
+from selectbench.errors import ConfigError, suggest
+
+
+def draw_severities(spec: dict, records: Records) -> Figure:
+    """Draw one line a method at ``spec["keep"]``, with its 95 % t-interval over seeds: severity 0 is the clean test set.
+
+    An accuracy at a severity is the mean over the corruptions of the test set.
+
+    Raises
+    ------
+    RecordError
+        A run is missing or failed, and the spec is not ``partial``.
+    ConfigError
+        The table has no such keep fraction, or a test set that is not a corrupted one.
+    """
+    keeps = [column["id"] for column in spec["columns"]]
+    if spec["keep"] not in keeps:
+        raise ConfigError(f"figure {spec['id']}: the table has no keep fraction {spec['keep']}{suggest(spec['keep'], keeps)}")
+    panels = fill_panels(spec, records)
+    present = [panel for panel in panels if panel["absent"] is None]
+    if not present:
+        return draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in panels])
+    num_columns = min(len(present), PANELS_A_ROW)
+    num_rows = -(-len(present) // num_columns)
+    figure, styles = make_figure(num_rows, num_columns, present), assign_styles(present)
+    for index, panel in enumerate(present):
+        axes = figure.add_subplot(num_rows, num_columns, index + 1)
+        for row in panel["rows"]:
+            cell = row["cells"].get(FULL_COLUMN if row["id"] == FULL else spec["keep"])
+            curves = list_curves(spec, cell, records, panel["test_set"]) if cell else None
+            if curves is not None:
+                style = styles.get(row["id"])
+                draw_curve(
+                    axes,
+                    curves,
+                    row["id"],
+                    style.colour if style else FULL_COLOUR,
+                    style.dashes if style else "-",
+                    style.marker if style else "",
+                )
+        axes.set_title(wrap_title(f"{panel['title']}, {format_keep(spec['keep'])} kept"), loc="left")
+        axes.set_xlabel("severity of the corruption (0: none)")
+        if index % num_columns == 0:
+            axes.set_ylabel("top-1 accuracy (%), mean over corruptions")
+    add_legend(figure, present, styles, None)
+    return figure
+
+
+def list_curves(spec: dict, cell: Cell, records: Records, test_set: str) -> np.ndarray | None:
+    """Return the accuracies (S, 1 + severities) of a cell's runs, clean first; None without a run."""
+    tests = [records[run]["test"][test_set] for run, value in zip(cell["runs"], cell["values"], strict=True) if value is not None]
+    if any("by_corruption" not in test for test in tests):
+        raise ConfigError(f"figure {spec['id']}: test set {test_set!r} is not a corrupted one")
+    return np.stack([list_accuracies(test) for test in tests]) if tests else None
+
+
+def list_accuracies(test: Mapping) -> np.ndarray:
+    """Return the clean accuracy and the mean over corruptions at every severity."""
+    by_corruption: Sequence[Sequence[float]] = list(test["by_corruption"].values())
+    return np.array([test["clean_top1"], *np.mean(by_corruption, axis=0)])
+
+
+def draw_curve(axes: Axes, curves: np.ndarray, label: str, colour: str, dashes: object, marker: str) -> None:
+    """Draw the mean over seeds by severity, with its interval."""
+    severities = np.arange(curves.shape[1])
+    found = [t_interval(column) for column in curves.T]
+    means = [interval.mean for interval in found]
+    axes.plot(severities, means, color=colour, linestyle=dashes, marker=marker, markersize=4, markeredgecolor="white", label=label)
+    if len(curves) > 1:
+        axes.fill_between(
+            severities, [interval.low for interval in found], [interval.high for interval in found], color=colour, alpha=0.07, linewidth=0
+        )
