@@ -40,6 +40,15 @@ SMALL_CASES = [
 REAL_CASES = [pytest.param(MODELS[name], COLOUR, id=name) for name in ("resnet18", "vit_tiny", "mobilenetv3_large", "efficientnet_lite0")]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Batches this small only lose time to threads that wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def build(entry: dict, shape: tuple[int, int, int], stem: str = "small", num_classes: int = 7, seed: int = 0) -> nn.Module:
     with isolated_torch_rng(seed):
         return build_model(entry, stem, shape, num_classes)

@@ -311,7 +311,7 @@ def proxy(tmp_path, monkeypatch, spec):
         np.save(tmp_path / "prepared" / split / "images.npy", images)
         np.save(tmp_path / "prepared" / split / "labels.npy", labels)
     manifest = tmp_path / "prepared" / "manifest.json"
-    manifest.write_text(json.dumps({"mean": [0.5], "std": [0.25], "splits": {"pool": {}, "test": {}}}))
+    manifest.write_text(json.dumps({"mean": [0.5], "std": [0.25], "splits": {"pool": {"classes": None}, "test": {"classes": None}}}))
     files = {"data": manifest, **{name: tmp_path / f"proxy.{end}" for name, end in (("signals", "npz"), ("weights", "pt"))}}
     run_main(monkeypatch, train_proxy, {**spec, "state": str(tmp_path / "state.pt")}, **files, record=tmp_path / "proxy.json")
     return files
