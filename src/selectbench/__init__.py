@@ -21,10 +21,13 @@ _HOME = {
     "SelectbenchError": "selectbench.errors",
     "available_methods": "selectbench.methods",
 }
-__all__ = sorted([*_HOME, "__version__"])
+_PACKAGES = ["dynamic"]
+__all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return importlib.import_module(f"selectbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'selectbench' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

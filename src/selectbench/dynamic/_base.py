@@ -1,0 +1,380 @@
+"""What every dynamic sampler is: the ids of an epoch in order, a loss weight for each, and a memory of what it observed."""
+
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, ClassVar, Literal, get_type_hints
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import check_parameter
+from selectbench.policy import count_kept, order_by_score, parse_keep
+from selectbench.seeds import derive_seed, hash_ids
+
+if TYPE_CHECKING:
+    import torch
+
+    Values = np.ndarray | torch.Tensor | Sequence
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One batch, as ``observe`` was told of it; what a rule does not read stays as it was given.
+
+    Parameters
+    ----------
+    ids : (B,) int64
+    losses : (B,) float64, finite, not yet weighted
+    logits : (B, C), or None
+    features : (B, d), or None
+    uncertainty : (B,) in [0, 1], or None
+    """
+
+    ids: np.ndarray
+    losses: np.ndarray
+    logits: "Values | None" = None
+    features: "Values | None" = None
+    uncertainty: "Values | None" = None
+
+
+@dataclass(kw_only=True, eq=False)
+class DynamicSampler(ABC):
+    """A sampler for ``DataLoader(sampler=…)`` that chooses anew every epoch from what it observed so far.
+
+    Every ``iter`` is one epoch: it moves on by itself when its first id is asked for. ``set_epoch`` says which epoch is next; the epoch
+    under way is then repeated, not chosen again. No global random generator is read or written: the order of an epoch is a function
+    of (seed, epoch, sample id), the same for all samplers, and the draws of a rule have a stream of their own.
+
+    Parameters
+    ----------
+    num_samples : int
+        N; sample ids are 0 … N−1.
+    keep : float
+        Share kept in an epoch that prunes: k = round-half-even(keep · N).
+    epochs : int
+        T, the length of the training.
+    seed : int
+        Of the order and of every draw.
+    warmup : int
+        Epochs on all data at the start.
+    anneal : float
+        No epoch that ends after this share of the training prunes, so that the rest sees all data; 1 never anneals.
+    loss_weight : {"rule", "none", "inverse_keep"}
+        The rule's own weights, 1 for all, or 1/keep on what is kept in an epoch that prunes.
+
+    Attributes
+    ----------
+    num_kept : k
+    epoch : the epoch under way, or set; −1 before the first
+    trace : one row an epoch: ``epoch``, ``kept``, and over what was observed in it: ``observed`` samples, ``batches``, mean ``loss``
+    overhead_s : wall time spent on choosing and observing; waiting for the device to finish a batch is not part of it
+    """
+
+    num_samples: int
+    keep: float | str
+    epochs: int
+    seed: int = 0
+    warmup: int = 1
+    anneal: float = 0.875
+    loss_weight: Literal["rule", "none", "inverse_keep"] = "rule"
+
+    citation: ClassVar[str]
+    watches: ClassVar[bool] = True  # whether the rule reads what is observed
+    memory: ClassVar[tuple[str, ...]] = ()  # attributes that hold one number a sample; part of the state
+    measures: ClassVar[tuple[str, ...]] = ()  # what a row of the trace holds beside the common columns
+
+    def __post_init__(self) -> None:
+        """Check every parameter; rules with bounds of their own check those after this."""
+        kinds = get_type_hints(type(self))
+        for parameter in fields(self):
+            if parameter.name != "keep":
+                check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
+        for name, least in (("num_samples", 1), ("epochs", 1), ("warmup", 0)):
+            if getattr(self, name) < least:
+                raise SelectbenchError(f"{name}: {getattr(self, name)} is less than {least}")
+        if not 0 < self.anneal <= 1:
+            raise SelectbenchError(f"anneal: {self.anneal!r} is outside (0, 1]; it is a share of the training, 1 for never")
+        self.num_kept = count_kept(self.keep, self.num_samples)
+        self.keep = float(parse_keep(self.keep))
+        self.epoch = -1
+        self.trace: list[dict] = []
+        self.overhead_s = 0.0
+        self._started = False
+        self._num_observed = 0
+        self._counts = np.zeros(self.num_samples, dtype=np.int64)
+        self._enter(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        self._annealed_from = math.floor(Fraction(str(self.anneal)) * self.epochs)
+        if self.keep < 1 and self.warmup >= self._annealed_from:
+            raise SelectbenchError(
+                f"epochs: none of {self.epochs} prunes with warmup {self.warmup} and anneal {self.anneal}; train longer or change those"
+            )
+
+    @property
+    def name(self) -> str:
+        """The sampler's id."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def choose(self, seed: int) -> np.ndarray:
+        """Return the ids (k,) int64 of an epoch that prunes, in any order; ``seed`` is new every epoch."""
+
+    @abstractmethod
+    def learn(self, batch: Observation) -> Mapping[str, float]:
+        """Take in one batch; return what the trace averages of it."""
+
+    def weigh(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the rule's loss weights (k,) of the ids of an epoch, which may be all ids."""
+        return np.ones(len(chosen))
+
+    def end_epoch(self) -> None:  # noqa: B027  (most rules have nothing to do)
+        """Do what the rule does between two epochs, before the next one is chosen."""
+
+    def prunes(self, epoch: int) -> bool:
+        """Tell whether an epoch is chosen by the rule; else it visits all data."""
+        return self.warmup <= epoch < self._annealed_from
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, and choose it; optional, as every ``iter`` moves on by one epoch.
+
+        Raises
+        ------
+        SelectbenchError
+            The epoch is over, or past the last one.
+        """
+        check_parameter("epoch", int, epoch)
+        if not max(self.epoch, 0) <= epoch < self.epochs:
+            raise SelectbenchError(
+                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.epochs - 1}, the epochs to come of {self.epochs}; "
+                "load_state_dict goes back"
+            )
+        if epoch > self.epoch:
+            self._begin(epoch)
+        self._started = False
+
+    def __iter__(self) -> Iterator[int]:
+        """Hand out the ids of an epoch as Python integers; the epoch is chosen when the first is asked for."""
+        if self._started:
+            self._begin(self.epoch + 1)
+        self._ensure_begun()
+        self._started = True
+        for sample in self._ids.tolist():
+            self._counts[sample] += 1
+            yield sample
+
+    def __len__(self) -> int:
+        """Return how many samples the epoch under way, or set, visits."""
+        return len(self.epoch_ids)
+
+    @property
+    def epoch_ids(self) -> np.ndarray:
+        """The ids (k,) of the epoch under way, or set, in the order of visits; read-only."""
+        self._ensure_begun()
+        return self._ids
+
+    @property
+    def visit_counts(self) -> np.ndarray:
+        """How often each sample (N,) was handed out."""
+        return self._counts.copy()
+
+    @property
+    def visits(self) -> int:
+        """How many ids were handed out so far."""
+        return int(self._counts.sum())
+
+    @property
+    def seen_fraction(self) -> float:
+        """The share of samples that were handed out at least once."""
+        return float((self._counts > 0).mean())
+
+    def weights(self, ids: "Values") -> "np.ndarray | torch.Tensor":
+        """Return the loss weights of a batch of the epoch under way.
+
+        Parameters
+        ----------
+        ids : (B,) integers
+
+        Returns
+        -------
+        (B,) float32; a tensor on the device of ``ids`` if that is one, else an array.
+
+        Raises
+        ------
+        SelectbenchError
+            An id is not in this epoch.
+        """
+        self._ensure_begun()
+        positions = self._check_ids("weights", ids)
+        weights = self._weights[positions]
+        if not weights.all():
+            raise SelectbenchError(f"weights: sample {positions[weights.argmin()]} is not in epoch {self.epoch}")
+        if not hasattr(ids, "detach"):
+            return weights
+        import torch
+
+        return torch.from_numpy(weights).to(ids.device)
+
+    def observe(
+        self,
+        ids: "Values",
+        losses: "Values",
+        logits: "Values | None" = None,
+        features: "Values | None" = None,
+        uncertainty: "Values | None" = None,
+    ) -> None:
+        """Take in what the model said about a batch. Tensors are detached; arrays and lists will do.
+
+        Parameters
+        ----------
+        ids : (B,) integers
+        losses : (B,) finite numbers, one a sample, not weighted
+        logits : (B, C), for rules that read uncertainty
+        features : (B, d), for rules that read the model's state
+        uncertainty : (B,) in [0, 1], in place of logits where there are no classes
+
+        Raises
+        ------
+        SelectbenchError
+            A shape is wrong, an id is unknown, a loss is not finite, or what the rule needs is missing.
+        """
+        positions, numbers = self._check_ids("observe", ids), to_numpy(losses).astype(np.float64)
+        if numbers.shape != positions.shape:
+            raise SelectbenchError(f"observe: losses {numbers.shape} do not fit ids {positions.shape}; one loss a sample, not reduced")
+        if not np.isfinite(numbers).all():
+            worst = int(np.isfinite(numbers).argmin())
+            raise SelectbenchError(f"observe: the loss of sample {positions[worst]} is {numbers[worst]}")
+        if not len(positions):
+            return
+        started = time.perf_counter()
+        measured = self.learn(Observation(positions, numbers, logits, features, uncertainty))
+        self._num_observed += len(positions)
+        if self.trace:
+            self._record(len(positions), float(numbers.mean()), measured)
+        self.overhead_s += time.perf_counter() - started
+
+    def state_dict(self) -> dict:
+        """Return everything a continuation needs: numbers, words, lists and arrays.
+
+        Arrays are tensors where torch is loaded, so that ``torch.load`` reads a saved state in its safe mode.
+        """
+        return {
+            "sampler": self.name,
+            "parameters": {parameter.name: getattr(self, parameter.name) for parameter in fields(self)},
+            "epoch": self.epoch,
+            "started": self._started,
+            "ids": _pack(self._ids),
+            "weights": _pack(self._weights[self._ids]),
+            "counts": _pack(self._counts),
+            "num_observed": self._num_observed,
+            "overhead_s": self.overhead_s,
+            "trace": [dict(row) for row in self.trace],
+            "rule": {name: _pack(getattr(self, name)) for name in self.memory},
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue where ``state_dict`` was taken. An epoch that was under way is repeated after ``set_epoch`` with its number.
+
+        Raises
+        ------
+        SelectbenchError
+            The state is of another sampler, or of other parameters.
+        """
+        if state["sampler"] != self.name:
+            raise SelectbenchError(f"load_state_dict: the state is of sampler {state['sampler']!r}, not {self.name!r}")
+        for parameter in fields(self):
+            theirs, ours = state["parameters"].get(parameter.name), getattr(self, parameter.name)
+            if theirs != ours:
+                raise SelectbenchError(f"load_state_dict: {parameter.name} is {theirs!r} in the state and {ours!r} here")
+        self.epoch = state["epoch"]
+        self._started = state["started"]
+        self._enter(to_numpy(state["ids"]), to_numpy(state["weights"]))
+        self._counts = to_numpy(state["counts"]).copy()
+        self._num_observed = state["num_observed"]
+        self.overhead_s = state["overhead_s"]
+        self.trace = [dict(row) for row in state["trace"]]
+        for name in self.memory:
+            setattr(self, name, to_numpy(state["rule"][name]).copy())
+
+    def _ensure_begun(self) -> None:
+        if self.epoch < 0:
+            self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        """Choose an epoch: its ids in order, and their weights."""
+        if epoch >= self.epochs:
+            raise SelectbenchError(f"epoch {epoch} is past the last one, {self.epochs - 1}; the sampler was made for {self.epochs} epochs")
+        started = time.perf_counter()
+        self.end_epoch()
+        pruned = self.prunes(epoch)
+        if pruned and epoch and self.watches and not self._num_observed:
+            raise SelectbenchError(f"{self.name} has nothing to choose epoch {epoch} by; call observe(ids, losses, …) after every batch")
+        chosen = self.choose(derive_seed("dynamic", "choice", self.name, self.seed, epoch)) if pruned else np.arange(self.num_samples)
+        ids = shuffle(chosen, derive_seed("dynamic", "order", self.seed, epoch))
+        self._enter(ids, self._weigh(ids, pruned))
+        self.epoch, self._started = epoch, False
+        row = {"epoch": epoch, "kept": len(ids), "observed": 0, "batches": 0, "loss": None}
+        self.trace.append(row | dict.fromkeys(self.measures))
+        self.overhead_s += time.perf_counter() - started
+
+    def _weigh(self, ids: np.ndarray, pruned: bool) -> np.ndarray:
+        if self.loss_weight == "rule":
+            return self.weigh(ids)
+        return np.full(len(ids), 1.0 / self.keep if pruned and self.loss_weight == "inverse_keep" else 1.0)
+
+    def _enter(self, ids: np.ndarray, weights: np.ndarray) -> None:
+        """Make these the ids and weights of the epoch."""
+        self._ids = ids.copy()
+        self._ids.flags.writeable = False
+        self._weights = np.zeros(self.num_samples, dtype=np.float32)
+        self._weights[ids] = weights
+
+    def _check_ids(self, verb: str, ids: "Values") -> np.ndarray:
+        positions = to_numpy(ids)
+        if positions.ndim != 1 or (positions.dtype.kind not in "iu" and len(positions)):
+            raise SelectbenchError(f"{verb}: ids {positions.shape} of {positions.dtype} are not (B,) whole numbers")
+        unknown = (positions < 0) | (positions >= self.num_samples)
+        if unknown.any():
+            raise SelectbenchError(f"{verb}: id {positions[unknown.argmax()]} is outside 0 … {self.num_samples - 1}")
+        return positions.astype(np.int64)
+
+    def _record(self, num: int, loss: float, measured: Mapping[str, float]) -> None:
+        """Fold a batch into the epoch's row: the loss by samples, what the rule measured by batches."""
+        row = self.trace[-1]
+        row["observed"] += num
+        row["batches"] += 1
+        row["loss"] = fold(row["loss"], loss, num / row["observed"])
+        for name, value in measured.items():
+            row[name] = fold(row[name], value, 1 / row["batches"])
+
+
+def fold(mean: float | None, value: float, share: float) -> float:
+    """Return a running mean after a value that makes up this share of all that it covers."""
+    return value if mean is None else mean + share * (value - mean)
+
+
+def shuffle(ids: np.ndarray, seed: int) -> np.ndarray:
+    """Return ids in the order of their seeded hashes: uniformly random, whatever order they came in."""
+    return ids[np.argsort(hash_ids(ids, seed))]
+
+
+def take_highest(scores: np.ndarray, num: int, seed: int) -> np.ndarray:
+    """Return the ids of the ``num`` highest scores; samples without a score (NaN) come first, ties go by the seeded hash of the id."""
+    return order_by_score(np.where(np.isnan(scores), np.inf, scores), np.arange(len(scores)), seed)[:num]
+
+
+def to_numpy(values: "Values") -> np.ndarray:
+    """Return a tensor, array or list as an array; a tensor of any floating-point kind as float64."""
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()
+
+
+def _pack(array: np.ndarray) -> "np.ndarray | torch.Tensor":
+    """Copy an array, as a tensor if torch is loaded."""
+    torch = sys.modules.get("torch")
+    return torch.tensor(array) if torch else array.copy()

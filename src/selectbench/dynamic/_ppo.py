@@ -1,0 +1,206 @@
+"""PPO with a Beta policy: the agent of Data Agent."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from selectbench.seeds import derive_seed, isolated_torch_rng
+
+_EDGE = 1e-4  # actions stay this far inside (0, 1), where the Beta density is finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings:
+    """How the agent learns.
+
+    Parameters
+    ----------
+    learning_rate : of Adam at the start
+    clip : largest change of a probability ratio that is paid
+    passes : K, over every rollout
+    gamma, decay : discount γ and λ of the generalised advantage estimate
+    rollout : batches between two updates
+    """
+
+    learning_rate: float = 3e-4
+    clip: float = 0.2
+    passes: int = 4
+    gamma: float = 0.99
+    decay: float = 0.95
+    rollout: int = 10
+
+
+class ActorCritic(nn.Module):
+    """Actor d → 128 → 128 → two heads (softplus + 1: the parameters of a Beta) and critic d → 128 → 128 → 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.actor = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU())
+        self.heads = _linear(128, 2, gain=0.01)
+        self.critic = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU(), _linear(128, 1, gain=1.0))
+
+    def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
+        """Return the policy at states (B, d)."""
+        alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
+        return torch.distributions.Beta(alpha, beta)
+
+    def value(self, states: torch.Tensor) -> torch.Tensor:
+        """Return V (B,) at states (B, d)."""
+        return self.critic(states).squeeze(1)
+
+
+@contextmanager
+def own_mode() -> Iterator[None]:
+    """Compute as usual, whatever mode the caller's loop is in: autocast, no_grad or inference mode would keep the agent from learning."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        yield
+
+
+class PPO:
+    """Learns from rollouts of batches: a batch is a step of B parallel episodes, one for each place in it, which end with the epoch.
+
+    A rollout is learnt from when it is full and the next batch is there to bootstrap from, or when the epoch ends.
+
+    Parameters
+    ----------
+    width : d of the states
+    seed : of the weights and of all actions
+    settings : how it learns
+    """
+
+    @own_mode()
+    def __init__(self, width: int, seed: int, settings: PPOSettings = PPOSettings()) -> None:
+        self.width = width
+        self.settings = settings
+        self.generator = torch.Generator().manual_seed(derive_seed("ppo", "actions", seed))
+        with isolated_torch_rng(derive_seed("ppo", "weights", seed)):
+            self.net = ActorCritic(width)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4)
+        self.rollout: list[dict[str, torch.Tensor]] = []
+
+    @own_mode()
+    def move_to(self, device: torch.device) -> None:
+        """Live on a device."""
+        if self.net.heads.weight.device == device:
+            return
+        self.net.to(device)
+        self.optimiser.load_state_dict(self.optimiser.state_dict())  # its moments follow the weights
+        self.rollout = [{name: value.to(device) for name, value in step.items()} for step in self.rollout]
+
+    def set_progress(self, done: float) -> None:
+        """Let the learning rate fall linearly to a hundredth; ``done`` is the share of the training, in [0, 1]."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * (1.0 - 0.99 * done)
+
+    @own_mode()
+    def act(self, states: torch.Tensor) -> torch.Tensor:
+        """Return actions (B,) in (0, 1) at states (B, d); ``pay`` them next."""
+        states = states.to(torch.float32, copy=True)
+        if len(self.rollout) == self.settings.rollout:
+            self._learn(self.net.value(states).detach())
+        with torch.no_grad():
+            policy = self.net.policy(states)
+            actions = draw_beta(policy, self.generator)
+            step = {"states": states, "actions": actions, "log_probabilities": policy.log_prob(actions), "values": self.net.value(states)}
+        self.rollout.append(step)
+        return actions
+
+    def pay(self, rewards: torch.Tensor) -> None:
+        """Reward (B,) the actions taken last."""
+        self.rollout[-1]["rewards"] = rewards.to(self.rollout[-1]["values"])
+
+    def end_episode(self) -> None:
+        """Learn from what is left of an epoch; nothing comes after it."""
+        if self.rollout:
+            self._learn(self.rollout[-1]["values"][:0])
+
+    @own_mode()
+    def _learn(self, beyond: torch.Tensor) -> None:
+        advantages = estimate_advantages(
+            [step["rewards"] for step in self.rollout],
+            [step["values"] for step in self.rollout],
+            beyond,
+            self.settings.gamma,
+            self.settings.decay,
+        )
+        steps = {name: torch.cat([step[name] for step in self.rollout]) for name in self.rollout[0]}
+        gains = torch.cat(advantages)
+        returns = gains + steps["values"]
+        if len(gains) > 1:  # one alone deviates from nothing
+            gains = gains / (gains.std(correction=0) + 1e-8)
+        for _ in range(self.settings.passes):
+            policy = self.net.policy(steps["states"])
+            ratios = (policy.log_prob(steps["actions"]) - steps["log_probabilities"]).exp()
+            clipped = ratios.clamp(1 - self.settings.clip, 1 + self.settings.clip)
+            actor_loss = -torch.minimum(ratios * gains, clipped * gains).mean()
+            critic_loss = (self.net.value(steps["states"]) - returns).square().mean()
+            self.optimiser.zero_grad(set_to_none=True)
+            (actor_loss + 0.5 * critic_loss).backward()
+            self.optimiser.step()
+        self.rollout = []
+
+    def state_dict(self) -> dict:
+        """Return everything a continuation needs."""
+        return copy.deepcopy(
+            {
+                "width": self.width,
+                "net": self.net.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "rollout": self.rollout,
+            }
+        )
+
+    @own_mode()
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # it would go on with the very tensors
+        self.generator.set_state(state["generator"].cpu())
+        self.rollout = [{name: value.to(self.net.heads.weight.device) for name, value in step.items()} for step in state["rollout"]]
+
+
+def estimate_advantages(
+    rewards: Sequence[torch.Tensor], values: Sequence[torch.Tensor], beyond: torch.Tensor, gamma: float, decay: float
+) -> list[torch.Tensor]:
+    """Estimate advantages: A_t = r_t + γ·V_{t+1} − V_t + γλ·A_{t+1}, place by place.
+
+    Parameters
+    ----------
+    rewards, values : one tensor (B_t,) a step; where step t + 1 has fewer places, the others end with step t
+    beyond : (B,) values of the states after the last step; empty if all episodes end there
+    gamma, decay : γ and λ
+
+    Returns
+    -------
+    One tensor (B_t,) a step.
+    """
+    advantages: list[torch.Tensor] = []
+    next_values, next_advantages = beyond, torch.zeros_like(beyond)
+    for reward, value in zip(reversed(rewards), reversed(values), strict=True):
+        surprise = reward + gamma * _fit(next_values, len(value)) - value
+        next_values, next_advantages = value, surprise + gamma * decay * _fit(next_advantages, len(value))
+        advantages.insert(0, next_advantages)
+    return advantages
+
+
+def draw_beta(policy: torch.distributions.Beta, generator: torch.Generator) -> torch.Tensor:
+    """Draw from a Beta policy by a generator on the CPU: x / (x + y) of two Gamma draws."""
+    x, y = (torch._standard_gamma(shape.cpu(), generator=generator) for shape in (policy.concentration1, policy.concentration0))
+    return (x / (x + y)).clamp(_EDGE, 1.0 - _EDGE).to(policy.concentration1.device)
+
+
+def _fit(values: torch.Tensor, num: int) -> torch.Tensor:
+    """Cut to a number of places, or fill up with zeros."""
+    return nn.functional.pad(values[:num], (0, max(0, num - len(values))))
+
+
+def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,24 @@
+"""Random*: a fresh uniform subset every epoch, the floor of every dynamic table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.dynamic._base import DynamicSampler, Observation, shuffle
+
+
+@dataclass(kw_only=True, eq=False)
+class RandomDynamic(DynamicSampler):
+    """k ids uniformly without replacement, independent between epochs: after E epochs a share 1 − (1 − r)^E was seen."""
+
+    citation = "Control: uniform sampling without replacement, drawn anew every epoch."
+    watches = False
+
+    def choose(self, seed: int) -> np.ndarray:
+        """Return k random ids."""
+        return shuffle(np.arange(self.num_samples), seed)[: self.num_kept]
+
+    def learn(self, batch: Observation) -> Mapping[str, float]:
+        """Ignore the batch."""
+        return {}

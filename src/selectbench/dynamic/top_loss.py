@@ -1,0 +1,29 @@
+"""Top-loss: the k samples with the highest last loss."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.dynamic._base import DynamicSampler, Observation, take_highest
+
+
+@dataclass(kw_only=True, eq=False)
+class TopLoss(DynamicSampler):
+    """Keep the k highest last losses. A sample that is left out keeps its old loss, and returns only when k others fall below it."""
+
+    citation = "Online hard example mining (Loshchilov and Hutter 2015; Shrivastava et al. 2016), an epoch at a time."
+    memory = ("losses",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.losses = np.full(self.num_samples, np.nan)
+
+    def choose(self, seed: int) -> np.ndarray:
+        """Return the ids of the k highest last losses."""
+        return take_highest(self.losses, self.num_kept, seed)
+
+    def learn(self, batch: Observation) -> Mapping[str, float]:
+        """Remember the losses."""
+        self.losses[batch.ids] = batch.losses
+        return {}

@@ -1,0 +1,193 @@
+"""Every sampler under a real DataLoader, and in loops of other tasks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import selectbench as sb
+
+ALL = ["data_agent", "epsilon_greedy", "full", "infobatch", "random_dynamic", "top_loss", "ucb"]
+NUM, BATCH, EPOCHS = 50, 8, 6  # epoch 0 warms up, 1 … 4 prune, 5 anneals
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(name, keep=0.4, num=NUM, epochs=EPOCHS, **parameters):
+    return sb.dynamic.make(name, num_samples=num, keep=1 if name == "full" else keep, epochs=epochs, **parameters)
+
+
+def make_data(num=NUM, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(num) % 3
+    return TensorDataset(torch.randn(num, 5, generator=generator) + 2.0 * torch.eye(3, 5)[labels], labels)
+
+
+def build(*layers):
+    """A model whose weights depend on nothing but its shape."""
+    model = nn.Sequential(*layers)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator) / math.sqrt(value.shape[-1]))
+    return model
+
+
+def train(name, workers=0, epochs=EPOCHS, **options):
+    """Train a classifier; return the batches of ids of every epoch, the sampler and the accuracy."""
+    data, sampler = make_data(), make(name, epochs=epochs)
+    loader = DataLoader(sb.dynamic.WithIds(data), batch_size=BATCH, sampler=sampler, num_workers=workers, **options)
+    body, head = build(nn.Linear(5, 16), nn.ReLU()), build(nn.Linear(16, 3))
+    optimiser = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.1)
+    visited = []
+    for _ in range(epochs):
+        visited.append([])
+        for ids, inputs, labels in loader:
+            features = body(inputs)
+            logits = head(features)
+            losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+            optimiser.zero_grad()
+            (losses * sampler.weights(ids)).mean().backward()
+            optimiser.step()
+            sampler.observe(ids, losses, logits, features)
+            visited[-1].append(ids.tolist())
+        assert len(visited[-1]) == len(loader)
+    inputs, labels = data.tensors
+    return visited, sampler, (head(body(inputs)).argmax(dim=1) == labels).float().mean().item()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_epoch_ends_after_its_batches_and_the_model_learns(name):
+    visited, sampler, accuracy = train(name)
+    for epoch, batches in enumerate(visited):
+        kept = sampler.trace[epoch]["kept"]
+        assert len(batches) == math.ceil(kept / BATCH)
+        assert [len(batch) for batch in batches[:-1]] == [BATCH] * (len(batches) - 1)
+        ids = [sample for batch in batches for sample in batch]
+        assert len(set(ids)) == len(ids) == kept == sampler.trace[epoch]["observed"]
+        if name not in ("full", "infobatch"):
+            assert kept == (20 if 1 <= epoch < 5 else NUM)
+    assert sampler.visits == sum(len(batch) for batches in visited for batch in batches)
+    assert accuracy > 0.7
+
+
+@pytest.mark.parametrize(("name", "persistent"), [(name, name in ("infobatch", "data_agent")) for name in ALL])
+def test_two_workers_change_nothing(name, persistent):
+    alone = train(name, epochs=3)
+    assert train(name, workers=2, epochs=3, persistent_workers=persistent)[0] == alone[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_without_automatic_batches_an_epoch_is_one_epoch_too(workers):
+    sampler = make("random_dynamic")
+    loader = DataLoader(sb.dynamic.WithIds(make_data()), batch_size=None, sampler=sampler, num_workers=workers)
+    lengths = [sum(1 for _ in loader) for _ in range(2)]
+    assert lengths == [NUM, 20] and sampler.epoch == 1
+
+
+def test_dropping_the_last_batch_is_the_loaders_business():
+    sampler = make("random_dynamic")
+    loader = DataLoader(sb.dynamic.WithIds(make_data()), batch_size=BATCH, sampler=sampler, drop_last=True)
+    assert [sum(len(batch[0]) for batch in loader) for _ in range(2)] == [48, 16]
+
+
+def test_set_epoch_tells_the_loader_its_length_in_time():
+    sampler = make("random_dynamic")
+    loader = DataLoader(sb.dynamic.WithIds(make_data()), batch_size=BATCH, sampler=sampler)
+    for epoch in range(EPOCHS):
+        sampler.set_epoch(epoch)
+        planned = len(loader)
+        assert planned == (3 if 1 <= epoch < 5 else 7) == sum(1 for _ in loader)
+
+
+def test_a_training_resumed_from_a_state_visits_the_same_batches():
+    data = make_data()
+    sampler, resumed = make("infobatch"), make("infobatch")
+
+    def visit(sampler):
+        visited = []
+        for ids, inputs, _ in DataLoader(sb.dynamic.WithIds(data), batch_size=BATCH, sampler=sampler):
+            sampler.observe(ids, inputs.square().mean(dim=1) * (1 + 0.1 * sampler.epoch))
+            visited.append(ids.tolist())
+        return visited
+
+    for _ in range(2):
+        visit(sampler)
+    resumed.load_state_dict(sampler.state_dict())
+    later = [visit(sampler) for _ in range(4)]
+    assert later == [visit(resumed) for _ in range(4)]
+    assert len(later[0]) < 7
+
+
+def test_items_start_with_their_ids():
+    assert sb.dynamic.WithIds(["a", "b"])[1] == (1, "b")
+    assert sb.dynamic.WithIds([("a", 0), ["b", 1]])[0] == (0, "a", 0)
+    assert sb.dynamic.WithIds([("a", 0), ["b", 1]])[1] == (1, "b", 1)
+    assert sb.dynamic.WithIds([{"x": 1}])[0] == (0, {"x": 1})
+    assert len(sb.dynamic.WithIds("abc")) == 3
+    ids, rows = next(iter(DataLoader(sb.dynamic.WithIds([{"x": 3}, {"x": 4}]), batch_size=2)))
+    assert ids.tolist() == [0, 1] and ids.dtype == torch.int64 and rows["x"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("name", ["infobatch", "data_agent"])
+def test_language_model(name):
+    """Sequences that count up in steps of their own; a sequence's uncertainty is the mean entropy of its tokens."""
+    steps = torch.arange(48) % 3 + 1
+    tokens = (torch.arange(48)[:, None] * 5 + steps[:, None] * torch.arange(9)) % 12
+    model = build(nn.Embedding(12, 24), nn.Linear(24, 24), nn.Tanh())
+    head, sampler = build(nn.Linear(24, 12)), make(name, num=48)
+    loader = DataLoader(sb.dynamic.WithIds(TensorDataset(tokens)), batch_size=BATCH, sampler=sampler)
+    optimiser = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=0.02)
+    for _ in range(EPOCHS):
+        for ids, batch in loader:
+            hidden = model(batch[:, :-1])
+            logits = head(hidden)
+            losses = nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").mean(dim=1)
+            optimiser.zero_grad()
+            (losses * sampler.weights(ids)).mean().backward()
+            optimiser.step()
+            entropy = torch.special.entr(logits.detach().softmax(dim=2)).sum(dim=2).mean(dim=1) / math.log(12)
+            sampler.observe(ids, losses, features=hidden.mean(dim=1), uncertainty=entropy)
+    assert sampler.trace[-1]["loss"] < 0.8 * sampler.trace[0]["loss"]
+    assert sampler.visits < 6 * 48 and sampler.seen_fraction == 1
+
+
+@pytest.mark.parametrize("name", ["top_loss", "data_agent"])
+def test_segmentation_model_of_torchvision(name):
+    """Bright squares on noise; an image's loss and uncertainty are the means over its pixels."""
+    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+    generator = torch.Generator().manual_seed(0)
+    images, masks = torch.randn(12, 3, 64, 64, generator=generator), torch.zeros(12, 64, 64, dtype=torch.long)
+    for sample in range(12):
+        row, column = torch.randint(0, 40, (2,), generator=generator).tolist()
+        masks[sample, row : row + 24, column : column + 24] = 1
+    images += 3.0 * masks[:, None]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2).train()
+    pooled = []
+    model.backbone.register_forward_hook(lambda module, inputs, outputs: pooled.append(outputs["high"].mean(dim=(2, 3))))
+    optimiser, sampler = torch.optim.AdamW(model.parameters(), lr=0.003), make(name, num=12, keep=0.5)
+    loader = DataLoader(sb.dynamic.WithIds(TensorDataset(images, masks)), batch_size=3, sampler=sampler)
+    for _ in range(EPOCHS):
+        for ids, inputs, targets in loader:
+            logits = model(inputs)["out"]
+            losses = nn.functional.cross_entropy(logits, targets, reduction="none").mean(dim=(1, 2))
+            optimiser.zero_grad()
+            (losses * sampler.weights(ids)).mean().backward()
+            optimiser.step()
+            entropy = torch.special.entr(logits.detach().softmax(dim=1)).sum(dim=1).mean(dim=(1, 2)) / math.log(2)
+            sampler.observe(ids, losses, features=pooled.pop(), uncertainty=entropy)
+    assert [row["observed"] for row in sampler.trace] == [12, 6, 6, 6, 6, 12]
+    assert np.isfinite(sampler.scores if name == "data_agent" else sampler.losses).all()
+    assert sampler.trace[-1]["loss"] < 0.8 * sampler.trace[0]["loss"]
