@@ -69,7 +69,9 @@ def _load_plan(arguments: argparse.Namespace):
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
     plan = _load_plan(arguments)
-    selections = {(run.dataset, run.proxy, run.method, run.seed) for run in plan.runs.values()}
+    learned = set(plan.learned_methods())
+    subsets = {(run.dataset, run.proxy, run.method, run.seed) for run in plan.runs.values() if plan.has_subset(run)}
+    selections = {subset for subset in subsets if subset[2] not in learned}
     sources = plan.count_sources()
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     jobs = {
@@ -79,6 +81,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
         "embed_samples": sources["encoder"],
         "score_samples": len(selections),
         "select_subsets": len(selections),
+        "train_selectors": len(subsets) - len(selections),
         "train_targets": len(plan.batches["train"]),
         "evaluate_targets": len(plan.batches["evaluate"]),
     }

@@ -45,13 +45,22 @@ class Config:
     encoders: dict
     methods: dict
     papers: dict
+    named: frozenset[str]  # the methods that some paper's table names, be that paper among those asked for or not
 
     def base_of(self, dataset: str) -> str:
         """Return the data set whose files, recipes and encoder a data set uses: its own, or those of the one it is made of."""
         return self.datasets[dataset].get("base", dataset)
 
+    def is_dynamic(self, name: str) -> bool:
+        """Tell whether a method chooses anew every epoch: a sampler of ``selectbench.dynamic``, without a subset."""
+        return self.methods[name].get("dynamic", False)
+
+    def needs_proxy(self, name: str) -> bool:
+        """Tell whether a method reads what a proxy recorded."""
+        return not self.is_dynamic(name) and self.find_method(name).needs_proxy()
+
     def find_method(self, name: str) -> type["Method"]:
-        """Return the class of a method, by the id of its entry, which may be a variant of another file's."""
+        """Return the class of a static method, by the id of its entry, which may be a variant of another file's."""
         from selectbench.methods import load_method
 
         return load_method(self.method_file(name))
@@ -82,10 +91,14 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     for paper in main["papers"]:
         if paper not in papers:
             raise ConfigError(f"config/config.yaml: papers: unknown {paper!r}{suggest(paper, papers)}")
+    every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
     config = Config(
         main=main,
         scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
-        papers={paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in main["papers"]},
+        papers={paper: every_paper[paper] for paper in main["papers"]},
+        named=frozenset(
+            method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
+        ),
         datasets=_fill_noisy(_read_checked(root, Path("config/datasets.yaml"), "datasets")),
         **{name: _read_checked(root, Path(f"config/{name}.yaml"), name) for name in ("models", "recipes", "encoders", "methods")},
     )
@@ -177,11 +190,12 @@ def _check_name(name: object, valid: Iterable[str], where: str) -> None:
 
 
 def _check_methods(config: Config) -> None:
+    from selectbench.dynamic import available_samplers, make
     from selectbench.methods import available_methods, make_method
 
-    built = available_methods()
     for name, entry in config.methods.items():
         where = f"config/methods.yaml: {name}"
+        built = available_samplers() if entry.get("dynamic") else available_methods()
         if entry.get("planned"):
             if name in built:
                 raise ConfigError(f"{where}.planned: the method is built; remove the key")
@@ -192,8 +206,12 @@ def _check_methods(config: Config) -> None:
                 raise ConfigError(f"{where}.method: {name} has a file of its own; remove the key or rename the variant")
         elif name not in built:
             raise ConfigError(f"{where}: no such method{suggest(name, built)}")
+        file, parameters = entry.get("method", name), entry.get("parameters", {})
         try:
-            make_method(entry.get("method", name), entry.get("parameters", {}))
+            if entry.get("dynamic"):
+                make(file, num_samples=100, keep=0.5, epochs=100, **parameters)
+            else:
+                make_method(file, parameters)
         except SelectbenchError as error:
             raise ConfigError(f"{where}.parameters: {error}") from None
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +148,7 @@ def count_steps(num_kept: int, num_pool: int, recipe: Descent, regime: str) -> i
     return recipe.epochs * count_batches(samples, recipe.batch_size)
 
 
-def learning_rate_at(step: int, total_steps: int, recipe: Descent) -> float:
+def learning_rate_at(step: float, total_steps: int, recipe: Descent) -> float:
     """Return the learning rate of one step: linear warm-up, then the schedule over the steps that are left."""
     warmup = round(total_steps * min(1.0, recipe.warmup_epochs / recipe.epochs))
     if step < warmup:
@@ -233,19 +234,78 @@ def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt out)
+class Visits(ABC):
+    """Which samples every epoch of a training visits, when it is over, and how far its schedule has come.
+
+    Attributes
+    ----------
+    total_steps : the steps over which the learning rate's schedule runs
+    """
+
+    total_steps: int
+
+    @abstractmethod
+    def list_ids(self, epoch: int) -> np.ndarray:
+        """Return the ids (k,) that an epoch (from 0) visits, in any order."""
+
+    @abstractmethod
+    def is_over(self, progress: Progress) -> bool:
+        """Tell whether the training is done; asked before every batch."""
+
+    @abstractmethod
+    def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
+        """Return how many of the schedule's steps are done before a batch (from 0) of an epoch."""
+
+    def save(self, progress: Progress) -> None:  # noqa: B027  (a fixed subset has no state)
+        """Put what a continuation needs into ``progress.extra``."""
+
+    def restore(self, progress: Progress) -> None:  # noqa: B027
+        """Continue from ``progress.extra``; called before the first epoch."""
+
+
+@dataclass(frozen=True)
+class FixedVisits(Visits):
+    """The same samples every epoch, until the steps are used up; the schedule counts the steps.
+
+    Parameters
+    ----------
+    ids : (k,) sample ids
+    total_steps : of the whole training
+    """
+
+    ids: np.ndarray
+    total_steps: int
+
+    def list_ids(self, epoch: int) -> np.ndarray:
+        """Return the ids (k,), whatever the epoch."""
+        return self.ids
+
+    def is_over(self, progress: Progress) -> bool:
+        """Tell whether the steps are used up."""
+        return progress.step >= self.total_steps
+
+    def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
+        """Return the steps taken so far."""
+        return progress.step
+
+
+def visit_subset(ids: np.ndarray, num_pool: int, recipe: Descent, regime: str) -> FixedVisits:
+    """Return the visits of a training on a subset (k,), in the regime ``"equal_epochs"`` or ``"equal_steps"``."""
+    return FixedVisits(ids, count_steps(len(ids), num_pool, recipe, regime))
+
+
+def train_model(
     model: nn.Module,
     pool: Pool,
-    ids: np.ndarray,
+    visits: Visits,
     recipe: Descent,
     *,
-    regime: str,
     stream: tuple[object, ...],
     batch_loss: BatchLoss,
     on_epoch_end: EpochEnd,
     checkpoint: Checkpoint,
 ) -> Progress:
-    """Train a model on the samples ``ids`` of a pool.
+    """Train a model on samples of a pool.
 
     Order and augmentation of every epoch are functions of (stream, epoch, sample id): two subsets visit the samples they share
     in the same relative order, with the same crops, and an interrupted training continues exactly.
@@ -253,8 +313,7 @@ def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt
     Parameters
     ----------
     model : on the pool's device
-    ids : (k,) sample ids
-    regime : ``"equal_epochs"`` or ``"equal_steps"``
+    visits : which samples each epoch visits; see ``visit_subset``
     stream : the axes that name the random streams of this training
     batch_loss : (model, positions of a batch, epoch from 0) → mean loss, with gradients; see ``supervised_loss``
     on_epoch_end : called with (epoch from 1, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
@@ -270,19 +329,21 @@ def train_model(  # noqa: PLR0913  (everything that a training depends on, spelt
         The loss is no longer a number.
     """
     optimiser = make_optimiser(model, recipe)
-    total_steps = count_steps(len(ids), len(pool), recipe, regime)
     progress = checkpoint.restore(model, optimiser)
+    visits.restore(progress)
     clock = last_saved = time.perf_counter()
-    while progress.step < total_steps:
+    while not visits.is_over(progress):
+        ids = visits.list_ids(progress.epoch)
         order = ids[np.argsort(hash_ids(ids, derive_seed(*stream, "order", progress.epoch)), kind="stable")]
         with isolated_torch_rng(derive_seed(*stream, "layers", progress.epoch)):
-            _train_epoch(model, optimiser, pool.device, order, recipe, batch_loss, total_steps, progress)
+            _train_epoch(model, optimiser, pool.device, order, recipe, batch_loss, visits, progress)
         progress.epoch += 1
         on_epoch_end(progress.epoch, model, progress)
         now = time.perf_counter()
         progress.wall_s += now - clock
         clock = now
-        if now - last_saved > checkpoint.every_s and progress.step < total_steps:
+        if now - last_saved > checkpoint.every_s and not visits.is_over(progress):
+            visits.save(progress)
             checkpoint.save(model, optimiser, progress)
             last_saved = now
     return progress
@@ -295,28 +356,28 @@ def _train_epoch(
     order: np.ndarray,
     recipe: Descent,
     batch_loss: BatchLoss,
-    total_steps: int,
+    visits: Visits,
     progress: Progress,
 ) -> None:
-    """Visit the samples once (or until the steps are used up) and add to the progress."""
+    """Visit the samples once (or until the training is over) and add to the progress."""
     model.train()
     loss_sum = torch.zeros((), device=device)
-    visits = 0
-    for positions in split_batches(order, recipe.batch_size):
-        if progress.step == total_steps:
+    num_visited, num_batches = 0, count_batches(len(order), recipe.batch_size)
+    for batch, positions in enumerate(split_batches(order, recipe.batch_size)):
+        if visits.is_over(progress):
             break
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, device)):
             loss = batch_loss(model, positions, progress.epoch)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(progress.step, total_steps, recipe)
+            group["lr"] = learning_rate_at(visits.count_schedule(progress, batch, num_batches), visits.total_steps, recipe)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         loss_sum += loss.detach() * len(positions)
-        visits += len(positions)
+        num_visited += len(positions)
         progress.step += 1
-    progress.sample_visits += visits
-    progress.final_loss = loss_sum.item() / visits
+    progress.sample_visits += num_visited
+    progress.final_loss = loss_sum.item() / num_visited
     if not math.isfinite(progress.final_loss):
         raise TrainingDivergedError(f"the training loss is {progress.final_loss} after epoch {progress.epoch + 1}")
 

@@ -112,12 +112,13 @@ class Plan:
 
     def learned_methods(self) -> list[str]:
         """List the methods whose subsets an agent chooses, in a stage of their own."""
-        return [name for name, entry in self.config.methods.items() if not entry.get("planned") and self.config.find_method(name).learned]
+        static = [name for name, entry in self.config.methods.items() if not (entry.get("planned") or entry.get("dynamic"))]
+        return [name for name in static if self.config.find_method(name).learned]
 
     def count_sources(self) -> dict[str, int]:
         """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
         files: dict[str, set[str]] = {source: set() for source in SOURCES}
-        for run in self.runs.values():
+        for run in filter(self.has_subset, self.runs.values()):
             method = self.config.find_method(run.method)
             for source in () if method.learned else method.sources():
                 files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
@@ -125,13 +126,17 @@ class Plan:
                     files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
         return {source: len(names) for source, names in files.items()}
 
+    def has_subset(self, run: Run) -> bool:
+        """Tell whether a run trains on a subset chosen before; dynamic methods choose while it trains."""
+        return not self.config.is_dynamic(run.method)
+
     def subset(self, run: Run) -> str:
         """Return the file of the subsets that hold a run's."""
         return f"{self.folder}/subsets/{run.dataset}/{run.proxy}/{run.method}/seed-{run.seed}.npz"
 
     def subset_inputs(self, batch: str) -> list[str]:
         """List the subset files a batch of trainings reads."""
-        return _unique(self.subset(run) for run in self.batches["train"][batch])
+        return _unique(self.subset(run) for run in self.batches["train"][batch] if self.has_subset(run))
 
     def train_inputs(self, batch: str) -> list[str]:
         """List the training manifests a batch of evaluations reads."""
@@ -166,7 +171,7 @@ class Plan:
         entry = self.config.papers[paper]
         tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "overlap"}
         runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
-        return [self.runs[run] for run in runs if self.runs[run].method != "full"]
+        return [self.runs[run] for run in runs if self.runs[run].method != "full" and self.has_subset(self.runs[run])]
 
     def figure_overlaps(self, paper: str, figure: str) -> list[str]:
         """List the overlaps that a figure reads: one file for its kind, none for others."""
@@ -336,7 +341,7 @@ class Plan:
         return {
             **self._training_spec("target", first.dataset, first.target),
             "regime": first.regime,
-            "runs": [self._describe_run(run) for run in self.batches["train"][batch]],
+            "runs": [self._describe_run(run) | self._describe_choice(run) for run in self.batches["train"][batch]],
             "folder": self.folder,
             "code": fingerprint("selectbench.stages.train_targets"),
         }
@@ -456,7 +461,20 @@ class Plan:
         return fingerprint(stage, f"selectbench.methods.{self.config.method_file(method)}")
 
     def _describe_run(self, run: Run) -> dict:
-        return {"id": run.id, **asdict(run), "subset": self.subset(run)}
+        return {"id": run.id, **asdict(run)}
+
+    def _describe_choice(self, run: Run) -> dict:
+        """Return where a run's samples come from: a file of subsets, or a sampler."""
+        if self.has_subset(run):
+            return {"subset": self.subset(run), "sampler": None}
+        file = self.config.method_file(run.method)
+        sampler = {
+            "name": file,
+            "parameters": self.config.methods[run.method].get("parameters", {}),
+            "seed": derive_seed("selection", run.dataset, run.proxy, file, run.seed),
+            "code": fingerprint(f"selectbench.dynamic.{file}"),
+        }
+        return {"subset": None, "sampler": sampler}
 
 
 def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
@@ -501,7 +519,7 @@ def _read_reported(root: Path, name: Path) -> list[dict[str, str]]:
     path = root / name
     if not path.exists():
         return []
-    columns = ["table", "dataset", "method", "keep", "value", "evidence", "note"]
+    columns = ["table", "dataset", "target", "method", "keep", "value", "evidence", "note"]
     with open(path, newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         if reader.fieldnames != columns:

@@ -1,5 +1,6 @@
 """From a paper's entries and a scale to what is run: tables with the runs of every cell, claims with the runs they compare."""
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import product
@@ -28,7 +29,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     entry = config.papers[paper]["tables"][table]
     where = entry["where"]
     keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
-    printed = {(row["dataset"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
+    printed = {(row["dataset"], row["target"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
     places = [Place(*names) for names in product(where["dataset"], as_list(where["target"]), as_list(entry["test_set"]))]
     present = [place for place in places if is_present(config, place)]
     panels, runs = [], []
@@ -100,7 +101,7 @@ def title_test_set(config: Config, name: str) -> str:
 
 
 def resolve_panel(
-    config: Config, where: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str], Mapping[str, str]]
+    config: Config, where: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str, str], Mapping[str, str]]
 ) -> tuple[dict, list[Run]]:
     """Return one panel, controls first, and its runs."""
     axes, methods = config.scale["axes"], config.methods
@@ -108,7 +109,8 @@ def resolve_panel(
     test_set = axes["test_set"][place.test_set]
     controls = [method for method, entry in methods.items() if entry.get("control")]
     named = [method for method in where["method"] if method not in controls]
-    added = list_additions(config) if where.get("additions", True) else []
+    kinds = {config.is_dynamic(method) for method in named}
+    added = [method for method in list_additions(config) if config.is_dynamic(method) in kinds] if where.get("additions", True) else []
     seeds = config.scale["seeds"][: where.get("seeds")]
     rows, runs = [], []
     for method in [*controls, *named, *added]:
@@ -116,7 +118,8 @@ def resolve_panel(
         cells = {}
         for keep in ["1"] if method == "full" else keeps:
             cell = [] if planned else [make_run(config, where["regime"], (dataset, proxy, target), method, keep, seed) for seed in seeds]
-            cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(printed.get((place.dataset, method, keep)))}
+            row = printed.get((place.dataset, place.target, method, keep)) or printed.get((place.dataset, "", method, keep))
+            cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(row)}
             runs += cell
         title = methods[method]["title"] + (" (added)" if method in added else "")
         rows.append({"id": method, "title": title, "control": method in controls, "planned": planned, "cells": cells})
@@ -143,7 +146,7 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
     dataset, proxy, target = place
     return Run(
         dataset=dataset,
-        proxy=proxy if config.find_method(method).needs_proxy() else NO_PROXY,
+        proxy=proxy if config.needs_proxy(method) else NO_PROXY,
         target=target,
         regime="equal_epochs" if method == "full" else regime,
         method=method,
@@ -153,10 +156,8 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
 
 
 def list_additions(config: Config) -> list[str]:
-    """Return the methods that no table names: an author's own. They get a row in each table with additions."""
-    tables = [table["where"] for paper in config.papers.values() for table in paper["tables"].values()]
-    named = {method for where in tables for method in where["method"]}
-    return [name for name, method in config.methods.items() if name not in named and not method.get("control") and "method" not in method]
+    """Return the methods that no table names: an author's own. They get a row in each table with additions and methods of their kind."""
+    return [name for name, method in config.methods.items() if not (name in config.named or method.get("control") or "method" in method)]
 
 
 def describe_reported(row: Mapping[str, str] | None) -> dict | None:
@@ -185,6 +186,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
         if keep not in table_keeps:
             raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
     pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
+    allowance, condition = describe_allowance(compare)
     comparisons = []
     for panel in table["panels"]:
         rows = {row["id"]: row["cells"] for row in panel["rows"]}
@@ -196,10 +198,11 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
                 against = "full data" if other == "full" else methods[other]["title"]
                 comparisons.append(
                     {
-                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
+                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}{condition}",
                         "metric": compare["metric"],
                         "test_set": panel["test_set"],
                         "higher_is_better": compare["metric"] == "top1",
+                        "allowance": allowance,
                         "better": rows[name][keep]["runs"],
                         "worse": rows[other]["1" if other == "full" else keep]["runs"],
                     }
@@ -211,3 +214,16 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
         "not_compared": [methods[name]["title"] for name in waiting],
         "comparisons": comparisons,
     }
+
+
+def describe_allowance(compare: Mapping) -> tuple[float, str]:
+    """Return what is added to each difference of a claim, and how its label says so.
+
+    A ``margin`` is what the better side may lose, in the metric's unit; a ``factor`` is how many times cheaper it must be (costs are
+    compared by logarithms).
+    """
+    if "margin" in compare:
+        return compare["margin"], f", {compare['margin']:g} allowed"
+    if "factor" in compare:
+        return -math.log(compare["factor"]), f", {compare['factor']:g} times cheaper"
+    return 0.0, ""

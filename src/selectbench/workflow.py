@@ -40,7 +40,7 @@ def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]
             roles += [("selector" if config.find_method(run.method).learned else "proxy", run.proxy)]
         stems = {(model, config.recipes[plan.recipe_name(role, run.dataset, model)]["stem"]) for role, model in roles}
         encoder = config.encoders[config.scale["encoders"][config.base_of(run.dataset)]]
-        if encoder["kind"] == "simclr" and "encoder" in config.find_method(run.method).sources():
+        if encoder["kind"] == "simclr" and plan.has_subset(run) and "encoder" in config.find_method(run.method).sources():
             stems.add((encoder["model"], encoder["stem"]))
         dataset = config.datasets[run.dataset]
         wanted |= {(model, stem, tuple(dataset["input_shape"]), dataset["classes"]) for model, stem in stems}

@@ -269,6 +269,7 @@ def make_comparison(label: str, better: tuple[str, str, str], worse: tuple[str, 
         "better": [run_id(*better, seed) for seed in range(3)],
         "worse": [run_id(*worse, seed) for seed in range(3)],
         "higher_is_better": metric == "top1",
+        "allowance": 0.0,
     }
 
 

@@ -79,6 +79,21 @@ def test_equal_differences_on_a_small_test_set_are_not_certain():
     assert judge([2.5, 2.5], num=40000).verdict == "supported"
 
 
+def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
+    records, comparison = make_pair([-0.3, -0.31, -0.29], num=100_000)
+    assert decide([compare(comparison, records, 0.95, 1)], None, []).verdict == "contradicted"
+    allowed = compare(comparison | {"allowance": 0.5}, records, 0.95, 1)
+    assert decide([allowed], None, []).verdict == "supported"
+    assert allowed["mean"] == pytest.approx(0.2)
+    for record in records.values():
+        visits = 400 if record["run"]["id"] in comparison["better"] else 1000
+        record["training"]["sample_visits"], record["selection"]["sample_visits"] = visits + record["run"]["seed"], 0
+    cheaper = comparison | {"metric": "total_visits", "higher_is_better": False}
+    halved, third = (compare(cheaper | {"allowance": -math.log(factor)}, records, 0.95, 1) for factor in (2, 3))
+    assert [decide([found], None, []).verdict for found in (halved, third)] == ["supported", "contradicted"]
+    assert math.exp(halved["mean"]) == pytest.approx(2.5 / 2, rel=1e-2)
+
+
 def test_one_seed_and_no_comparison_are_undecided():
     assert judge([1.0]) == ("undecided", "1 of 1 comparisons have fewer than 2 seeds")
     assert decide([], None, []) == ("undecided", "nothing to compare at this scale")

@@ -12,10 +12,10 @@ from torch import nn
 
 import selectbench as sb
 from selectbench.artefacts.cells import fill_cell
+from selectbench.choices import SubsetChoice
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Checkpoint, Recipe, count_steps, open_pool, predict, supervised_loss, train_model
+from selectbench.engine import Augment, Checkpoint, Recipe, count_steps, open_pool, predict, supervised_loss, train_model, visit_subset
 from selectbench.evaluation import measure_test
-from selectbench.files import write_arrays
 from selectbench.models import build_model, features_and_logits
 from selectbench.records import TRAIN, record_path
 from selectbench.seeds import isolated_torch_rng
@@ -83,9 +83,8 @@ def train(pool, ids, recipe, seed, regime="equal_epochs", on_epoch_end=lambda *_
     progress = train_model(
         model,
         pool,
-        ids,
+        visit_subset(ids, len(pool), recipe, regime),
         recipe,
-        regime=regime,
         stream=stream,
         batch_loss=supervised_loss(pool, recipe, stream),
         on_epoch_end=on_epoch_end,
@@ -219,14 +218,14 @@ def test_the_best_epoch_on_the_test_set_is_better_only_on_the_samples_that_chose
 
 def test_records_report_the_last_epoch_and_name_the_best_apart(pool, test_halves, tmp_path):
     keep, test, seed = "0.1", test_halves[0], 3
-    write_arrays(tmp_path / "subset.npz", {keep: sb.select("random", sb.Signals(labels=pool.labels.numpy()), keep, seed=seed).ids})
-    subset = {"seed": seed, "subsets": {keep: {"failure": None, "cost": {}, "sha256": "", "class_counts": []}}}
+    ids = sb.select("random", sb.Signals(labels=pool.labels.numpy()), keep, seed=seed).ids
+    choice = SubsetChoice(ids, {"cost": {}, "sha256": "", "class_counts": []}, seed)
     spec = {
         **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "recipe": {}},
         **{"model_name": "convnet", "model": NET, "input_shape": [1, 8, 8], "num_classes": 10},
     }
-    run = {"id": "run", "seed": seed, "keep": keep, "subset": str(tmp_path / "subset.npz")}
-    record, _ = train_target(spec, replace(OVERHEATED, schedule="constant"), run, subset, pool, test, None, "key")
+    run = {"id": "run", "seed": seed, "keep": keep}
+    record, _ = train_target(spec, replace(OVERHEATED, schedule="constant"), run, choice, pool, test, None, "key")
     curve = record["training"]["test_top1_by_epoch"]
     assert record["best_epoch"] == {"epoch": 1 + curve.index(max(curve)), "top1": max(curve)}
     saved = build_model(NET, "small", (1, 8, 8), 10).to(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ import selectbench as sb
 from selectbench.config import read_yaml
 from selectbench.data.splits import ArraySplit
 from selectbench.encoders import SimCLR, SimCLRRecipe, Views, contrastive_loss, draw_view, embed_pretrained, warp
-from selectbench.engine import Checkpoint, open_pool, predict, train_model
+from selectbench.engine import Checkpoint, open_pool, predict, train_model, visit_subset
 from selectbench.models import build_model
 from selectbench.seeds import isolated_torch_rng
 
@@ -84,9 +84,8 @@ def test_training_without_labels_draws_classes_together(root, tmp_path):
     progress = train_model(
         model,
         pool,
-        np.arange(700),
+        visit_subset(np.arange(700), 700, recipe, "equal_epochs"),
         recipe,
-        regime="equal_epochs",
         stream=stream,
         batch_loss=contrastive_loss(pool, recipe, stream),
         on_epoch_end=lambda epoch, model, progress: None,

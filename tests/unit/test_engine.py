@@ -22,6 +22,7 @@ from selectbench.engine import (
     split_batches,
     supervised_loss,
     train_model,
+    visit_subset,
 )
 from selectbench.evaluation import measure_test
 from selectbench.models import build_model
@@ -79,9 +80,8 @@ def train(pool, tmp_path, ids=None, recipe=RECIPE, regime="equal_epochs", stop_a
     progress = train_model(
         model,
         pool,
-        ids,
+        visit_subset(ids, len(pool), recipe, regime),
         recipe,
-        regime=regime,
         stream=stream,
         batch_loss=supervised_loss(pool, recipe, stream),
         on_epoch_end=on_epoch_end,

@@ -1,5 +1,6 @@
 """Tables drive the runs; a plan is the same whatever the order it is asked in."""
 
+import math
 import shutil
 
 import pytest
@@ -30,10 +31,10 @@ def test_tables_share_runs_and_runs_no_axis_can_tell_apart_are_one(plan):
 
 
 def test_every_table_has_its_controls_first_and_drops_no_row(plan):
-    for (_, name), table in plan.tables.items():
-        entry = plan.config.papers["rl_selector"]["tables"][name]
+    for (paper, name), table in plan.tables.items():
+        entry = plan.config.papers[paper]["tables"][name]
         present = [panel for panel in table["panels"] if panel["absent"] is None]
-        assert present
+        assert present or entry["where"]["dataset"] == ["imagenet1k"]
         for panel in present:
             assert [row["id"] for row in panel["rows"][:3]] == ["full", "random", "random_balanced"]
             assert set(entry["where"]["method"]) <= {row["id"] for row in panel["rows"]}
@@ -70,7 +71,7 @@ def test_a_run_is_evaluated_on_the_test_sets_of_its_tables(plan):
     prefix = "digits/convnet-to-resnet8/equal_epochs"
     assert tests[f"{prefix}/el2n/keep-0.6/seed-0"] == ["corrupted", "mnist_shift", "test"]
     assert tests[f"{prefix}/el2n/keep-0.7/seed-0"] == ["test"]
-    assert tests["digits_symmetric/convnet-to-resnet8/equal_epochs/el2n/keep-0.3/seed-0"] == ["test"]
+    assert tests["digits_symmetric/convnet-to-convnet/equal_epochs/el2n/keep-0.3/seed-0"] == ["test"]
     assert plan.prepare_spec("digits")["test_sets"] == ["corrupted", "mnist_shift", "test"]
     assert plan.prepare_spec("digits_symmetric")["test_sets"] == ["test"]
     specs = [plan.evaluate_spec(batch)["runs"] for batch in plan.batches["evaluate"]]
@@ -170,6 +171,49 @@ def test_seeds_pair_methods_and_separate_selections(plan):
     specs = [plan.select_spec("digits", "convnet", method, "0") for method in ("el2n", "grand")]
     assert specs[0]["selection_seed"] != specs[1]["selection_seed"]
     assert plan.select_spec("digits", "convnet", "el2n", "1")["selection_seed"] != specs[0]["selection_seed"]
+
+
+def test_dynamic_methods_have_a_sampler_and_no_subset(plan):
+    described = {run["id"]: run for batch in plan.batches["train"] for run in plan.train_spec(batch)["runs"]}
+    run = described["digits/none-to-convnet/equal_epochs/data_agent_difficulty/keep-0.5/seed-1"]
+    assert run["subset"] is None
+    assert (run["sampler"]["name"], run["sampler"]["parameters"]) == ("data_agent", {"reward": "difficulty"})
+    whole = described["digits/none-to-convnet/equal_epochs/data_agent/keep-0.5/seed-1"]["sampler"]
+    other = described["digits/none-to-convnet/equal_epochs/data_agent/keep-0.5/seed-2"]["sampler"]
+    assert run["sampler"]["seed"] == whole["seed"] != other["seed"]  # variants share the streams of their file
+    assert run["sampler"]["code"] == whole["code"]
+    static = described["digits/convnet-to-convnet/equal_epochs/el2n/keep-0.5/seed-1"]
+    assert static["sampler"] is None and static["subset"].endswith("subsets/digits/convnet/el2n/seed-1.npz")
+    assert not any("data_agent" in name for batch in plan.batches["train"] for name in plan.subset_inputs(batch))
+    assert "data_agent" not in plan.learned_methods()
+
+
+def test_a_new_sampler_gets_rows_beside_other_dynamic_methods_only(root, tmp_path):
+    copy_configuration(root, tmp_path)
+    path = tmp_path / "config/papers/data_agent.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("        - top_loss\n", "").replace("top_loss, ", ""), encoding="utf-8")
+    plan = load_plan(tmp_path)
+    shown = {
+        table for (_, table), spec in plan.tables.items() for panel in spec["panels"] for row in panel["rows"] if row["id"] == "top_loss"
+    }
+    assert shown == {"dynamic", "cost"}
+
+
+def test_claims_may_allow_a_margin_or_ask_for_a_factor(plan):
+    claims = {claim["id"]: claim["comparisons"] for claim in plan.claims["data_agent"]}
+    (lossless,), (half,), saves = claims["lossless"], claims["half_the_cost"], claims["saves_time"]
+    assert (lossless["allowance"], lossless["higher_is_better"]) == (0.5, True)
+    assert lossless["label"] == "digits: Data Agent at 50 % against full data, 0.5 allowed"
+    assert half["allowance"] == pytest.approx(-math.log(2)) and half["label"].endswith(", 2 times cheaper")
+    assert [comparison["allowance"] for comparison in saves] == [0.0] * 3
+
+
+def test_reported_numbers_may_be_of_one_target(root):
+    panels = load_plan(root, {"scale": "full"}).tables["data_agent", "transformers"]["panels"]
+    reported = {
+        panel["id"]: next(row for row in panel["rows"] if row["id"] == "data_agent")["cells"]["0.6"]["reported"] for panel in panels
+    }
+    assert {name: found["value"] for name, found in reported.items()} == {"imagenet1k-swin_tiny": 79.8, "imagenet1k-vit_base": 81.9}
 
 
 def copy_configuration(root, target) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
 BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
+DYNAMIC = ["random_dynamic", "infobatch", "data_agent"]  # a rule without memory, one of losses, an agent
 PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
 
 KEEPS = {
@@ -75,7 +76,7 @@ class Project:
 
 
 def make_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its paper down to three methods and two keep fractions at scale smoke."""
+    """Copy the project and cut its papers down to a few methods and keep fractions at scale smoke."""
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
@@ -100,11 +101,18 @@ def make_project(root: Path, target: Path) -> Project:
         "time": {**paper["claims"]["selection_saves_time"], "compare": {"method": BUILT, "against": ["full"], "metric": "total_wall_s"}},
     }
     methods = yaml.safe_load(project.path("config/methods.yaml").read_text(encoding="utf-8"))
-    kept = {name: entry for name, entry in methods.items() if name in BUILT or entry.get("control")}
+    kept = {name: entry for name, entry in methods.items() if name in (*BUILT, *DYNAMIC) or entry.get("control")}
     kept[PLANNED] = {"title": "Phantom", "planned": True}
     lines = [f"{name}: {yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()}" for name, entry in kept.items()]
     project.path("config/methods.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     project.path("config/papers/rl_selector.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    paper = yaml.safe_load(project.path("config/papers/data_agent.yaml").read_text(encoding="utf-8"))
+    paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in ("dynamic", "cost")}
+    for table in paper["tables"].values():
+        table["where"] |= {"dataset": ["cifar10"], "method": DYNAMIC, "keep": [0.5]}
+    paper["figures"] = {"weight": paper["figures"]["weight"] | {"table": "dynamic"}}
+    paper["claims"] = {name: paper["claims"][name] for name in ("lossless", "half_the_cost")}
+    project.path("config/papers/data_agent.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     return project
 
 

@@ -11,13 +11,15 @@ import time
 import numpy as np
 import pytest
 
-from conftest import FIGURES
+from conftest import DYNAMIC, FIGURES
 
 OUT = "results/smoke"
 PAPER = f"{OUT}/rl_selector"
 
-RUNS = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
-PROXY = 5 * 1400 * 4 / 3  # five epochs, each with a recording pass
+MAIN = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
+RUNS = MAIN + 2 * (3 + len(DYNAMIC))
+EPOCHS = 8
+PROXY = EPOCHS * 1400 * 4 / 3  # each with a recording pass
 PAID = {  # sample visits that each method pays for its signals
     "el2n": {"proxy": 0.2 * PROXY},
     "moso": {"proxy": PROXY, "alignments": 3 * 1400 * (1 + 2 / 3)},
@@ -25,8 +27,8 @@ PAID = {  # sample visits that each method pays for its signals
 }
 
 
-def read_rows(project) -> dict[str, dict]:
-    rows = map(json.loads, project.path(f"{PAPER}/records.jsonl").read_text(encoding="utf-8").splitlines())
+def read_rows(project, paper="rl_selector") -> dict[str, dict]:
+    rows = map(json.loads, project.path(f"{OUT}/{paper}/records.jsonl").read_text(encoding="utf-8").splitlines())
     return {row["run"]["id"]: row for row in rows}
 
 
@@ -49,19 +51,19 @@ def test_runs_to_the_last_figure(finished):
     assert verdict.index("EL2N beats uniform random") < verdict.index("## Tables")
     assert "Phantom (not built yet)" in finished.path(f"{PAPER}/tables/main.md").read_text(encoding="utf-8")
     page = finished.path(f"{OUT}/index.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == len(FIGURES)
+    assert page.count("<svg") == len(FIGURES) + 1
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
 
 
 def test_every_record_has_its_seeds_costs_and_provenance(finished):
     rows = read_rows(finished)
-    assert len(rows) == RUNS
+    assert len(rows) == MAIN
     for row in rows.values():
         assert row["status"] == "ok"
         assert row["test"]["test"]["num"] == 397
         assert row["test"]["test"]["unreadable"] == row["training"]["unreadable"] == 0
         epochs = row["recipe"]["epochs"]
-        assert epochs == 5 or row["run"]["target"] == "vit_micro"
+        assert epochs == EPOCHS or row["run"]["target"] == "vit_micro"
         assert row["training"]["sample_visits"] == epochs * row["num_kept"]
         assert row["training"]["steps"] == epochs * -(-row["num_kept"] // row["recipe"]["batch_size"])
         assert row["training"]["wall_s"] > 0
@@ -99,6 +101,28 @@ def test_every_run_is_tested_on_the_sets_of_its_tables(finished):
             assert len({tuple(levels) for levels in by_corruption.values()}) > 1
 
 
+def test_dynamic_runs_say_what_they_visited_and_what_choosing_cost(finished):
+    rows = read_rows(finished, "data_agent")
+    assert len(rows) == RUNS - MAIN
+    for row in rows.values():
+        method, training, selection = row["run"]["method"], row["training"], row["selection"]
+        assert (row["run"]["target"], row["status"]) == ("convnet", "ok")
+        if method not in DYNAMIC:
+            assert "trajectory" not in selection
+            continue
+        kept = selection["trajectory"]["kept"]
+        assert row["run"]["proxy"] == "none" and len(kept) == training["epochs"] == EPOCHS
+        assert (kept[0], kept[-1], row["num_kept"]) == (1400, 1400, 700)  # warm-up, and the last epoch on all data
+        assert training["sample_visits"] == training["forward_visits"] == training["backward_visits"] == sum(kept)
+        assert training["steps"] == sum(-(-num // 64) for num in kept)
+        assert selection["wall_s"] > 0 and selection["sample_visits"] == 0
+        if method == "data_agent":
+            assert all(0 <= weight <= 1 for weight in selection["trajectory"]["weight"])
+    table = finished.path(f"{OUT}/data_agent/tables/cost.md").read_text(encoding="utf-8")
+    assert "| Random\\* | 0.62 (time 0.0" in table  # (2 · 1400 + 6 · 700) of 8 · 1400
+    assert "half of full data" in finished.path(f"{OUT}/data_agent/verdict.md").read_text(encoding="utf-8")
+
+
 def test_noise_is_counted_and_seen_by_training_only(finished):
     noisy = np.load(finished.path("resources/digits_symmetric/prepared/pool/noisy.npy"))
     assert len(noisy) == 280
@@ -120,15 +144,15 @@ def test_signals_are_compact_and_consistent(finished):
 
     path = finished.path(f"{OUT}/proxies/digits/convnet/seed-0.npz")
     signals = Signals.load(path)
-    assert signals.correct.shape == (5, 1400)
+    assert signals.correct.shape == (EPOCHS, 1400)
     assert signals.logits.shape == (2, 1400, 10)
-    assert signals.recorded_at.tolist() == [0.2, 1.0]
+    assert signals.recorded_at.tolist() == [0.125, 1.0]
     np.testing.assert_array_equal(signals.logits[-1].argmax(axis=1) == signals.labels, signals.correct[-1])
     solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(1400)], signals.logits[-1], rcond=None)
     assert solution.shape == (33, 10)
     assert residuals.max() < 1e-4  # the last logits are one linear layer of the features
     context = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["context"]
-    assert context == {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": [1, 5]}
+    assert context == {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": [1, EPOCHS]}
 
 
 def test_table_cells_name_runs_that_say_the_same(finished):
@@ -189,7 +213,7 @@ def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
     try:
         jobs = finished.jobs()
         assert jobs["train_proxy"] == 4
-        assert jobs["train_targets"] == 4
+        assert jobs["train_targets"] == 5
         assert "prepare_data" not in jobs
     finally:
         finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 256", "_EVALUATION_BATCH = 512")
@@ -277,7 +301,7 @@ def test_a_new_method_is_one_file_and_one_line(finished):
         jobs = finished.jobs()
         assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 2, 1)
         assert "train_proxy" not in jobs
-        assert (jobs["make_table"], jobs["draw_figure"]) == (7, len(FIGURES))  # its row, in main, cross and ood; records are collected anew
+        assert (jobs["make_table"], jobs["draw_figure"]) == (7, len(FIGURES))  # its row, in main, cross and ood; collected anew
         plan = finished.run("selectbench", "plan").stdout
         assert f"{RUNS + 4} runs" in plan
         again = finished.run("selectbench", "new-method", "margin")

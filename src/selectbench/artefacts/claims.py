@@ -62,7 +62,10 @@ def judge_claims(spec: dict, records: Records, measurements: Sequence[dict] = ()
 
 
 def compare(comparison: dict, records: Records, confidence: float, num_comparisons: int) -> Comparison:
-    """Return the paired difference of one comparison with its intervals; a single missing or failed run leaves it empty."""
+    """Return the paired difference of one comparison with its intervals; a single missing or failed run leaves it empty.
+
+    The comparison's ``allowance`` is added to every difference: what the better side may lose, or (negative) must win by.
+    """
     metric, test_set = comparison["metric"], comparison["test_set"]
     runs = [*comparison["better"], *comparison["worse"]]
     holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
@@ -73,7 +76,7 @@ def compare(comparison: dict, records: Records, confidence: float, num_compariso
     differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
     if not len(differences):
         return result | {"hole": "its two sides have no seed in common"}
-    return result | bound_differences(differences, confidence, num_comparisons, least_sd)
+    return result | bound_differences(differences + comparison["allowance"], confidence, num_comparisons, least_sd)
 
 
 def compare_statistics(measured: dict, measurements: Sequence[dict], confidence: float) -> list[Comparison]:

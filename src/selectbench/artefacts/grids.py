@@ -100,6 +100,8 @@ def describe_grid(table: dict) -> str:
 def name_test_sets(table: dict) -> str:
     """Return ``"the test set “test”"``, or the plural for panels on several ones."""
     names = dict.fromkeys(panel["test_set"] for panel in table["panels"] if panel["absent"] is None)
+    if not names:
+        return "a test set"
     return f"the test set{'s' if len(names) > 1 else ''} {' and '.join(f'“{name}”' for name in names)}"
 
 

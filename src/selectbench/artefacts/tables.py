@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from selectbench.artefacts import costs, grids, shifts
+from selectbench.artefacts import cost_shares, costs, grids, shifts
 from selectbench.artefacts.cells import Records, list_cells
 from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
 from selectbench.errors import ConfigError, suggest
@@ -34,6 +34,14 @@ KINDS = {
     "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts),
     "cost_to_reach": Kind(
         costs.fill_costs, costs.describe_costs, costs.CSV_COLUMNS, costs.flatten_answer, costs.format_answer, costs.list_facts
+    ),
+    "cost_shares": Kind(
+        cost_shares.fill_shares,
+        cost_shares.describe_shares,
+        cost_shares.CSV_COLUMNS,
+        cost_shares.flatten_share,
+        cost_shares.format_share,
+        cost_shares.list_facts,
     ),
     "shifted": Kind(
         shifts.fill_shifts, shifts.describe_shifts, shifts.CSV_COLUMNS, shifts.flatten_shift, shifts.format_shift, shifts.list_facts

@@ -61,6 +61,7 @@ QUANTITIES = {
     "regret": Quantity("regret to top-k of E", 0.0, np.inf, (0.0, 1.0)),
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
+    "weight": Quantity("weight of difficulty", 0.0, 1.0, (0.5,)),
 }
 
 
@@ -92,7 +93,8 @@ def draw_trajectory(spec: dict, records: Records) -> Figure:
     every = [curve for found in curves.values() for curve in found]
     failed = sum(curve.failed for curve in every)
     dashed = [Line2D([], [], color=FULL_COLOUR, linewidth=0.8, linestyle=FAILED_DASHES, label="Failed run")] if failed else []
-    add_legend(figure, shown, styles, "marker = chosen epoch", dashed)
+    chooses = any(curve.chosen_epoch is not None for curve in every)
+    add_legend(figure, shown, styles, "marker = chosen epoch" if chooses else None, dashed)
     notes = [f"{failed} of {len(every)} runs failed: thin dashed lines, in no mean"] if failed else []
     add_note(figure, notes + ([f"runs without a record, left out: {missing}"] if missing else []))
     return figure

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -109,9 +110,9 @@ class PPO:
         self.rollout.append(step)
         return actions
 
-    def pay(self, rewards: torch.Tensor) -> None:
+    def pay(self, rewards: np.ndarray | torch.Tensor) -> None:
         """Reward (B,) the actions taken last."""
-        self.rollout[-1]["rewards"] = rewards.to(self.rollout[-1]["values"])
+        self.rollout[-1]["rewards"] = torch.as_tensor(rewards).to(self.rollout[-1]["values"])
 
     def end_episode(self) -> None:
         """Learn from what is left of an epoch; nothing comes after it."""

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from selectbench.dynamic._base import DynamicSampler, Observation, take_highest, to_numpy
-from selectbench.dynamic._ppo import PPO
 from selectbench.errors import SelectbenchError
+
+if TYPE_CHECKING:
+    import torch
+
+    from selectbench.dynamic._ppo import PPO
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +75,7 @@ class DataAgent(DynamicSampler):
             return {"weight": weight, "action": 1.0, "reward": float(merit.mean())}
         actions = self._act(read_features(batch))
         rewards = merit * actions
-        self._ppo.pay(torch.from_numpy(self._moments.standardise(rewards)))
+        self._ppo.pay(self._moments.standardise(rewards))
         self.scores[batch.ids] = actions
         return {"weight": weight, "action": float(actions.mean()), "reward": float(rewards.mean())}
 
@@ -92,7 +95,7 @@ class DataAgent(DynamicSampler):
         self._moments = Moments(**state["moments"])
         self._ppo = None
         if state["agent"]:
-            self._ppo = PPO(state["agent"]["width"], self.seed)
+            self._ppo = self._build(state["agent"]["width"])
             self._ppo.load_state_dict(state["agent"])
 
     def _weigh_terms(self, difficulty: np.ndarray, uncertainty: np.ndarray) -> float:
@@ -100,9 +103,14 @@ class DataAgent(DynamicSampler):
             return float(self.reward == "difficulty")
         return weigh_by_variance(difficulty, uncertainty) if self.adaptive else 0.5
 
-    def _act(self, states: torch.Tensor) -> np.ndarray:
+    def _build(self, width: int) -> "PPO":
+        from selectbench.dynamic._ppo import PPO  # here, so that a plan needs no torch
+
+        return PPO(width, self.seed)
+
+    def _act(self, states: "torch.Tensor") -> np.ndarray:
         if self._ppo is None:
-            self._ppo = PPO(states.shape[1], self.seed)
+            self._ppo = self._build(states.shape[1])
         if states.shape[1] != self._ppo.width:
             raise SelectbenchError(f"observe: features of width {states.shape[1]}, and {self._ppo.width} before")
         self._ppo.move_to(states.device)
@@ -147,6 +155,8 @@ def read_uncertainty(batch: Observation) -> np.ndarray:
     SelectbenchError
         There are neither logits nor an uncertainty, or both; a shape or a value is wrong.
     """
+    import torch
+
     num = len(batch.ids)
     if (batch.logits is None) == (batch.uncertainty is None):
         raise SelectbenchError("observe: data_agent needs logits (B, C) or an uncertainty (B,) in [0, 1], and one of the two alone")
@@ -168,7 +178,7 @@ def read_uncertainty(batch: Observation) -> np.ndarray:
     return uncertainty
 
 
-def read_features(batch: Observation) -> torch.Tensor:
+def read_features(batch: Observation) -> "torch.Tensor":
     """Return features (B, d), on their device and free of any graph.
 
     Raises
@@ -176,6 +186,8 @@ def read_features(batch: Observation) -> torch.Tensor:
     SelectbenchError
         There are none, or a shape or a number is wrong.
     """
+    import torch
+
     if batch.features is None:
         raise SelectbenchError("observe: data_agent needs features (B, d), the state its agent acts on; agent='none' does without")
     features = torch.as_tensor(batch.features).detach()

@@ -50,7 +50,7 @@ def run_batch(
             fields = error.fields if isinstance(error, RunFailedError) else {}
             outcome = {"status": "failed", "failure": {"reason": str(error) or type(error).__name__, "log_tail": tail}, **fields}
             line = f"failed: {outcome['failure']['reason']}"
-        axes = {name: value for name, value in run.items() if name not in ("subset", "test_sets")}
+        axes = {name: value for name, value in run.items() if name not in ("subset", "sampler", "test_sets")}
         write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
         report_run(folder, stage, manifest, f"{run['id']}: {line}")
     write_json(manifest, {"stage": stage, "runs": keys})

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selectbench.encoders import SimCLR, SimCLRRecipe, contrastive_loss, embed_pretrained
-from selectbench.engine import Checkpoint, Pool, choose_device, name_device, predict, train_model
+from selectbench.engine import Checkpoint, Pool, choose_device, name_device, predict, train_model, visit_subset
 from selectbench.files import digest_value, read_json
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import write_record
@@ -55,9 +55,8 @@ def train_and_embed(spec: dict, pool: Pool, stream: tuple[object, ...], key: str
     progress = train_model(
         model,
         pool,
-        np.arange(len(pool)),
+        visit_subset(np.arange(len(pool)), len(pool), recipe, "equal_epochs"),
         recipe,
-        regime="equal_epochs",
         stream=stream,
         batch_loss=contrastive_loss(pool, recipe, stream),
         on_epoch_end=lambda epoch, model, progress: None,

@@ -19,6 +19,7 @@ from selectbench.engine import (
     predict,
     supervised_loss,
     train_model,
+    visit_subset,
 )
 from selectbench.files import digest_value, read_json, write_atomically
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
@@ -145,9 +146,8 @@ def main() -> None:
     progress = train_model(
         model,
         pool,
-        np.arange(len(pool)),
+        visit_subset(np.arange(len(pool)), len(pool), recipe, "equal_epochs"),
         recipe,
-        regime="equal_epochs",
         stream=stream,
         batch_loss=supervised_loss(pool, recipe, stream),
         on_epoch_end=recorder.observe,

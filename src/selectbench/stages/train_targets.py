@@ -1,4 +1,4 @@
-"""Train a batch of targets, each on its subset, each with its own record and checkpoint."""
+"""Train a batch of targets, each on its subset or beside its sampler, each with its own record and checkpoint."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
 from selectbench.data.splits import NOISY, read_array
-from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, name_device, supervised_loss, train_model
+from selectbench.engine import Checkpoint, Pool, Progress, Recipe, choose_device, name_device, train_model
 from selectbench.errors import SelectionFailedError
 from selectbench.evaluation import measure_test
 from selectbench.files import digest_value, read_arrays, read_json, write_atomically
@@ -28,45 +29,64 @@ def main() -> None:
     test = open_prepared(data, spec["id_test_set"], device) if recipe.track_test else None
     noisy, start = read_noisy(data), describe_start(spec)
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
-    described = {run["subset"]: read_record(Path(run["subset"]).with_suffix(".json")) for run in spec["runs"]}
+    files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
+    described = {name: read_record(Path(name).with_suffix(".json")) for name in files}
 
     def make_key(run: dict) -> str:
-        subset = described[run["subset"]]["subsets"][run["keep"]]["sha256"]
-        return digest_value({"spec": shared, "run": run["id"], "subset": subset, "data": content, "start": start and start["sha256"]})
+        choice = run["sampler"] or described[run["subset"]]["subsets"][run["keep"]]["sha256"]
+        return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start and start["sha256"]})
 
     def work(run: dict) -> tuple[dict, str]:
-        subset = described[run["subset"]]
-        return train_target(spec, recipe, run, subset, pool, test, noisy, make_key(run))
+        choice = make_choice(run, described, len(pool), recipe.epochs)
+        return train_target(spec, recipe, run, choice, pool, test, noisy, make_key(run))
 
     run_batch(TRAIN, spec, arguments.manifest, name_device(device), make_key, work)
 
 
+def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: int) -> Choice:
+    """Return what a run is trained on.
+
+    Parameters
+    ----------
+    run : with its ``subset``, a file, or its ``sampler``
+    described : file of subsets → their record
+    num_pool, epochs : for samplers
+
+    Raises
+    ------
+    SelectionFailedError
+        Selection gave no subset.
+    """
+    if run["sampler"] is not None:
+        return make_sampler_choice(run["sampler"], num_pool, run["keep"], epochs)
+    record = described[run["subset"]]
+    subset = record["subsets"][run["keep"]]
+    if subset["failure"] is not None:
+        raise SelectionFailedError(subset["failure"], {"selection": describe_subset_cost(subset)})
+    return SubsetChoice(np.array(read_arrays(Path(run["subset"]))[run["keep"]]), subset, record["seed"])
+
+
 def train_target(
-    spec: dict, recipe: Recipe, run: dict, subset: dict, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
+    spec: dict, recipe: Recipe, run: dict, choice: Choice, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
 ) -> tuple[dict, str]:
     """Train one target, save its weights and return its record's fields and a line for the log.
 
     Parameters
     ----------
     spec, recipe, run : what is trained
-    subset : the record of the subsets that hold the run's
+    choice : the samples it visits
     pool, test : where samples come from, and the test set measured after every epoch if there is one
     noisy : ids of the pool's noisy samples, counted for the record, or None
     key : digest of everything that may influence the result
     """
     folder = Path(spec["folder"])
-    cost = subset["subsets"][run["keep"]]
-    selection = cost["cost"] | {"subset_sha256": cost["sha256"], "class_counts": cost["class_counts"]}
-    if cost["failure"] is not None:
-        raise SelectionFailedError(cost["failure"], {"selection": selection})
     stream = (spec["role"], spec["dataset"], run["seed"])
     model, seeds = build_from_spec(spec, recipe.stem, stream, pool.device)
     start = warm_start_from_spec(model, spec)
-    ids = np.array(read_arrays(Path(run["subset"]))[run["keep"]])
     checkpoint = Checkpoint(folder / "state" / "runs" / f"{run['id']}.pt", key)
 
     def track(epoch: int, model: nn.Module, progress: Progress) -> None:
-        progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(ids)})
+        progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(choice.ids)})
         if test is not None:
             progress.extra.setdefault("test_top1", []).append(measure_test(model, test)["top1"])
 
@@ -75,11 +95,10 @@ def train_target(
     progress = train_model(
         model,
         pool,
-        ids,
+        choice.visit(pool, recipe, spec["regime"]),
         recipe,
-        regime=spec["regime"],
         stream=stream,
-        batch_loss=supervised_loss(pool, recipe, stream),
+        batch_loss=choice.weigh_losses(pool, recipe, stream),
         on_epoch_end=track,
         checkpoint=checkpoint,
     )
@@ -90,17 +109,19 @@ def train_target(
     record = {
         "model": spec["model"],
         "recipe": spec["recipe"],
-        "seeds": seeds | {"selection": subset["seed"]},
+        "seeds": seeds | {"selection": choice.seed},
         "warm_start": start,
         "num_pool": len(pool),
-        "num_kept": len(ids),
-        "noise": describe_noise(noisy, ids),
-        "selection": selection,
+        "num_kept": choice.num_kept,
+        "noise": None if noisy is None else {"pool": len(noisy), "kept": choice.count_kept(noisy)},
+        "selection": choice.describe_selection(),
         "training": {
             "epochs": progress.epoch,
             "steps": progress.step,
             "sample_visits": progress.sample_visits,
-            "wall_s": progress.wall_s,
+            "forward_visits": progress.sample_visits,
+            "backward_visits": progress.sample_visits,
+            "wall_s": progress.wall_s - choice.overhead_s,
             "final_loss": progress.final_loss,
             "unreadable": len(progress.extra["unreadable"]),
             "peak_memory_mb": read_peak_memory_mb(),
@@ -117,11 +138,6 @@ def read_noisy(data: Path) -> np.ndarray | None:
     """Return the ids of a prepared pool's noisy samples (M,), or None for a pool without noise; only the record reads them."""
     path = data.parent / "pool" / NOISY
     return read_array(path) if path.exists() else None
-
-
-def describe_noise(noisy: np.ndarray | None, ids: np.ndarray) -> dict | None:
-    """Return how many noisy samples the pool has and the subset keeps."""
-    return None if noisy is None else {"pool": len(noisy), "kept": int(np.isin(ids, noisy).sum())}
 
 
 if __name__ == "__main__":

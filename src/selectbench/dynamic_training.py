@@ -1,0 +1,82 @@
+"""Training beside a dynamic sampler: it says what an epoch visits, and observes every batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.dynamic import DynamicSampler
+from selectbench.engine import BatchLoss, Pool, Progress, Recipe, TrainingDivergedError, Visits, count_batches, load_training_batch
+from selectbench.models import features_and_logits
+
+_STATE = "sampler"
+
+
+@dataclass(frozen=True)
+class DynamicVisits(Visits):
+    """What a sampler chooses, epoch by epoch.
+
+    The schedule runs in steps actually taken: every batch of an epoch moves it by its share of the epoch, so that it ends with the
+    training however many batches there were, and an epoch on all data moves it as it does without a sampler.
+
+    Parameters
+    ----------
+    sampler : made for the recipe's epochs
+    batches : of an epoch on all data
+    """
+
+    sampler: DynamicSampler
+    batches: int
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of a training on all data."""
+        return self.sampler.epochs * self.batches
+
+    def list_ids(self, epoch: int) -> np.ndarray:
+        """Return the ids (k,) that the sampler hands out for an epoch."""
+        self.sampler.set_epoch(epoch)
+        return np.fromiter(self.sampler, dtype=np.int64, count=len(self.sampler))
+
+    def is_over(self, progress: Progress) -> bool:
+        """Tell whether all epochs are done."""
+        return progress.epoch >= self.sampler.epochs
+
+    def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
+        """Return the epochs done, this one's batches included, in steps of a training on all data."""
+        return (progress.epoch + batch / num_batches) * self.batches
+
+    def save(self, progress: Progress) -> None:
+        """Put the sampler's state into the progress."""
+        progress.extra[_STATE] = self.sampler.state_dict()
+
+    def restore(self, progress: Progress) -> None:
+        """Continue with the sampler's state, if there is one."""
+        if _STATE in progress.extra:
+            self.sampler.load_state_dict(progress.extra.pop(_STATE))
+
+
+def visit_dynamically(sampler: DynamicSampler, recipe: Recipe) -> DynamicVisits:
+    """Return the visits that a sampler chooses in a training by a recipe."""
+    return DynamicVisits(sampler, count_batches(sampler.num_samples, recipe.batch_size))
+
+
+def observed_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...], sampler: DynamicSampler) -> BatchLoss:
+    """Return the batch loss of classifiers beside a sampler: the mean of weighted losses, each batch observed before its step.
+
+    Images and draws are those of ``supervised_loss``.
+    """
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
+
+    def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
+        images = load_training_batch(pool, positions, recipe.augment, (*stream, "augment", epoch))
+        ids = torch.from_numpy(positions).to(pool.device)
+        features, logits = features_and_logits(model, images)
+        losses = criterion(logits.float(), pool.labels[ids])
+        if not bool(losses.isfinite().all()):
+            raise TrainingDivergedError(f"a training loss is no longer finite in epoch {epoch + 1}")
+        sampler.observe(positions, losses, logits.float(), features.float())
+        return (losses * sampler.weights(ids)).mean()
+
+    return batch_loss

@@ -1,0 +1,55 @@
+"""Cost shares: every cell relative to full data of its seed, by hand, beside what a paper prints."""
+
+import pytest
+from artefact_fixtures import DIGITS, by_id, make_records, make_table_spec, run_id
+
+from selectbench.artefacts.tables import KINDS, fill_table, render_csv, render_markdown
+from selectbench.errors import ConfigError
+
+SPEC = make_table_spec(with_holes=False) | {"kind": "cost_shares", "metric": "total_visits", "tolerance": 0.05}
+
+
+@pytest.fixture
+def records():
+    return by_id(make_records())
+
+
+def find_cell(table, method, keep):
+    return next(row["cells"][keep] for row in table["panels"][0]["rows"] if row["id"] == method)
+
+
+def test_shares_by_hand(records):
+    table = fill_table(SPEC, records)
+    seconds = {seed: records[run_id(DIGITS, "full", "1", seed)]["training"]["wall_s"] for seed in range(3)}
+    own = {seed: records[run_id(DIGITS, "el2n", "0.5", seed)] for seed in range(3)}
+    cell = find_cell(table, "el2n", "0.5")
+    assert cell["cost"]["sample_visits"] == pytest.approx((28000 + 20 * 700) / (20 * 1400))
+    assert cell["cost"]["selection"] == pytest.approx(sum(own[seed]["selection"]["wall_s"] / seconds[seed] for seed in own) / 3)
+    text = "".join(KINDS["cost_shares"].format(cell, "total_visits"))
+    assert text == f"1.50 (time {cell['cost']['selection']:.2f} + {cell['cost']['training']:.2f})"
+    assert f"| EL2N | {''.join(KINDS['cost_shares'].format(find_cell(table, 'el2n', '0.3'), ''))} | {text} |" in render_markdown(table)
+    assert "".join(KINDS["cost_shares"].format(find_cell(table, "full", "1"), "")) == "1.00 (time 0.00 + 1.00)"
+    assert "sample_visits,total_time,selection_time,training_time" in render_csv(table)
+
+
+def test_the_fewest_visits_are_best_and_full_data_is_not(records):
+    table = fill_table(SPEC, records)
+    best = [row["id"] for row in table["panels"][0]["rows"] if any(cell["best"] for cell in row["cells"].values())]
+    assert best == ["random", "random_balanced"]
+
+
+def test_a_reported_share_is_compared_where_the_scale_is_the_paper_s(records):
+    spec = make_table_spec(scale="full", with_holes=False) | {"kind": "cost_shares", "metric": "total_visits", "tolerance": 0.05}
+    for row in spec["panels"][0]["rows"]:
+        for keep, cell in row["cells"].items():
+            cell["reported"] = {"value": {"0.3": 0.3, "0.5": 0.9}.get(keep, 1.0), "evidence": "paper-table", "note": ""}
+    table = fill_table(spec, records)
+    cell = find_cell(table, "random", "0.3")
+    assert cell["status"] == "reproduced" and abs(cell["difference"]) < 0.05
+    assert find_cell(table, "random", "0.5")["status"] == f"off by −{0.9 - find_cell(table, 'random', '0.5')['cost']['total']:.2f}"
+    assert dict(KINDS["cost_shares"].list_facts(cell, table))["Reported"] == "0.3 × full data's cost (paper-table)"
+
+
+def test_another_metric_is_refused(records):
+    with pytest.raises(ConfigError, match="a table of kind 'cost_shares' has the metric total_visits, not 'top1'"):
+        fill_table(SPEC | {"metric": "top1"}, records)

@@ -1,0 +1,138 @@
+"""Training beside a sampler: what it visits, when the rate falls, and that a killed training ends the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from selectbench import dynamic
+from selectbench.choices import SamplerChoice, SubsetChoice, make_sampler_choice
+from selectbench.data.splits import ArraySplit
+from selectbench.dynamic_training import visit_dynamically
+from selectbench.engine import Augment, Checkpoint, Progress, Recipe, TrainingDivergedError, learning_rate_at, open_pool, train_model
+from selectbench.models import build_model
+from selectbench.seeds import isolated_torch_rng
+
+SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
+RECIPE = Recipe(
+    epochs=8,
+    batch_size=16,
+    optimiser="sgd",
+    learning_rate=0.05,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    label_smoothing=0.0,
+    augment=Augment(crop_padding=1, flip=True, cutout=0),
+    stem="small",
+    precision="fp32",
+    track_test=False,
+)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def pool(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 70)
+    images = rng.integers(0, 128, (70, 1, 8, 8)) + 100 * (labels[:, None, None, None] == 1)
+    np.save(tmp_path / "images.npy", images.astype(np.uint8))
+    np.save(tmp_path / "labels.npy", labels)
+    return open_pool(ArraySplit(tmp_path), [0.4], [0.25], torch.device("cpu"))
+
+
+def train(pool, tmp_path, choice, recipe=RECIPE, stop_after=None):
+    """Train a fresh model beside a choice; raise after ``stop_after`` epochs, once the state of the one before is saved."""
+    with isolated_torch_rng(0):
+        model = build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 3)
+
+    def on_epoch_end(epoch, model, progress):
+        if stop_after is not None and epoch > stop_after:
+            raise Interrupted
+
+    progress = train_model(
+        model,
+        pool,
+        choice.visit(pool, recipe, "equal_epochs"),
+        recipe,
+        stream=("test", 0),
+        batch_loss=choice.weigh_losses(pool, recipe, ("test", 0)),
+        on_epoch_end=on_epoch_end,
+        checkpoint=Checkpoint(tmp_path / "state.pt", "key", every_s=-1),
+    )
+    return model, progress
+
+
+def make_choice(name, **parameters) -> SamplerChoice:
+    return make_sampler_choice({"name": name, "seed": 3, "parameters": parameters}, 70, "0.5", 8)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_visits_are_those_the_sampler_handed_out(pool, tmp_path, name):
+    choice = make_choice(name)
+    _, progress = train(pool, tmp_path, choice)
+    kept = [row["kept"] for row in choice.sampler.trace]
+    assert progress.epoch == len(kept) == 8
+    assert progress.sample_visits == sum(kept) == choice.sampler.visits
+    assert kept[0] == kept[-1] == 70  # warm-up, and the last eighth
+    if name != "infobatch":
+        assert kept[1:-1] == [35] * 6
+    assert [row["observed"] for row in choice.sampler.trace] == kept
+    selection = choice.describe_selection()
+    assert selection["wall_s"] == choice.sampler.overhead_s > 0
+    assert selection["trajectory"]["epoch"] == list(range(1, 9)) and selection["trajectory"]["kept"] == kept
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_killed_training_continues_with_its_sampler_and_ends_the_same(pool, tmp_path, name):
+    whole, progress = train(pool, tmp_path / "whole", unbroken := make_choice(name))
+    with pytest.raises(Interrupted):
+        train(pool, tmp_path / "broken", make_choice(name), stop_after=4)
+    resumed = make_choice(name)
+    model, again = train(pool, tmp_path / "broken", resumed)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), model.state_dict().values(), strict=True))
+    assert (again.step, again.sample_visits) == (progress.step, progress.sample_visits)
+    assert np.array_equal(resumed.sampler.visit_counts, unbroken.sampler.visit_counts)
+
+
+def test_keeping_all_is_training_on_all_data(pool, tmp_path):
+    """With everything kept and weights of 1, a sampler changes nothing."""
+    everything = make_sampler_choice({"name": "full", "seed": 3, "parameters": {}}, 70, "1", 8)
+    plain = SubsetChoice(np.arange(70), {}, 0)
+    one, first = train(pool, tmp_path / "one", everything)
+    two, second = train(pool, tmp_path / "two", plain)
+    assert (first.step, first.sample_visits) == (second.step, second.sample_visits)
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_schedule_ends_with_the_training_and_falls_as_on_all_data():
+    sampler = dynamic.make("random_dynamic", num_samples=70, keep=0.5, epochs=8)
+    visits = visit_dynamically(sampler, RECIPE)
+    assert visits.total_steps == 8 * 5
+    steps = [visits.count_schedule(Progress(epoch=epoch), batch, 3) for epoch in range(8) for batch in range(3)]
+    assert steps == sorted(steps) and steps[0] == 0
+    assert steps[-1] == pytest.approx(40 - 5 / 3)
+    on_all = [learning_rate_at(5 * epoch, 40, RECIPE) for epoch in range(8)]
+    assert [learning_rate_at(steps[3 * epoch], 40, RECIPE) for epoch in range(8)] == pytest.approx(on_all)
+    assert visits.is_over(Progress(epoch=8)) and not visits.is_over(Progress(epoch=7))
+
+
+def test_noise_is_counted_in_visits_an_epoch(pool, tmp_path):
+    choice = make_choice("random_dynamic")
+    train(pool, tmp_path, choice)
+    noisy = np.array([3, 5, 60])
+    assert choice.count_kept(noisy) == pytest.approx(choice.sampler.visit_counts[noisy].sum() / 8)
+    assert choice.count_kept(np.arange(70)) == pytest.approx((2 * 70 + 6 * 35) / 8)
+    assert SubsetChoice(np.array([1, 3, 60]), {}, 0).count_kept(noisy) == 2
+
+
+def test_a_loss_that_is_no_number_is_a_failed_run(pool, tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(TrainingDivergedError):
+        train(pool, tmp_path, make_choice("top_loss"), replace(RECIPE, learning_rate=1e30, schedule="constant"))
