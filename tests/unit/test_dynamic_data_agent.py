@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 import selectbench as sb
-from selectbench.dynamic._ppo import PPO, ActorCritic, PPOSettings, draw_beta, estimate_advantages
+from selectbench.dynamic._ppo import PPO, PPOSettings, draw_beta, estimate_advantages
 from selectbench.dynamic.data_agent import Moments, scale_losses, weigh_by_variance
 from selectbench.errors import SelectbenchError
+from selectbench.rl.networks import ActorCritic
 
 NUM = 40
 
@@ -180,7 +181,7 @@ def test_networks_are_as_published():
     assert shapes == [(128, 6), (128, 128), (2, 128), (128, 6), (128, 128), (1, 128)]
     torch.testing.assert_close(torch.linalg.svdvals(agent.net.heads.weight), torch.full((2,), 0.01))
     torch.testing.assert_close(torch.linalg.svdvals(agent.net.actor[2].weight), torch.full((128,), math.sqrt(2)))
-    policy = ActorCritic(6).policy(torch.randn(9, 6, generator=torch.Generator().manual_seed(0)))
+    policy = ActorCritic(6, actor_width=128).policy(torch.randn(9, 6, generator=torch.Generator().manual_seed(0)))
     assert policy.concentration1.shape == (9,) and (policy.concentration1 > 1).all() and (policy.concentration0 > 1).all()
     assert policy.mean.detach().sub(0.5).abs().max() < 0.01
     (group,) = agent.optimiser.param_groups

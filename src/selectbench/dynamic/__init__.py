@@ -4,21 +4,16 @@
 >>> loader = DataLoader(sb.dynamic.WithIds(data), batch_size=128, sampler=sampler)
 """
 
-import importlib
-import pkgutil
-from dataclasses import fields
-from pathlib import Path
-
 from selectbench.dynamic._base import DynamicSampler
 from selectbench.dynamic._with_ids import WithIds
-from selectbench.errors import SelectbenchError, suggest
+from selectbench.registry import check_parameter_names, list_ids, load_class
 
 __all__ = ["DynamicSampler", "WithIds", "available_samplers", "load_sampler", "make"]
 
 
 def available_samplers() -> list[str]:
     """List the ids of all samplers that are built."""
-    return sorted(name for _, name, _ in pkgutil.iter_modules([str(Path(__file__).parent)]) if not name.startswith("_"))
+    return list_ids(__file__)
 
 
 def load_sampler(name: str) -> type[DynamicSampler]:
@@ -29,15 +24,7 @@ def load_sampler(name: str) -> type[DynamicSampler]:
     SelectbenchError
         No such sampler; the closest id is named.
     """
-    if name not in available_samplers():
-        raise SelectbenchError(f"unknown sampler {name!r}{suggest(name, available_samplers())}")
-    module = importlib.import_module(f"selectbench.dynamic.{name}")
-    (sampler,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, DynamicSampler) and value.__module__ == module.__name__
-    )
-    return sampler
+    return load_class("selectbench.dynamic", DynamicSampler, name, available_samplers(), "sampler")
 
 
 def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: int = 0, **parameters: object) -> DynamicSampler:
@@ -62,8 +49,5 @@ def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: i
         Unknown sampler or parameter (the closest one is named), or a value that cannot be used.
     """
     sampler = load_sampler(name)
-    valid = [field.name for field in fields(sampler)]
-    for parameter in parameters:
-        if parameter not in valid:
-            raise SelectbenchError(f"sampler {name!r} has no parameter {parameter!r}{suggest(parameter, valid)}")
+    check_parameter_names(sampler, parameters, f"sampler {name!r}")
     return sampler(num_samples=num_samples, keep=keep, epochs=epochs, seed=seed, **parameters)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_type_hints
 import numpy as np
 
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import check_parameter
 from selectbench.policy import count_kept, order_by_score, parse_keep
+from selectbench.registry import check_parameter
 from selectbench.seeds import derive_seed, hash_ids
 
 if TYPE_CHECKING:

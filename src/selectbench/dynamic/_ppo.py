@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.rl.networks import EDGE, ActorCritic
 from selectbench.seeds import derive_seed, isolated_torch_rng
-
-_EDGE = 1e-4  # actions stay this far inside (0, 1), where the Beta density is finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +32,6 @@ class PPOSettings:
     gamma: float = 0.99
     decay: float = 0.95
     rollout: int = 10
-
-
-class ActorCritic(nn.Module):
-    """Actor d → 128 → 128 → two heads (softplus + 1: the parameters of a Beta) and critic d → 128 → 128 → 1."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.actor = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU())
-        self.heads = _linear(128, 2, gain=0.01)
-        self.critic = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU(), _linear(128, 1, gain=1.0))
-
-    def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
-        """Return the policy at states (B, d)."""
-        alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
-        return torch.distributions.Beta(alpha, beta)
-
-    def value(self, states: torch.Tensor) -> torch.Tensor:
-        """Return V (B,) at states (B, d)."""
-        return self.critic(states).squeeze(1)
 
 
 @contextmanager
@@ -79,7 +59,7 @@ class PPO:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(derive_seed("ppo", "actions", seed))
         with isolated_torch_rng(derive_seed("ppo", "weights", seed)):
-            self.net = ActorCritic(width)
+            self.net = ActorCritic(width, actor_width=128)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4)
         self.rollout: list[dict[str, torch.Tensor]] = []
 
@@ -192,16 +172,9 @@ def estimate_advantages(
 def draw_beta(policy: torch.distributions.Beta, generator: torch.Generator) -> torch.Tensor:
     """Draw from a Beta policy by a generator on the CPU: x / (x + y) of two Gamma draws."""
     x, y = (torch._standard_gamma(shape.cpu(), generator=generator) for shape in (policy.concentration1, policy.concentration0))
-    return (x / (x + y)).clamp(_EDGE, 1.0 - _EDGE).to(policy.concentration1.device)
+    return (x / (x + y)).clamp(EDGE, 1.0 - EDGE).to(policy.concentration1.device)
 
 
 def _fit(values: torch.Tensor, num: int) -> torch.Tensor:
     """Cut to a number of places, or fill up with zeros."""
     return nn.functional.pad(values[:num], (0, max(0, num - len(values))))
-
-
-def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer

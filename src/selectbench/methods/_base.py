@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import ClassVar, get_type_hints
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError, suggest
+from selectbench.errors import SelectbenchError
 from selectbench.policy import Quota, Tail, choose_positions
+from selectbench.registry import check_parameter
 from selectbench.signals import SOURCES, Signals
 
 
@@ -82,21 +83,3 @@ class EarlyMethod(Method):
     def proxy_share(self) -> float:
         """Training after ``until`` is not needed and not charged."""
         return self.until
-
-
-def check_parameter(name: str, kind: object, value: object) -> None:
-    """Raise unless a value is of a parameter's kind: bool, int, float (an int will do), str or a Literal.
-
-    Raises
-    ------
-    SelectbenchError
-        Names the parameter and what it should be.
-    """
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise SelectbenchError(f"{name}: unknown {value!r}{suggest(value, get_args(kind))}")
-        return
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-        raise SelectbenchError(f"{name}: {value!r} is not {words[kind]}")

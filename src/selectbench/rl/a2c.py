@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from selectbench.rl.environment import SelectionEnvironment
-
-_EDGE = 1e-4  # actions stay this far inside (0, 1), where the Beta density is finite
+from selectbench.rl.networks import EDGE, ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +24,6 @@ class AgentSettings:
     normalise: bool = True
 
 
-class ActorCritic(nn.Module):
-    """Actor d → 128 → 64 → two heads (softplus + 1: the parameters of a Beta) and critic d → 128 → 128 → 1."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.actor = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 64), nn.ReLU())
-        self.heads = _linear(64, 2, gain=0.01)
-        self.critic = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU(), _linear(128, 1, gain=1.0))
-
-    def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
-        """Return the policy at states (B, d)."""
-        alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
-        return torch.distributions.Beta(alpha, beta)
-
-    def value(self, states: torch.Tensor) -> torch.Tensor:
-        """Return V (B,) at states (B, d)."""
-        return self.critic(states).squeeze(1)
-
-
 class A2C:
     """One update a batch: actor loss −log π(a|s) · A, critic loss A², A = r − V(s), as every sample is an episode of one step.
 
@@ -60,7 +39,7 @@ class A2C:
         self.settings = settings
         self.total_steps = total_steps
         self.step = 0
-        self.net = ActorCritic(width).to(device)
+        self.net = ActorCritic(width, actor_width=64).to(device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4)
 
     def run_epoch(self, environment: SelectionEnvironment) -> None:
@@ -69,7 +48,7 @@ class A2C:
         for _ in range(environment.num_batches):
             states = environment.observe()
             policy = self.net.policy(states)
-            actions = policy.sample().clamp(_EDGE, 1.0 - _EDGE)
+            actions = policy.sample().clamp(EDGE, 1.0 - EDGE)
             rewards = environment.step(actions, None if self.settings.noise else policy.mean.detach())
             self._learn(policy.log_prob(actions), rewards - self.net.value(states))
         environment.end_epoch()
@@ -95,10 +74,3 @@ class A2C:
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
-
-
-def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
