@@ -6,256 +6,27 @@ workflow asks it for the inputs and the specification of every job, and a job's 
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 
-from selectbench.config import Config, load_config
+from selectbench.config import load_config
 from selectbench.errors import ConfigError
 from selectbench.fingerprint import fingerprint
+from selectbench.layout import Layout
 from selectbench.policy import parse_keep
 from selectbench.pretrained import digest_declared
-from selectbench.resolve import resolve_claim, resolve_table
-from selectbench.runs import NO_PROXY, Run, format_keep
+from selectbench.runs import Run, format_keep
 from selectbench.seeds import derive_seed
-from selectbench.signals import SOURCES
 
 CONFIDENCE = 0.95
 CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", "_r"))
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 
 
-class Plan:
-    """Everything one invocation will make.
-
-    Parameters
-    ----------
-    config : the checked configuration
-    reported : paper → rows of ``config/reported/<paper>.csv``
-    """
-
-    def __init__(self, config: Config, reported: Mapping[str, list[dict[str, str]]]) -> None:
-        self.config = config
-        self.scale = config.main["scale"]
-        self.folder = f"{config.main['results']}/{self.scale}"
-        self.resources = config.main["resources"]
-        self.runs: dict[str, Run] = {}
-        self.tables: dict[tuple[str, str], dict] = {}
-        for paper, entry in config.papers.items():
-            for table in entry["tables"]:
-                self.tables[paper, table], runs = resolve_table(config, reported[paper], paper, table)
-                self.runs |= {run.id: run for run in runs}
-        self.claims = {
-            paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
-        }
-
-    @cached_property
-    def batches(self) -> dict[str, dict[str, list[Run]]]:
-        """Stage (train or evaluate) → batch name → the runs that one job does: one data set, target and regime."""
-        groups: dict[str, list[Run]] = {}
-        for run in sorted(self.runs.values(), key=lambda run: (run.group, run.seed, Fraction(run.keep))):
-            groups.setdefault(run.group, []).append(run)
-        places: dict[str, list[list[Run]]] = {}
-        for runs in groups.values():
-            places.setdefault(f"{runs[0].dataset}/{runs[0].target}/{runs[0].regime}", []).append(runs)
-        return {
-            stage: {
-                f"{place}/{index}": runs
-                for place, groups_there in places.items()
-                for index, runs in enumerate(pack_groups(groups_there, self.config.scale["batch"][stage]))
-            }
-            for stage in ("train", "evaluate")
-        }
-
-    @cached_property
-    def _train_batch_of(self) -> dict[str, str]:
-        return {run.id: batch for batch, runs in self.batches["train"].items() for run in runs}
-
-    @cached_property
-    def _keeps_of(self) -> dict[tuple[str, str, str, int], set[str]]:
-        keeps: dict[tuple[str, str, str, int], set[str]] = {}
-        for run in self.runs.values():
-            keeps.setdefault((run.dataset, run.proxy, run.method, run.seed), set()).add(run.keep)
-        return keeps
-
-    def manifests(self, stage: str) -> list[str]:
-        """List the files that say a stage's batches are done."""
-        return [f"{self.folder}/batches/{stage}/{batch}.json" for batch in self.batches[stage]]
-
-    def batch_sizes(self, stage: str) -> dict[str, int]:
-        """Return manifest → number of runs of a stage's batches."""
-        return {manifest: len(runs) for manifest, runs in zip(self.manifests(stage), self.batches[stage].values(), strict=True)}
-
-    def data(self, dataset: str) -> str:
-        """Return the manifest of a prepared data set."""
-        return f"{self.resources}/{dataset}/prepared/manifest.json"
-
-    def weights(self, dataset: str, proxy: str, seed: int | str) -> str:
-        """Return the weights that a proxy run kept along its training."""
-        return f"{self.folder}/proxies/{dataset}/{proxy}/seed-{seed}.pt"
-
-    def signals(self, source: str, dataset: str, proxy: str, seed: int | str) -> str:
-        """Return the file of the signals that one source records (see ``signals.SOURCES``)."""
-        folder = {
-            "proxy": f"proxies/{dataset}/{proxy}",
-            "gradient_norms": f"gradients/{dataset}/{proxy}/gradient_norms",
-            "alignments": f"gradients/{dataset}/{proxy}/alignments",
-            "encoder": f"encoders/{dataset}",
-        }[source]
-        return f"{self.folder}/{folder}/seed-{seed}.npz"
-
-    def score_inputs(self, dataset: str, proxy: str, method: str, seed: str) -> list[str]:
-        """List what scoring reads beside the data: the signals of every source the method needs."""
-        return [self.signals(source, dataset, proxy, seed) for source in self.config.find_method(method).sources()]
-
-    def learned_methods(self) -> list[str]:
-        """List the methods whose subsets an agent chooses, in a stage of their own."""
-        static = [name for name, entry in self.config.methods.items() if not (entry.get("planned") or entry.get("dynamic"))]
-        return [name for name in static if self.config.find_method(name).learned]
-
-    def count_sources(self) -> dict[str, int]:
-        """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
-        files: dict[str, set[str]] = {source: set() for source in SOURCES}
-        for run in filter(self.has_subset, self.runs.values()):
-            method = self.config.find_method(run.method)
-            for source in () if method.learned else method.sources():
-                files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
-                if run.proxy != NO_PROXY:
-                    files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
-        return {source: len(names) for source, names in files.items()}
-
-    def has_subset(self, run: Run) -> bool:
-        """Tell whether a run trains on a subset chosen before; dynamic methods choose while it trains."""
-        return not self.config.is_dynamic(run.method)
-
-    def subset(self, run: Run) -> str:
-        """Return the file of the subsets that hold a run's."""
-        return f"{self.folder}/subsets/{run.dataset}/{run.proxy}/{run.method}/seed-{run.seed}.npz"
-
-    def subset_inputs(self, batch: str) -> list[str]:
-        """List the subset files a batch of trainings reads."""
-        return _unique(self.subset(run) for run in self.batches["train"][batch] if self.has_subset(run))
-
-    def train_inputs(self, batch: str) -> list[str]:
-        """List the training manifests a batch of evaluations reads."""
-        return _unique(f"{self.folder}/batches/train/{self._train_batch_of[run.id]}.json" for run in self.batches["evaluate"][batch])
-
-    def record_inputs(self, paper: str) -> list[str]:
-        """List the evaluation manifests a paper's records are collected from."""
-        wanted = set(self.paper_runs(paper))
-        return [
-            f"{self.folder}/batches/evaluate/{batch}.json"
-            for batch, runs in self.batches["evaluate"].items()
-            if wanted.intersection(run.id for run in runs)
-        ]
-
-    def table_runs(self, paper: str, table: str) -> set[str]:
-        """Return the ids of the runs that a table needs."""
-        return _list_runs(self.tables[paper, table])
-
-    def paper_runs(self, paper: str) -> list[str]:
-        """List the ids of the runs that a paper's tables need, sorted."""
-        return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
-
-    def overlaps(self, paper: str) -> str:
-        """Return the overlaps of a paper's subsets."""
-        return f"{self.folder}/{paper}/overlaps.json"
-
-    def compared_subsets(self, paper: str) -> list[str]:
-        """List the subset files whose overlaps a paper's figures show."""
-        return _unique(self.subset(run) for run in self._compared_runs(paper))
-
-    def _compared_runs(self, paper: str) -> list[Run]:
-        entry = self.config.papers[paper]
-        tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "overlap"}
-        runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
-        return [self.runs[run] for run in runs if self.runs[run].method != "full" and self.has_subset(self.runs[run])]
-
-    def figure_overlaps(self, paper: str, figure: str) -> list[str]:
-        """List the overlaps that a figure reads: one file for its kind, none for others."""
-        return [self.overlaps(paper)] if self.config.papers[paper]["figures"][figure]["kind"] == "overlap" else []
-
-    def figure_measurements(self, paper: str, figure: str) -> list[str]:
-        """List the measurements that a figure reads."""
-        entry = self.config.papers[paper]["figures"][figure]
-        return self._list_measurements(paper, [entry["table"]]) if entry["kind"] == "measured" else []
-
-    def measurements(self, paper: str) -> list[str]:
-        """List the measured propositions that a paper's claims read."""
-        claims = self.config.papers[paper]["claims"].values()
-        return self._list_measurements(paper, [claim["table"] for claim in claims if "measured" in claim])
-
-    def _list_measurements(self, paper: str, tables: Iterable[str]) -> list[str]:
-        """List one file a data set, proxy and seed of the tables."""
-        axes, files = self.config.scale["axes"], []
-        for where in (self.config.papers[paper]["tables"][table]["where"] for table in tables):
-            proxy = axes["model"][where["proxy"]]
-            for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
-                files += [f"{self.folder}/theory/{dataset}/{proxy}/seed-{seed}.json" for seed in self.config.scale["seeds"]]
-        return _unique(files)
-
-    def records(self, paper: str) -> str:
-        """Return the file that all artefacts of a paper are made of."""
-        return f"{self.folder}/{paper}/records.jsonl"
-
-    def table_cells(self, paper: str) -> list[str]:
-        """List the sidecars of a paper's tables, in the paper's order."""
-        return [f"{self.folder}/{paper}/tables/{table}.cells.json" for table in self.config.papers[paper]["tables"]]
-
-    def figure_drawings(self, paper: str) -> list[str]:
-        """List a paper's figures as SVG, in the paper's order."""
-        return [f"{self.folder}/{paper}/figures/{figure}.svg" for figure in self.config.papers[paper]["figures"]]
-
-    def verdict(self, paper: str) -> str:
-        """Return the verdict on a paper, as JSON."""
-        return f"{self.folder}/{paper}/verdict.json"
-
-    def page(self) -> str:
-        """Return the results page of the scale."""
-        return f"{self.folder}/index.html"
-
-    def artefacts(self) -> list[str]:
-        """List every file people read."""
-        files = [self.page()]
-        for paper, entry in self.config.papers.items():
-            folder = f"{self.folder}/{paper}"
-            files += [f"{folder}/tables/{table}.{form}" for table in entry["tables"] for form in ("csv", "md", "tex", "cells.json")]
-            files += [f"{folder}/figures/{figure}.{form}" for figure in entry["figures"] for form in ("pdf", "png", "svg")]
-            files += [f"{folder}/verdict.md", f"{folder}/verdict.json"]
-        return files
-
-    def datasets(self) -> list[str]:
-        """List the data sets that runs need."""
-        return _unique(run.dataset for run in self.runs.values())
-
-    @cached_property
-    def _test_sets_of(self) -> dict[str, set[str]]:
-        """Run → the test sets of the tables that show it."""
-        tests: dict[str, set[str]] = {}
-        for table in self.tables.values():
-            for panel in table["panels"]:
-                for run in list_panel_runs(panel):
-                    tests.setdefault(run, set()).add(panel["test_set"])
-        return tests
-
-    def run_test_sets(self, run: Run) -> list[str]:
-        """List the test sets that a run is evaluated on: its data set's own, and those of the tables that show it."""
-        return sorted({self.id_test_set(run.dataset), *self._test_sets_of[run.id]})
-
-    def test_sets(self, dataset: str) -> list[str]:
-        """List the test sets of a data set that runs need."""
-        return sorted({test for run in self.runs.values() if run.dataset == dataset for test in self.run_test_sets(run)})
-
-    def id_test_set(self, dataset: str) -> str:
-        """Return the test set of a data set that comes from the distribution of its pool."""
-        return next(name for name, test in self.config.datasets[dataset]["test_sets"].items() if test["kind"] == "id")
-
-    def recipe_name(self, role: str, dataset: str, model: str) -> str:
-        """Return the recipe by which a model is trained in its role: a target may have one of its own."""
-        recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
-        return recipes.get("target_of", {}).get(model, recipes["target"]) if role == "target" else recipes[role]
+class Plan(Layout):
+    """Everything one invocation will make: what each job is asked to do, and the files it reads and writes (see ``Layout``)."""
 
     def prepare_spec(self, dataset: str) -> dict:
         """Specify the preparation of a data set."""
@@ -477,26 +248,6 @@ class Plan:
         return {"subset": None, "sampler": sampler}
 
 
-def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
-    """Pack groups of runs, in order, into batches of at most ``size``; a group is cut only if it is larger than a batch."""
-    batches: list[list[Run]] = []
-    for group in groups:
-        if batches and len(batches[-1]) + len(group) <= size:
-            batches[-1] += group
-        else:
-            batches += [list(group[start : start + size]) for start in range(0, len(group), size)]
-    return batches
-
-
-def _list_runs(table: Mapping) -> set[str]:
-    return set().union(*map(list_panel_runs, table["panels"]))
-
-
-def list_panel_runs(panel: Mapping) -> set[str]:
-    """Return the ids of the runs that a panel shows."""
-    return {run for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
-
-
 def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan:
     """Read the configuration below ``root`` and plan it.
 
@@ -532,7 +283,3 @@ def _read_reported(root: Path, name: Path) -> list[dict[str, str]]:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{name}: line {line}: {error}") from None
     return rows
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

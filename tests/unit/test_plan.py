@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from selectbench.config import as_list
-from selectbench.plan import list_panel_runs, load_plan, pack_groups
+from selectbench.layout import list_panel_runs, pack_groups
+from selectbench.plan import load_plan
 
 
 @pytest.fixture(scope="module")
