@@ -230,7 +230,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     name, entry = arguments.name, datasets[arguments.name]
     available = list_available(name, entry, resources)
     if arguments.action == "fetch":
-        print(f"{name}: {fetch_dataset(name, entry, resources, arguments.source)}")
+        print(f"{name}: {fetch_dataset(plan.config.base_of(name), entry, resources, arguments.source)}")
     elif arguments.action == "check":
         check_dataset(name, entry, resources, available)
         print(f"{name}: there and whole")

