@@ -34,7 +34,7 @@ figures: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.planning
-	$(BIN)/python -m benchmarks.selectors
+	$(BIN)/python -m benchmarks.selectors $(SELECTORS)
 
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra benchmark --extra dev --universal --python-version 3.11 --generate-hashes \

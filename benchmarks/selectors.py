@@ -6,6 +6,7 @@ answers are compared at every size that both do; a difference ends the run.
 """
 
 import csv
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from benchmarks.forms import (
     select_with,
     solve_halves,
 )
+from selectbench.errors import suggest
 from selectbench.gradients import measure_alignments, measure_norms
 from selectbench.methods.cg_score import complexity_gaps
 from selectbench.methods.glister import add_greedily
@@ -256,11 +258,14 @@ TABLE = [
 
 
 def main() -> None:
-    """Measure every series; write the table, as CSV and Markdown, and the plot."""
+    """Measure every series, or those of the selectors named on the command line; write the table, as CSV and Markdown, and the plot."""
     torch.set_num_threads(THREADS)
+    wanted, known = set(sys.argv[1:]), {series.selector for series in TABLE}
+    if unknown := sorted(wanted - known):
+        sys.exit(f"no selector {unknown[0]!r}{suggest(unknown[0], known)}")
     lines = []
     for series in TABLE:
-        for line in measure_series(series):
+        for line in measure_series(series) if not wanted or series.selector in wanted else read_series(series):
             print(" ".join(format_cells(line)), flush=True)
             lines.append(line)
     FOLDER.mkdir(exist_ok=True)
@@ -268,6 +273,18 @@ def main() -> None:
         csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *map(format_cells, lines)])
     (FOLDER / "selectors.md").write_text(write_markdown(lines), encoding="utf-8")
     draw_growth(lines).savefig(FOLDER / "selectors.png", dpi=160, metadata={"Software": None})
+
+
+def read_series(series: Series) -> Iterator[dict]:
+    """Yield the lines of the table that an earlier run wrote for a series."""
+    with open(FOLDER / "selectors.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    sizes = {(str(n), str(series.count_classes(n))) for n in (*series.both, *series.alone)}
+    for row in rows:
+        if row["selector"] == series.selector and (row["n"], row["classes"]) in sizes:
+            numbers = {name: float(row[name]) for name in COLUMNS if name.endswith(("_s", "_mib", "ratio")) and row[name]}
+            whole = {name: int(row[name]) if row[name] else None for name in ("n", "d", "classes")}
+            yield {"selector": series.selector, "panel": series.panel, **whole, **numbers, "note": row["note"]}
 
 
 def measure_series(series: Series) -> Iterator[dict]:
