@@ -187,7 +187,7 @@ def specification(prepared, tmp_path):
         write_arrays(subset, {KEEP: np.array(ids)})
         cost = {"failure": None, "cost": {}, "sha256": str(seed), "class_counts": []}
         write_record(subset.with_suffix(".json"), {"status": "ok", "seed": 0, "subsets": {KEEP: cost}})
-        runs.append({"id": f"run-{seed}", "seed": seed, "keep": KEEP, "subset": str(subset), "test_sets": test_sets})
+        runs.append({"id": f"run-{seed}", "seed": seed, "keep": KEEP, "subset": str(subset), "sampler": None, "test_sets": test_sets})
     spec = {
         **{"dataset": "imagenet1k", "input_shape": [3, 224, 224], "num_classes": 3, "threads": 1, "role": "target", "id_test_set": "test"},
         **{"model_name": "convnet", "model": {"library": "selectbench", "name": "convnet", "width": 2}, "recipe_name": "digits"},
