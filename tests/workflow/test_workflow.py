@@ -258,9 +258,9 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     reader = Project(tmp_path)
     for part in ("config", "src", "workflow"):
         shutil.copytree(finished.path(part), reader.path(part))
-    reader.path(PAPER).mkdir(parents=True)
-    for name in ("records.jsonl", "overlaps.json"):
-        shutil.copy(finished.path(f"{PAPER}/{name}"), reader.path(f"{PAPER}/{name}"))
+    for name in ("rl_selector/records.jsonl", "rl_selector/overlaps.json", "data_agent/records.jsonl"):
+        reader.path(f"{OUT}/{name}").parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(finished.path(f"{OUT}/{name}"), reader.path(f"{OUT}/{name}"))
     shutil.copytree(finished.path(f"{OUT}/theory"), reader.path(f"{OUT}/theory"))
     program = "import sys; sys.modules['torch'] = sys.modules['snakemake'] = None;from selectbench.cli import main; main(['report'])"
     result = reader.run("python", "-c", program)
@@ -271,14 +271,14 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
 
 def test_progress_names_runs_and_totals(finished):
     finished.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/1.json").unlink()
-    shutil.rmtree(finished.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random"))
+    shutil.rmtree(finished.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random_balanced"))
     shutil.rmtree(finished.path(f"{OUT}/batches/evaluate/digits/resnet8"))
     result = finished.snakemake()
     assert result.returncode == 0
     lines = re.findall(rf"^\[train (\d+)/{RUNS}[^\]]*\] (\S+): (.*)", result.stderr, flags=re.MULTILINE)
     assert [int(count) for count, _, _ in lines] == list(range(RUNS - 7, RUNS + 1))
     again = [run for _, run, text in lines if text != "already done"]
-    assert len(again) == 4 and all("/random/" in run for run in again)
+    assert len(again) == 4 and all("/random_balanced/" in run for run in again)
     log = finished.path(f"{OUT}/logs/train/digits/resnet8/equal_epochs/1.log").read_text(encoding="utf-8")
     assert log.count("[train ") == 8
 
