@@ -8,6 +8,7 @@ import numpy as np
 from selectbench.dynamic import DynamicSampler, make
 from selectbench.dynamic_training import observed_loss, visit_dynamically
 from selectbench.engine import BatchLoss, Pool, Recipe, Visits, supervised_loss, visit_subset
+from selectbench.records import tabulate
 
 _RATE_DIGITS = 6
 
@@ -122,7 +123,7 @@ class SamplerChoice(Choice):
             "subset_sha256": None,
             "class_counts": None,
             "sampler": self.sampler.name,
-            "trajectory": tabulate_trace(self.sampler.trace),
+            "trajectory": tabulate([row | {"epoch": row["epoch"] + 1} for row in self.sampler.trace], None),
         }
 
     def count_kept(self, samples: np.ndarray) -> float:
@@ -139,11 +140,3 @@ def make_sampler_choice(sampler: Mapping, num_pool: int, keep: str, epochs: int)
     """Return the choice of a sampler's specification: its name, parameters and seed."""
     made = make(sampler["name"], num_samples=num_pool, keep=keep, epochs=epochs, seed=sampler["seed"], **sampler["parameters"])
     return SamplerChoice(made)
-
-
-def tabulate_trace(trace: list[dict]) -> dict:
-    """Return a sampler's rows by columns, epochs from 1, as the trajectories of agents are recorded."""
-    names = trace[0] if trace else ()
-    columns = {name: [row[name] for row in trace] for name in names}
-    rounded = {name: [None if value is None else float(f"{value:.6g}") for value in values] for name, values in columns.items()}
-    return rounded | {"epoch": [row["epoch"] + 1 for row in trace], "chosen_epoch": None}

@@ -82,3 +82,14 @@ def find_damage(folder: Path, manifests: Iterable[str]) -> None:
                 read_record(path)
             except RecordError as error:
                 raise RecordError(f"{error} after deleting {name} too: only this run is repeated") from None
+
+
+def tabulate(trajectory: list[dict], chosen_epoch: int | None) -> dict:
+    """Return a trajectory by columns, rounded to six digits, for a record."""
+    names = trajectory[0] if trajectory else ()
+    columns = {name: [_round(row[name]) for row in trajectory] for name in names}
+    return {**columns, "chosen_epoch": chosen_epoch}
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

@@ -128,7 +128,6 @@ def resolve_panel(
     tested = "" if tests[test_set]["kind"] == "id" else f", tested on {tests[test_set]['title']}"
     panel = {
         "title": f"{config.datasets[dataset]['title']}, {models}{tested}",
-        "dataset": dataset,
         "test_set": test_set,
         "absent": None,
         "rows": rows,

@@ -11,12 +11,13 @@ from sklearn.datasets import load_digits
 import selectbench as sb
 from selectbench.errors import SelectionFailedError
 from selectbench.methods.rl_selector import RLSelector
+from selectbench.records import tabulate
 from selectbench.rl.cover import sample_cover
 from selectbench.rl.environment import SelectionEnvironment, describe_mask
 from selectbench.rl.external import BatchOfSamples, isolated_generators
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.reward import Reward
-from selectbench.rl.selector import Store, make_reward, run_agent, tabulate, take_mask
+from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
 
 
 @pytest.fixture(scope="module")

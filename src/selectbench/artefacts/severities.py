@@ -8,8 +8,19 @@ from matplotlib.figure import Figure
 
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, Records, fill_panels, t_interval
 from selectbench.artefacts.formats import format_keep
-from selectbench.artefacts.plots import FULL_COLOUR, PANELS_A_ROW, add_legend, assign_styles, draw_absence, make_figure, wrap_title
+from selectbench.artefacts.plots import (
+    FULL_COLOUR,
+    PANELS_A_ROW,
+    LineStyle,
+    add_legend,
+    assign_styles,
+    draw_absence,
+    make_figure,
+    wrap_title,
+)
 from selectbench.errors import ConfigError, suggest
+
+FULL_STYLE = LineStyle(FULL_COLOUR, "", "-", 1.4)
 
 
 def draw_severities(spec: dict, records: Records) -> Figure:
@@ -40,15 +51,7 @@ def draw_severities(spec: dict, records: Records) -> Figure:
             cell = row["cells"].get(FULL_COLUMN if row["id"] == FULL else spec["keep"])
             curves = list_curves(spec, cell, records, panel["test_set"]) if cell else None
             if curves is not None:
-                style = styles.get(row["id"])
-                draw_curve(
-                    axes,
-                    curves,
-                    row["id"],
-                    style.colour if style else FULL_COLOUR,
-                    style.dashes if style else "-",
-                    style.marker if style else "",
-                )
+                draw_curve(axes, curves, row["id"], styles.get(row["id"], FULL_STYLE))
         axes.set_title(wrap_title(f"{panel['title']}, {format_keep(spec['keep'])} kept"), loc="left")
         axes.set_xlabel("severity of the corruption (0: none)")
         if index % num_columns == 0:
@@ -71,13 +74,19 @@ def list_accuracies(test: Mapping) -> np.ndarray:
     return np.array([test["clean_top1"], *np.mean(by_corruption, axis=0)])
 
 
-def draw_curve(axes: Axes, curves: np.ndarray, label: str, colour: str, dashes: object, marker: str) -> None:
+def draw_curve(axes: Axes, curves: np.ndarray, label: str, style: LineStyle) -> None:
     """Draw the mean over seeds by severity, with its interval."""
     severities = np.arange(curves.shape[1])
     found = [t_interval(column) for column in curves.T]
     means = [interval.mean for interval in found]
-    axes.plot(severities, means, color=colour, linestyle=dashes, marker=marker, markersize=4, markeredgecolor="white", label=label)
+    look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker, "markersize": 4, "markeredgecolor": "white"}
+    axes.plot(severities, means, label=label, **look)
     if len(curves) > 1:
         axes.fill_between(
-            severities, [interval.low for interval in found], [interval.high for interval in found], color=colour, alpha=0.07, linewidth=0
+            severities,
+            [interval.low for interval in found],
+            [interval.high for interval in found],
+            color=style.colour,
+            alpha=0.07,
+            linewidth=0,
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectbench.data.placed import check_folders, check_placed, list_placed, pick_test_sets
-from selectbench.data.sources import check_raw
+from selectbench.data.sources import check_raw, get_base
 from selectbench.data.splits import ArraySplit, FolderSplit, open_split
 from selectbench.errors import DataError
 from selectbench.files import digest_array, read_json
@@ -33,7 +33,7 @@ def check_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence[s
     needed = ["pool", *entry["test_sets"]]
     stay = any(source["layout"] == "class_folders" for source in entry["sources"])
     if stay or any(split not in prepared for split in needed if split not in placed):
-        check_raw(entry.get("base", name), entry, resources)
+        check_raw(get_base(name, entry), entry, resources)
     for test_set in placed:
         if test_set not in prepared:
             check_placed(name, entry, test_set, resources)

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from selectbench.data.splits import SEVERITIES
 from selectbench.errors import DataError, suggest
 from selectbench.seeds import derive_seed
 
-SEVERITIES = 5
 LUMA = np.array([[0.299], [0.587], [0.114]])
 
 

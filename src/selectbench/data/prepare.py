@@ -9,14 +9,14 @@ import numpy as np
 
 from selectbench.data.archives import read_archive
 from selectbench.data.class_folders import FOLDERS, index_folder, read_class_list
-from selectbench.data.corruptions import SEVERITIES, corrupt_images
+from selectbench.data.corruptions import corrupt_images
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.layouts import LAYOUTS, Arrays
 from selectbench.data.messages import first_line
 from selectbench.data.noise import add_noise, read_human_labels
 from selectbench.data.placed import check_placed, index_placed, list_placed, pick_test_sets
-from selectbench.data.sources import check_digest, choose_source, describe_help, get_raw_folder, locate_file
-from selectbench.data.splits import NOISY
+from selectbench.data.sources import check_digest, choose_source, describe_help, get_base, get_raw_folder, locate_file
+from selectbench.data.splits import NOISY, SEVERITIES
 from selectbench.errors import DataError
 from selectbench.files import digest_array, digest_value, write_atomically, write_text
 from selectbench.seeds import derive_seed
@@ -131,11 +131,6 @@ def list_sizes(entry: dict) -> dict[str, int]:
     """Return the number of samples of the pool and of each test set that is published with it."""
     published = {test_set: settings for test_set, settings in entry["test_sets"].items() if not {"of", "folder"} & settings.keys()}
     return {"pool": entry["pool_size"], **{test_set: settings["size"] for test_set, settings in published.items()}}
-
-
-def get_base(name: str, entry: dict) -> str:
-    """Return the data set whose files are read: for a noisy pool, the one it is made of."""
-    return entry.get("base", name)
 
 
 def make_noisy(name: str, entry: dict, pool: Arrays) -> tuple[Arrays, np.ndarray]:

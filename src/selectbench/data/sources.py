@@ -17,6 +17,11 @@ def find_source(name: str, entry: dict, source: str) -> dict:
     return sources[source]
 
 
+def get_base(name: str, entry: dict) -> str:
+    """Return the data set whose files are read: for a noisy pool, the one it is made of."""
+    return entry.get("base", name)
+
+
 def get_raw_folder(name: str, resources: Path) -> Path:
     """Return the folder that holds the files of a data set as they were published."""
     return Path(resources) / name / "raw"

@@ -127,14 +127,3 @@ def select_frozen(method: RLSelector, redundancies: np.ndarray, signals: Signals
     )
     run_agent(method, environment, derive_seed("rl_selector", seed))
     return order[take_mask(method, environment, num_kept, signals.labels[order], signals.ids[order], seed)]
-
-
-def tabulate(trajectory: list[dict], chosen_epoch: int | None) -> dict:
-    """Return a trajectory by columns, rounded to six digits, for a record."""
-    names = trajectory[0] if trajectory else ()
-    columns = {name: [_round(row[name]) for row in trajectory] for name in names}
-    return {**columns, "chosen_epoch": chosen_epoch}
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")

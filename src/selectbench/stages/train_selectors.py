@@ -16,10 +16,10 @@ from selectbench.methods import make_method
 from selectbench.methods.rl_selector import RLSelector
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
+from selectbench.records import tabulate, write_record
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
-from selectbench.rl.selector import Store, make_reward, run_agent, tabulate, take_mask
+from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
