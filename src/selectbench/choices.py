@@ -7,7 +7,7 @@ import numpy as np
 
 from selectbench.dynamic import DynamicSampler, make
 from selectbench.dynamic_training import observed_loss, visit_dynamically
-from selectbench.engine import BatchLoss, Pool, Recipe, Visits, supervised_loss, visit_subset
+from selectbench.engine import BatchLoss, Pool, Recipe, Visits, visit_subset
 from selectbench.records import tabulate
 
 _RATE_DIGITS = 6
@@ -40,8 +40,8 @@ class Choice(ABC):
         """Return what selection cost and chose, for the record; asked after the training."""
 
     @abstractmethod
-    def count_kept(self, samples: np.ndarray) -> float:
-        """Return how many of these samples (M,) an epoch visited, on average; asked after the training."""
+    def sum_kept(self, values: np.ndarray) -> float:
+        """Return the sum of values (N,), one a sample, over the samples of an epoch, on average; asked after the training."""
 
     @property
     def overhead_s(self) -> float:
@@ -71,20 +71,20 @@ class SubsetChoice(Choice):
 
     def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
         """Return the mean loss."""
-        return supervised_loss(pool, recipe, stream)
+        return pool.batch_loss(recipe, stream)
 
     def describe_selection(self) -> dict:
         """Return the cost, digest and class counts of the subset."""
         return describe_subset_cost(self.subset)
 
-    def count_kept(self, samples: np.ndarray) -> float:
-        """Return how many of the samples are in the subset."""
-        return int(np.isin(self.ids, samples).sum())
+    def sum_kept(self, values: np.ndarray) -> float:
+        """Return the sum over the subset."""
+        return values[self.ids].sum().item()
 
 
 def describe_subset_cost(subset: Mapping) -> dict:
-    """Return the cost, digest and class counts of one keep fraction in the record of subsets, failed ones included."""
-    return subset["cost"] | {"subset_sha256": subset["sha256"], "class_counts": subset["class_counts"]}
+    """Return the cost, digest, class counts and search of one keep fraction in the record of subsets, failed ones included."""
+    return subset["cost"] | {"subset_sha256": subset["sha256"], "class_counts": subset["class_counts"], "search": subset.get("search")}
 
 
 class SamplerChoice(Choice):
@@ -107,7 +107,7 @@ class SamplerChoice(Choice):
 
     def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
         """Return the mean of losses weighted by the sampler, which observes each batch."""
-        return observed_loss(pool, recipe, stream, self.sampler)
+        return observed_loss(pool.sample_losses(recipe, stream), self.sampler)
 
     def describe_selection(self) -> dict:
         """Return the time spent in the sampler and its agent, and its trace by columns; it visits no sample of its own."""
@@ -126,9 +126,9 @@ class SamplerChoice(Choice):
             "trajectory": tabulate([row | {"epoch": row["epoch"] + 1} for row in self.sampler.trace], None),
         }
 
-    def count_kept(self, samples: np.ndarray) -> float:
-        """Return the visits of the samples an epoch."""
-        return round(float(self.sampler.visit_counts[samples].sum() / self.sampler.epochs), _RATE_DIGITS)
+    def sum_kept(self, values: np.ndarray) -> float:
+        """Return the sum over all visits, an epoch."""
+        return round(float(self.sampler.visit_counts @ values / self.sampler.epochs), _RATE_DIGITS)
 
     @property
     def overhead_s(self) -> float:

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from selectbench.dynamic import DynamicSampler
-from selectbench.engine import BatchLoss, Pool, Progress, Recipe, TrainingDivergedError, Visits, count_batches, load_training_batch
-from selectbench.models import features_and_logits
+from selectbench.engine import BatchLoss, Progress, Recipe, SampleLosses, TrainingDivergedError, Visits, count_batches
 
 _STATE = "sampler"
 
@@ -62,21 +61,20 @@ def visit_dynamically(sampler: DynamicSampler, recipe: Recipe) -> DynamicVisits:
     return DynamicVisits(sampler, count_batches(sampler.num_samples, recipe.batch_size))
 
 
-def observed_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...], sampler: DynamicSampler) -> BatchLoss:
-    """Return the batch loss of classifiers beside a sampler: the mean of weighted losses, each batch observed before its step.
+def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> BatchLoss:
+    """Return the batch loss beside a sampler: the mean of weighted losses, each batch observed before its step.
 
-    Images and draws are those of ``supervised_loss``.
+    Parameters
+    ----------
+    sample_losses : of the pool that is trained on (see ``Pool.sample_losses``)
+    sampler : whose ids are the pool's positions
     """
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
 
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
-        images = load_training_batch(pool, positions, recipe.augment, (*stream, "augment", epoch))
-        ids = torch.from_numpy(positions).to(pool.device)
-        features, logits = features_and_logits(model, images)
-        losses = criterion(logits.float(), pool.labels[ids])
-        if not bool(losses.isfinite().all()):
+        said = sample_losses(model, positions, epoch)
+        if not bool(said.losses.isfinite().all()):
             raise TrainingDivergedError(f"a training loss is no longer finite in epoch {epoch + 1}")
-        sampler.observe(positions, losses, logits.float(), features.float())
-        return (losses * sampler.weights(ids)).mean()
+        sampler.observe(positions, said.losses, said.logits, said.features, said.uncertainty)
+        return (said.losses * sampler.weights(torch.from_numpy(positions).to(said.losses.device))).mean()
 
     return batch_loss

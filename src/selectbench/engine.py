@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -108,6 +109,26 @@ class Pool:
         scaled = (images.float().div_(255.0) - self.mean) / self.std
         return scaled.contiguous(memory_format=torch.channels_last)
 
+    def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a model's features (B, d) and logits (B, C) of clean images."""
+        return features_and_logits(model, self.normalise(self.load(positions)))
+
+    def batch_loss(self, recipe: "Recipe", stream: tuple[object, ...]) -> "BatchLoss":
+        """Return the mean loss of a batch; ``stream`` names the draws of augmentation."""
+        return supervised_loss(self, recipe, stream)
+
+    def sample_losses(self, recipe: "Recipe", stream: tuple[object, ...]) -> "SampleLosses":
+        """Return what a model says of every sample of a batch, from the images and draws of ``batch_loss``."""
+        criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
+
+        def sample_losses(model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
+            images = load_training_batch(self, positions, recipe.augment, (*stream, "augment", epoch))
+            features, logits = features_and_logits(model, images)
+            labels = self.labels[torch.from_numpy(positions).to(self.device)]
+            return SampleOutput(criterion(logits.float(), labels), features.float(), logits.float())
+
+        return sample_losses
+
 
 def open_pool(
     split: Split,
@@ -176,8 +197,18 @@ class Progress:
     extra: dict = field(default_factory=dict)
 
 
+class SampleOutput(NamedTuple):
+    """What a model says of a batch, sample by sample: losses (B,) with gradients, features (B, d), and logits (B, C) or uncertainties (B,)."""
+
+    losses: torch.Tensor
+    features: torch.Tensor
+    logits: torch.Tensor | None = None
+    uncertainty: torch.Tensor | None = None
+
+
 EpochEnd = Callable[[int, nn.Module, Progress], None]
 BatchLoss = Callable[[nn.Module, np.ndarray, int], torch.Tensor]
+SampleLosses = Callable[[nn.Module, np.ndarray, int], SampleOutput]
 
 
 @dataclass(frozen=True)
@@ -457,5 +488,5 @@ def predict(model: nn.Module, pool: Pool, batch_size: int = _EVALUATION_BATCH) -
     model.eval()
     for start in range(0, len(pool), batch_size):
         positions = np.arange(start, min(start + batch_size, len(pool)))
-        features, logits = features_and_logits(model, pool.normalise(pool.load(positions)))
+        features, logits = pool.forward(model, positions)
         yield slice(start, start + len(positions)), features, logits

@@ -10,7 +10,7 @@ from selectbench.files import read_json, write_json, write_text
 SCHEMA = 1
 TRAIN, EVALUATE = "train", "evaluate"
 _TRAIN_FIELDS = (
-    *("run", "status", "failure", "num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "warm_start"),
+    *("run", "status", "failure", "num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "tokens", "warm_start"),
     *("model", "recipe", "seeds", "key", "provenance"),
 )
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,8 @@ from selectbench.evaluation import measure_test
 from selectbench.models import build_model, features_and_logits
 from selectbench.records import TRAIN, record_path
 from selectbench.seeds import isolated_torch_rng
-from selectbench.stages.train_targets import train_target
+from selectbench.stages._images import make_family
+from selectbench.stages._targets import train_target
 
 NET = {"library": "selectbench", "name": "convnet", "width": 8}
 RECIPE = Recipe(
@@ -221,11 +222,12 @@ def test_records_report_the_last_epoch_and_name_the_best_apart(pool, test_halves
     ids = sb.select("random", sb.Signals(labels=pool.labels.numpy()), keep, seed=seed).ids
     choice = SubsetChoice(ids, {"cost": {}, "sha256": "", "class_counts": []}, seed)
     spec = {
-        **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "recipe": {}},
+        **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "threads": 1},
         **{"model_name": "convnet", "model": NET, "input_shape": [1, 8, 8], "num_classes": 10},
+        "recipe": asdict(replace(OVERHEATED, schedule="constant")),
     }
     run = {"id": "run", "seed": seed, "keep": keep}
-    record, _ = train_target(spec, replace(OVERHEATED, schedule="constant"), run, choice, pool, test, None, "key")
+    record, _ = train_target(make_family(spec, tmp_path), spec, run, choice, pool, test, None, "key")
     curve = record["training"]["test_top1_by_epoch"]
     assert record["best_epoch"] == {"epoch": 1 + curve.index(max(curve)), "top1": max(curve)}
     saved = build_model(NET, "small", (1, 8, 8), 10).to(memory_format=torch.channels_last)

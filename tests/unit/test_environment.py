@@ -28,10 +28,10 @@ def test_the_lock_holds_every_dependency_with_hashes_and_no_address(root):
 
 
 def test_conda_installs_the_same_lock_on_the_same_pythons(root):
-    environment = yaml.safe_load((root / "environment.yml").read_text(encoding="utf-8"))
-    packages = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
-    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == ["--requirement requirements.lock"]
+    text = (root / "environment.yml").read_text(encoding="utf-8")
+    packages = yaml.safe_load(text)["dependencies"]
+    assert "pip install --no-deps --require-hashes --requirement requirements.lock" in text
+    assert "--no-deps --require-hashes --compile-bytecode --requirements requirements.lock" in (root / "Makefile").read_text(encoding="utf-8")
     assert f"python {read_project(root)['requires-python']}" in packages
     assert {"make", "pip"} <= set(packages)
 

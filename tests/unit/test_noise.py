@@ -14,7 +14,7 @@ from selectbench.data.noise import add_noise, count_noisy, read_human_labels
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import NOISY, open_split, read_array
 from selectbench.errors import ConfigError, DataError
-from selectbench.stages.train_targets import read_noisy
+from selectbench.stages._targets import read_noisy
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_a_prepared_noisy_pool_keeps_its_ids_and_clean_tests(root, tmp_path):
         assert len(digests) == 1
     assert manifests["digits"]["splits"]["pool"]["labels_sha256"] != manifests["digits_symmetric"]["splits"]["pool"]["labels_sha256"]
     assert read_array(tmp_path / "digits_symmetric/prepared/pool" / NOISY).dtype == np.int64
-    assert SubsetChoice(np.arange(1400), {}, 0).count_kept(ids) == 280
-    assert SubsetChoice(np.setdiff1d(np.arange(1400), ids[:30]), {}, 0).count_kept(ids) == 250
+    assert SubsetChoice(np.arange(1400), {}, 0).sum_kept(np.isin(np.arange(1400), ids)) == 280
+    assert SubsetChoice(np.setdiff1d(np.arange(1400), ids[:30]), {}, 0).sum_kept(np.isin(np.arange(1400), ids)) == 250
 
 
 def test_a_corrupted_test_set_holds_every_corruption_at_every_severity_in_order(root, tmp_path):

@@ -1,0 +1,219 @@
+"""What the stages that train and evaluate targets share, whether a target sees images or texts."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
+from selectbench.data.splits import NOISY, read_array
+from selectbench.engine import Checkpoint, Pool, Progress, Recipe, name_device, train_model
+from selectbench.errors import RecordError, SelectionFailedError
+from selectbench.evaluation import measure_test, measure_tests
+from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
+from selectbench.provenance import read_peak_memory_mb
+from selectbench.records import EVALUATE, TRAIN, read_record, record_path
+from selectbench.stages._batch import run_batch
+
+if TYPE_CHECKING:
+    import argparse
+
+
+@dataclass(frozen=True)
+class Family:
+    """What targets of one kind of data do in their own way.
+
+    Parameters
+    ----------
+    device : where they are trained
+    open_split : name of a split → the split on the device
+    build : names of a random stream → model and the seeds of its weights
+    warm_start : puts the weights that training starts from into a model → what to record, or None for a fresh start
+    start : origin and SHA-256 of what every target starts from, or None; part of a run's key
+    read_state : model → the tensors that its training changes
+    write_state : puts such tensors into a model
+    tokens : (N,) tokens of every sample of the pool, or None for images
+    encode_s : seconds that a frozen encoder takes for a sample, part of the training unless selection has paid for it
+    """
+
+    device: torch.device
+    open_split: Callable[[str], Pool]
+    build: Callable[[tuple[object, ...]], tuple[nn.Module, dict]]
+    warm_start: Callable[[nn.Module], dict | None]
+    start: dict | None
+    read_state: Callable[[nn.Module], dict]
+    write_state: Callable[[nn.Module, dict], object]
+    tokens: np.ndarray | None = None
+    encode_s: float = 0.0
+
+
+def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
+    """Train the targets of a batch that are not done yet, each on its subset or beside its sampler.
+
+    Parameters
+    ----------
+    arguments : of the command: spec, data, subsets and manifest
+    family : of the targets
+    """
+    spec, data = arguments.spec, arguments.data[0]
+    recipe, content = Recipe.from_config(spec["recipe"]), read_json(data)["splits"]["pool"]
+    pool = family.open_split("pool")
+    test = family.open_split(spec["id_test_set"]) if recipe.track_test else None
+    noisy = read_noisy(data)
+    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+    files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
+    described = {name: read_record(Path(name).with_suffix(".json")) for name in files}
+
+    def make_key(run: dict) -> str:
+        choice = run["sampler"] or described[run["subset"]]["subsets"][run["keep"]]["sha256"]
+        start = family.start and family.start["sha256"]
+        return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start})
+
+    def work(run: dict) -> tuple[dict, str]:
+        choice = make_choice(run, described, len(pool), recipe.epochs)
+        return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
+
+    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work)
+
+
+def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: int) -> Choice:
+    """Return what a run is trained on.
+
+    Parameters
+    ----------
+    run : with its ``subset``, a file, or its ``sampler``
+    described : file of subsets → their record
+    num_pool, epochs : for samplers
+
+    Raises
+    ------
+    SelectionFailedError
+        Selection gave no subset.
+    """
+    if run["sampler"] is not None:
+        return make_sampler_choice(run["sampler"], num_pool, run["keep"], epochs)
+    record = described[run["subset"]]
+    subset = record["subsets"][run["keep"]]
+    if subset["failure"] is not None:
+        raise SelectionFailedError(subset["failure"], {"selection": describe_subset_cost(subset)})
+    return SubsetChoice(np.array(read_arrays(Path(run["subset"]))[run["keep"]]), subset, record["seed"])
+
+
+def train_target(
+    family: Family, spec: dict, run: dict, choice: Choice, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
+) -> tuple[dict, str]:
+    """Train one target, save its weights and return its record's fields and a line for the log.
+
+    Parameters
+    ----------
+    family, spec, run : what is trained
+    choice : the samples it visits
+    pool, test : where samples come from, and the test set measured after every epoch if there is one
+    noisy : ids of the pool's noisy samples, counted for the record, or None
+    key : digest of everything that may influence the result
+    """
+    folder, recipe = Path(spec["folder"]), Recipe.from_config(spec["recipe"])
+    stream = (spec["role"], spec["dataset"], run["seed"])
+    model, seeds = family.build(stream)
+    start = family.warm_start(model)
+    checkpoint = Checkpoint(folder / "state" / "runs" / f"{run['id']}.pt", key)
+
+    def track(epoch: int, model: nn.Module, progress: Progress) -> None:
+        progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(choice.ids)})
+        if test is not None:
+            progress.extra.setdefault("test_top1", []).append(measure_test(model, test)["top1"])
+
+    if pool.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    progress = train_model(
+        model,
+        pool,
+        choice.visit(pool, recipe, spec["regime"]),
+        recipe,
+        stream=stream,
+        batch_loss=choice.weigh_losses(pool, recipe, stream),
+        on_epoch_end=track,
+        checkpoint=checkpoint,
+    )
+    weights = record_path(folder, run["id"], TRAIN).with_name("model.pt")
+    write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
+    checkpoint.remove()
+    curve, selection = progress.extra.get("test_top1", []), choice.describe_selection()
+    has_paid = not family.encode_s or "encoder" in selection["sources"]
+    encode_s = 0.0 if has_paid else family.encode_s * len(choice.ids)
+    record = {
+        "model": spec["model"],
+        "recipe": spec["recipe"],
+        "seeds": seeds | {"selection": choice.seed},
+        "warm_start": start,
+        "num_pool": len(pool),
+        "num_kept": choice.num_kept,
+        "noise": None if noisy is None else {"pool": len(noisy), "kept": choice.sum_kept(np.isin(np.arange(len(pool)), noisy))},
+        "tokens": None if family.tokens is None else {"pool": int(family.tokens.sum()), "kept": choice.sum_kept(family.tokens)},
+        "selection": selection,
+        "training": {
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "sample_visits": progress.sample_visits,
+            "forward_visits": progress.sample_visits,
+            "backward_visits": progress.sample_visits,
+            "wall_s": progress.wall_s - choice.overhead_s + encode_s,
+            "encode_s": encode_s,
+            "final_loss": progress.final_loss,
+            "unreadable": len(progress.extra["unreadable"]),
+            "peak_memory_mb": read_peak_memory_mb(),
+            "peak_device_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if pool.device.type == "cuda" else None,
+            "test_top1_by_epoch": curve,
+        },
+        "best_epoch": {"epoch": int(np.argmax(curve)) + 1, "top1": max(curve)} if curve else None,
+    }
+    last = f"{curve[-1]:.2f} % after the last epoch, " if curve else ""
+    return record, f"{last}{progress.wall_s:.1f} s"
+
+
+def read_noisy(data: Path) -> np.ndarray | None:
+    """Return the ids of a prepared pool's noisy samples (M,), or None for a pool without noise; only the record reads them."""
+    path = data.parent / "pool" / NOISY
+    return read_array(path) if path.exists() else None
+
+
+def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
+    """Evaluate the trained targets of a batch that are not evaluated yet, each on the test sets that are asked of it.
+
+    Parameters
+    ----------
+    arguments : of the command: spec, data and manifest
+    family : of the targets
+    """
+    spec, contents, folder = arguments.spec, read_json(arguments.data[0])["splits"], Path(arguments.spec["folder"])
+    clean = spec["id_test_set"]
+    wanted = sorted({clean, *(name for run in spec["runs"] for name in run["test_sets"])})
+    pools = {name: family.open_split(name) for name in wanted}
+    model, _ = family.build((spec["role"],))
+    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+
+    def weights(run: dict) -> Path:
+        path = record_path(folder, run["id"], TRAIN).with_name("model.pt")
+        if not path.exists():
+            raise RecordError(f"{path}: missing; delete {path.parent} and the manifest of its batch and run again")
+        return path
+
+    def make_key(run: dict) -> str:
+        tests = {name: contents[name] for name in (clean, *run["test_sets"])}
+        asked = {"run": run["id"], "test_sets": run["test_sets"], "tests": tests}
+        return digest_value({"spec": shared, "weights": digest_file(weights(run)), **asked})
+
+    def work(run: dict) -> tuple[dict, str]:
+        clock = time.perf_counter()
+        family.write_state(model, torch.load(weights(run), map_location=family.device, weights_only=True))
+        test = measure_tests(model, pools, clean, run["test_sets"])
+        line = ", ".join(f"{name} {result['top1']:.2f} %" for name, result in test.items())
+        return {"test": test, "wall_s": time.perf_counter() - clock}, line
+
+    trained = [run for run in spec["runs"] if read_record(record_path(folder, run["id"], TRAIN))["status"] == "ok"]
+    run_batch(EVALUATE, {**spec, "runs": trained}, arguments.manifest, name_device(family.device), make_key, work)
