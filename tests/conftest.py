@@ -9,6 +9,7 @@ from selectbench.signals import Signals
 
 AXES = {  # signal → the axis along which the samples lie
     **{"features": 0, "first_features": 0, "inputs": 0, "aum": 0, "embeddings": 0},
+    **{"lengths": 0, "rarities": 0, "perplexities": 0, "influences": 0},
     **{"logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1, "correct": -1},
 }
 
@@ -32,8 +33,10 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
     norms, alignments = rng.gamma(2.0, size=(checkpoints, num)), rng.normal(0.2, 1.0, size=(5, num))
     pairs = min(3, sizes[0] // 2)
     twins = np.flatnonzero(labels == 0)[: 2 * pairs].reshape(2, pairs)
+    lengths, rarities = rng.integers(0, 40, num), rng.gamma(3.0, size=num)
+    perplexities, influences = rng.gamma(2.0, 50.0, size=num), rng.normal(size=num)
     rows = ((features, 0), (first_features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
-    for array, axis in rows:
+    for array, axis in (*rows, (lengths, 0), (rarities, 0), (perplexities, 0), (influences, 0)):
         moved = np.moveaxis(array, axis, 0)
         moved[twins[1]] = moved[twins[0]]
     return Signals(
@@ -51,6 +54,11 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
         step_sizes=np.linspace(0.1, 0.02, 5),
         embeddings=embeddings,
         first_features=first_features,
+        validation_embeddings=rng.normal(size=(9, 6)),
+        lengths=lengths,
+        rarities=rarities,
+        perplexities=perplexities,
+        influences=influences,
     )
 
 

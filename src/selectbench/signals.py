@@ -16,8 +16,12 @@ SOURCES = {
     "proxy": ("features", "first_features", "logits", "errors", "correct", "aum", "divergences"),
     "gradient_norms": ("gradient_norms",),
     "alignments": ("alignments", "step_sizes"),
-    "encoder": ("embeddings",),
+    "influences": ("influences",),
+    "encoder": ("embeddings", "validation_embeddings"),
+    "statistics": ("lengths", "rarities"),
+    "perplexities": ("perplexities",),
 }
+PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments", "influences"})  # those that a proxy's training gives
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,16 @@ class Signals:
         Features after the first epoch.
     embeddings : (N, d'), optional
         Features of an encoder that never saw a label.
+    validation_embeddings : (V, d'), optional
+        Features of V validation samples by the same encoder.
+    lengths : (N,), optional
+        Tokens of every text.
+    rarities : (N,), optional
+        Mean of −log relative frequency in the pool, over the words of a text.
+    perplexities : (N,), optional
+        Perplexity of every text under a reference language model.
+    influences : (N,), optional
+        Similarity of each sample's gradient to that of the validation samples, summed over checkpoints and weighted by learning rate.
 
     Raises
     ------
@@ -80,6 +94,11 @@ class Signals:
     step_sizes: np.ndarray | None = None
     first_features: np.ndarray | None = None
     embeddings: np.ndarray | None = None
+    validation_embeddings: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    rarities: np.ndarray | None = None
+    perplexities: np.ndarray | None = None
+    influences: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         labels = _as_integers("labels", self.labels)
@@ -105,8 +124,17 @@ class Signals:
             ("alignments", 1, (2,)),
             ("first_features", 0, (2,)),
             ("embeddings", 0, (2,)),
+            ("lengths", 0, (1,)),
+            ("rarities", 0, (1,)),
+            ("perplexities", 0, (1,)),
+            ("influences", 0, (1,)),
         ):
-            self._check(name, axis, dimensions)
+            self._check(name, axis, len(labels), dimensions)
+        if self.validation_embeddings is not None:
+            self._check("validation_embeddings", 0, len(self.validation_embeddings), (2,))
+            if self.embeddings is not None and self.embeddings.shape[1] != self.validation_embeddings.shape[1]:
+                widths = f"{self.validation_embeddings.shape[1]} and {self.embeddings.shape[1]}"
+                raise SelectbenchError(f"validation_embeddings: are not as wide as embeddings ({widths}); take both from one encoder")
         unique, counts = np.unique(ids, return_counts=True)
         if len(unique) != len(ids):
             raise SelectbenchError(f"ids: {int(unique[counts > 1][0])} stands {int(counts.max())} times; sample ids must be unique")
@@ -120,12 +148,12 @@ class Signals:
     def _set(self, name: str, value: np.ndarray) -> None:
         object.__setattr__(self, name, value)
 
-    def _check(self, name: str, axis: int, dimensions: tuple[int, ...]) -> None:
+    def _check(self, name: str, axis: int, num: int, dimensions: tuple[int, ...]) -> None:
         value = getattr(self, name)
         if value is None:
             return
         value = np.asarray(value)
-        if value.ndim not in dimensions or value.shape[axis] != len(self.labels):
+        if value.ndim not in dimensions or value.shape[axis] != num:
             raise SelectbenchError(f"{name}: shape {value.shape} does not fit {len(self.labels)} labels")
         if value.dtype.kind == "f" and not _all_finite(value):
             raise SelectbenchError(f"{name}: holds NaN or infinity")

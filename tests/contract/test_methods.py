@@ -16,7 +16,7 @@ from selectbench.policy import class_quotas, count_kept
 
 METHODS = [name for name in sb.available_methods() if not load_method(name).learned]  # agents: test_learned.py
 SELECTING = [name for name in METHODS if name != "full"]
-SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes"}
+SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes", "validation_embeddings"}
 KEEPS = ["0.01", "0.1", "0.25", "1/3", "0.5", "0.7", "0.9", "0.999", "1"]
 
 
@@ -151,6 +151,11 @@ def test_all_equal_signals_still_give_k_ids(name):
         step_sizes=np.full(3, 0.1),
         embeddings=np.ones((20, 3)),
         first_features=np.ones((20, 3)),
+        validation_embeddings=np.ones((4, 3)),
+        lengths=np.full(20, 7),
+        rarities=np.ones(20),
+        perplexities=np.full(20, 30.0),
+        influences=np.zeros(20),
     )
     one, other = (sb.select(name, flat, 0.5, seed=seed, quota="none") for seed in (0, 1))
     assert len(np.unique(one.ids)) == len(np.unique(other.ids)) == 10

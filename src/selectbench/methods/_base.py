@@ -9,7 +9,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.policy import Quota, Tail, choose_positions
 from selectbench.registry import check_parameter
-from selectbench.signals import SOURCES, Signals
+from selectbench.signals import PROXY_SOURCES, SOURCES, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Method(ABC):
     @classmethod
     def needs_proxy(cls) -> bool:
         """Tell whether any of the signals comes from the proxy."""
-        return not set(cls.sources()) <= {"encoder"}
+        return bool(PROXY_SOURCES & set(cls.sources()))
 
     @property
     def proxy_share(self) -> float:

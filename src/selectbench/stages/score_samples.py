@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from selectbench.data.splits import open_split
+from selectbench.data.splits import open_split, read_array
 from selectbench.files import digest_array, write_arrays
 from selectbench.methods import make_method
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
@@ -26,14 +26,14 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("data", "signals"), outputs=("scores", "record"))
     spec, (data,) = arguments.spec, arguments.data
     started = datetime.now(UTC)
-    pool = open_split(data.parent, "pool")
-    signals, method = Signals(labels=np.array(pool.labels)), make_method(spec["method"], spec["parameters"])
+    labels = read_array(data.parent / "pool" / "labels.npy")
+    signals, method = Signals(labels=labels), make_method(spec["method"], spec["parameters"])
     for path in arguments.signals:
         signals = signals.merge(Signals.load(path))
     recorded = [read_record(path.with_suffix(".json")) for path in arguments.signals]
     paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
     if "inputs" in method.needs:
-        signals = replace(signals, inputs=pool.load(np.arange(len(pool))))
+        signals = replace(signals, inputs=open_split(data.parent, "pool").load(np.arange(len(labels))))
     clock = time.perf_counter()
     with threadpool_limits(spec["threads"]):
         scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])

@@ -1,0 +1,51 @@
+"""Nearest to validation: the samples whose embeddings lie closest to those of validation samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.methods._base import Method
+from selectbench.signals import Signals
+
+_BLOCK = 1 << 22  # similarities at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestValidation(Method):
+    """Rank samples by their mean cosine similarity to the nearest validation samples.
+
+    Parameters
+    ----------
+    neighbours : int
+        How many of the nearest validation samples count; a smaller validation set counts whole.
+    """
+
+    neighbours: int = 1
+
+    citation = "Control: retrieval by embedding, the RDS of Xia et al., LESS, ICML 2024, Section 5, with one encoder for all models."
+    needs = ("embeddings", "validation_embeddings")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbours < 1:
+            raise SelectbenchError(f"neighbours: {self.neighbours} is less than 1")
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) mean cosines in [−1, 1]."""
+        signals.require("nearest_validation", "embeddings", "validation_embeddings")
+        rows, targets = scale_rows(signals.embeddings), scale_rows(signals.validation_embeddings)
+        count = min(self.neighbours, len(targets))
+        scores = np.empty(len(rows))
+        size = max(1, _BLOCK // len(targets))
+        for start in range(0, len(rows), size):
+            cosines = rows[start : start + size] @ targets.T
+            scores[start : start + size] = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
+        return scores
+
+
+def scale_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows (N, d) in float64 at length 1; rows of zeros stay."""
+    rows = np.asarray(rows, dtype=np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
