@@ -21,7 +21,7 @@ _HOME = {
     "SelectbenchError": "selectbench.errors",
     "available_methods": "selectbench.methods",
 }
-_PACKAGES = ["dynamic"]
+_PACKAGES = ["dynamic", "llm"]
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 

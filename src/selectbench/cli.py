@@ -209,6 +209,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     from selectbench.data.fetch import fetch_dataset
     from selectbench.data.placed import list_available
     from selectbench.data.prepare import prepare_dataset
+    from selectbench.data.texts import check_corpus, prepare_texts
     from selectbench.files import write_json
     from selectbench.plan import load_plan
 
@@ -219,7 +220,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
             available = list_available(name, entry, resources)
             absent = [test_set for test_set in entry["test_sets"] if test_set not in available]
             try:
-                check_dataset(name, entry, resources, available)
+                (check_corpus if "task" in entry else check_dataset)(name, entry, resources, available)
                 state = f"there, without {', '.join(absent)}" if absent else "there"
             except SelectbenchError as error:
                 state = str(error)
@@ -232,11 +233,11 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.action == "fetch":
         print(f"{name}: {fetch_dataset(plan.config.base_of(name), entry, resources, arguments.source)}")
     elif arguments.action == "check":
-        check_dataset(name, entry, resources, available)
+        (check_corpus if "task" in entry else check_dataset)(name, entry, resources, available)
         print(f"{name}: there and whole")
     else:
         manifest = Path(plan.data(name))
-        write_json(manifest, prepare_dataset(name, entry, resources, available))
+        write_json(manifest, (prepare_texts if "task" in entry else prepare_dataset)(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
+    from selectbench.llm.agents import ClusterAgent
     from selectbench.methods._base import Method
 
 from selectbench.errors import ConfigError, SelectbenchError, suggest
@@ -55,9 +56,23 @@ class Config:
         """Tell whether a method chooses anew every epoch: a sampler of ``selectbench.dynamic``, without a subset."""
         return self.methods[name].get("dynamic", False)
 
+    def is_text(self, dataset: str) -> bool:
+        """Tell whether a data set is one of texts, an entry of ``config/corpora.yaml``."""
+        return "task" in self.datasets[dataset]
+
+    def is_search(self, name: str) -> bool:
+        """Tell whether a method is an agent of ``selectbench.llm.agents``, which searches clusters of texts."""
+        return self.methods[name].get("search", False)
+
     def needs_proxy(self, name: str) -> bool:
-        """Tell whether a method reads what a proxy recorded."""
-        return not self.is_dynamic(name) and self.find_method(name).needs_proxy()
+        """Tell whether a method reads what a proxy recorded, or trains proxies itself."""
+        return self.is_search(name) or (not self.is_dynamic(name) and self.find_method(name).needs_proxy())
+
+    def make_agent(self, name: str) -> "ClusterAgent":
+        """Return the agent of an entry that searches clusters, with its parameters."""
+        from selectbench.llm.agents import make_agent
+
+        return make_agent(self.method_file(name), self.methods[name].get("parameters", {}))
 
     def find_method(self, name: str) -> type["Method"]:
         """Return the class of a static method, by the id of its entry, which may be a variant of another file's."""
@@ -99,8 +114,9 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         named=frozenset(
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
-        datasets=_fill_noisy(_read_checked(root, Path("config/datasets.yaml"), "datasets")),
-        **{name: _read_checked(root, Path(f"config/{name}.yaml"), name) for name in ("models", "recipes", "encoders", "methods")},
+        datasets=_join(_fill_noisy(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
+        models=_join(_read_named(root, "models"), _read_named(root, "language_models"), "language_models"),
+        **{name: _read_named(root, name) for name in ("recipes", "encoders", "methods")},
     )
     _check_methods(config)
     _check_encoders(config)
@@ -108,6 +124,18 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
     return config
+
+
+def _read_named(root: Path, name: str) -> dict:
+    """Read and check ``config/<name>.yaml``."""
+    return _read_checked(root, Path(f"config/{name}.yaml"), name)
+
+
+def _join(entries: dict, others: dict, name: str) -> dict:
+    """Return the entries of two files, the second of which is ``config/<name>.yaml``; an id may stand in one of them."""
+    for twice in sorted(entries.keys() & others.keys()):
+        raise ConfigError(f"config/{name}.yaml: {twice}: the id is taken by another file")
+    return entries | others
 
 
 def _fill_noisy(datasets: dict) -> dict:
@@ -191,11 +219,12 @@ def _check_name(name: object, valid: Iterable[str], where: str) -> None:
 
 def _check_methods(config: Config) -> None:
     from selectbench.dynamic import available_samplers, make
+    from selectbench.llm.agents import available_agents, make_agent
     from selectbench.methods import available_methods, make_method
 
     for name, entry in config.methods.items():
         where = f"config/methods.yaml: {name}"
-        built = available_samplers() if entry.get("dynamic") else available_methods()
+        built = available_samplers() if entry.get("dynamic") else available_agents() if entry.get("search") else available_methods()
         if entry.get("planned"):
             if name in built:
                 raise ConfigError(f"{where}.planned: the method is built; remove the key")
@@ -210,6 +239,8 @@ def _check_methods(config: Config) -> None:
         try:
             if entry.get("dynamic"):
                 make(file, num_samples=100, keep=0.5, epochs=100, **parameters)
+            elif entry.get("search"):
+                make_agent(file, parameters)
             else:
                 make_method(file, parameters)
         except SelectbenchError as error:
@@ -235,17 +266,30 @@ def _check_scale(config: Config) -> None:
                 raise ConfigError(f"{where}: {key}: the key {config.base_of(dataset)!r} is missing")
     for dataset, roles in config.scale["recipes"].items():
         _check_name(dataset, config.datasets, f"{where}: recipes")
-        for role in ("proxy", "selector", "target"):
-            _check_name(roles[role], config.recipes, f"{where}: recipes.{dataset}.{role}")
+        named = {role: roles[role] for role in ("proxy", "selector", "target") if role in roles}
         for model, recipe in roles.get("target_of", {}).items():
             _check_name(model, config.models, f"{where}: recipes.{dataset}.target_of")
-            _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.target_of.{model}")
-        for key in ("record_at", "align_at"):
-            if key not in config.recipes[roles["proxy"]]:
-                raise ConfigError(f"config/recipes.yaml: {roles['proxy']}: the key {key!r} is missing, and proxies on {dataset} need it")
+            named[f"target_of.{model}"] = recipe
+        for role, recipe in named.items():
+            _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
+        _check_recipes(config, dataset, named, where)
     for dataset, encoder in config.scale["encoders"].items():
         _check_name(dataset, config.datasets, f"{where}: encoders")
         _check_name(encoder, config.encoders, f"{where}: encoders.{dataset}")
+
+
+def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where: str) -> None:
+    """Raise for the first of a data set's recipes, by role, without a key that images need, or with one that texts have no use for."""
+    if not config.is_text(dataset) and "selector" not in named:
+        raise ConfigError(f"{where}: recipes.{dataset}: the key 'selector' is missing")
+    for role, recipe in named.items():
+        for key in ("augment", "stem"):
+            if (key in config.recipes[recipe]) == config.is_text(dataset):
+                problem = f"{dataset} holds texts" if config.is_text(dataset) else f"the key is missing, and {dataset} holds images"
+                raise ConfigError(f"config/recipes.yaml: {recipe}.{key}: {problem}")
+        for key in ("record_at", "align_at"):
+            if role == "proxy" and not config.is_text(dataset) and key not in config.recipes[recipe]:
+                raise ConfigError(f"config/recipes.yaml: {recipe}: the key {key!r} is missing, and proxies on {dataset} need it")
 
 
 def _check_paper(config: Config, name: Path, paper: dict) -> None:

@@ -46,7 +46,7 @@ class Descent:
     weight_decay: float
     schedule: str
     warmup_epochs: float
-    stem: str
+    stem: str = "standard"
     precision: str
 
 
@@ -55,7 +55,7 @@ class Recipe(Descent):
     """Hyperparameters of a supervised training; the fields are those of the recipe schema."""
 
     label_smoothing: float
-    augment: Augment
+    augment: Augment = Augment(crop_padding=0, flip=False, cutout=0)
     track_test: bool
     record_at: tuple[float, ...] = ()
     align_at: tuple[float, ...] = ()
@@ -65,7 +65,8 @@ class Recipe(Descent):
     def from_config(cls, entry: dict) -> "Recipe":
         """Make a recipe of an entry of ``config/recipes.yaml``."""
         shares = {name: tuple(entry.get(name, ())) for name in ("record_at", "align_at")}
-        return cls(**{**entry, "augment": Augment(**entry["augment"]), **shares})
+        augment = {"augment": Augment(**entry["augment"])} if "augment" in entry else {}
+        return cls(**{**entry, **augment, **shares})
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Progress:
 
 
 class SampleOutput(NamedTuple):
-    """What a model says of a batch, sample by sample: losses (B,) with gradients, features (B, d), and logits (B, C) or uncertainties (B,)."""
+    """What a model says of every sample of a batch: losses (B,) with gradients, features (B, d), logits (B, C) or uncertainties (B,)."""
 
     losses: torch.Tensor
     features: torch.Tensor

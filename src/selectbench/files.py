@@ -61,6 +61,11 @@ def read_json(path: Path) -> dict:
     return value
 
 
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as ``.npy``, atomically; equal arrays give equal bytes."""
+    write_atomically(path, lambda stream: np.save(stream, np.ascontiguousarray(array), allow_pickle=False))
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as an uncompressed ``.npz``, atomically; equal arrays give equal bytes."""
     write_atomically(path, lambda stream: np.savez(stream, **arrays))

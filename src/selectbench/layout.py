@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 
-from selectbench.config import Config
+from selectbench.config import Config, as_list
 from selectbench.resolve import resolve_claim, resolve_table
 from selectbench.runs import NO_PROXY, Run
 from selectbench.signals import SOURCES
@@ -80,32 +80,75 @@ class Layout:
         return f"{self.folder}/proxies/{dataset}/{proxy}/seed-{seed}.pt"
 
     def signals(self, source: str, dataset: str, proxy: str, seed: int | str) -> str:
-        """Return the file of the signals that one source records (see ``signals.SOURCES``)."""
+        """Return the file of the signals that one source records (see ``signals.SOURCES``); those of texts alone have no seed."""
+        if source in ("statistics", "perplexities") or (source == "encoder" and self.config.is_text(dataset)):
+            return f"{self.folder}/texts/{dataset}/{source}.npz"
         folder = {
             "proxy": f"proxies/{dataset}/{proxy}",
             "gradient_norms": f"gradients/{dataset}/{proxy}/gradient_norms",
             "alignments": f"gradients/{dataset}/{proxy}/alignments",
+            "influences": f"gradients/{dataset}/{proxy}/influences",
             "encoder": f"encoders/{dataset}",
         }[source]
         return f"{self.folder}/{folder}/seed-{seed}.npz"
+
+    def embeddings(self, dataset: str) -> str:
+        """Return the embeddings and token counts of all splits of a data set of texts."""
+        return f"{self.folder}/texts/{dataset}/splits.npz"
+
+    def head_embeddings(self, dataset: str, *models: str) -> list[str]:
+        """List the embeddings that language models read: one file if any of them is a head on frozen embeddings."""
+        return [self.embeddings(dataset)] if any(self.config.models[model].get("kind") == "head" for model in models) else []
+
+    def clusters(self, dataset: str, clustering: str, clusters: int | str, seed: int | str) -> str:
+        """Return the clusters of a pool of texts."""
+        return f"{self.folder}/clusters/{dataset}/{clustering}-{clusters}/seed-{seed}.npz"
+
+    def batch_embeddings(self, stage: str, batch: str) -> list[str]:
+        """List the embeddings that a batch of targets on texts reads (see ``head_embeddings``)."""
+        first = self.batches[stage][batch][0]
+        return self.head_embeddings(first.dataset, first.target)
+
+    def validity_clusters(self, dataset: str, seed: int | str) -> str:
+        """Return the clusters on whose sets proxies are held against targets: those that agents search by default."""
+        from selectbench.llm.agents import ClusterAgent
+
+        return self.clusters(dataset, ClusterAgent.clustering, ClusterAgent.clusters, seed)
+
+    def searched_clusters(self, dataset: str, method: str, seed: int | str) -> str:
+        """Return the clusters that an agent searches."""
+        agent = self.config.make_agent(method)
+        return self.clusters(dataset, agent.clustering, agent.clusters, seed)
 
     def score_inputs(self, dataset: str, proxy: str, method: str, seed: str) -> list[str]:
         """List what scoring reads beside the data: the signals of every source the method needs."""
         return [self.signals(source, dataset, proxy, seed) for source in self.config.find_method(method).sources()]
 
     def learned_methods(self) -> list[str]:
-        """List the methods whose subsets an agent chooses, in a stage of their own."""
-        static = [name for name, entry in self.config.methods.items() if not (entry.get("planned") or entry.get("dynamic"))]
+        """List the methods whose subsets an agent chooses beside a model, in a stage of their own."""
+        other = ("planned", "dynamic", "search")
+        static = [name for name, entry in self.config.methods.items() if not any(entry.get(kind) for kind in other)]
         return [name for name in static if self.config.find_method(name).learned]
+
+    def search_methods(self) -> list[str]:
+        """List the methods whose subsets an agent finds among clusters of texts."""
+        return [name for name in self.config.methods if self.config.is_search(name)]
+
+    def text_datasets(self) -> list[str]:
+        """List all data sets of texts."""
+        return [name for name in self.config.datasets if self.config.is_text(name)]
 
     def count_sources(self) -> dict[str, int]:
         """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
         files: dict[str, set[str]] = {source: set() for source in SOURCES}
         for run in filter(self.has_subset, self.runs.values()):
+            if self.config.is_search(run.method):
+                files["encoder"].add(self.signals("encoder", run.dataset, run.proxy, run.seed))
+                continue
             method = self.config.find_method(run.method)
             for source in () if method.learned else method.sources():
                 files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
-                if run.proxy != NO_PROXY:
+                if run.proxy != NO_PROXY and not self.config.is_text(run.dataset):
                     files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
         return {source: len(names) for source, names in files.items()}
 
@@ -171,13 +214,44 @@ class Layout:
         return self._list_measurements(paper, [claim["table"] for claim in claims if "measured" in claim])
 
     def _list_measurements(self, paper: str, tables: Iterable[str]) -> list[str]:
-        """List one file a data set, proxy and seed of the tables."""
+        """List one file a data set, proxy (of texts, and target) and seed of the tables."""
         axes, files = self.config.scale["axes"], []
         for where in (self.config.papers[paper]["tables"][table]["where"] for table in tables):
-            proxy = axes["model"][where["proxy"]]
+            seeds, proxy = self.config.scale["seeds"][: where.get("seeds")], axes["model"][where["proxy"]]
             for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
-                files += [f"{self.folder}/theory/{dataset}/{proxy}/seed-{seed}.json" for seed in self.config.scale["seeds"]]
+                targets = filter(None, (axes["model"][name] for name in as_list(where["target"])))
+                text = self.config.is_text(dataset)
+                places = [f"validity/{dataset}/{proxy}-to-{target}" for target in targets] if text else [f"theory/{dataset}/{proxy}"]
+                files += [f"{self.folder}/{place}/seed-{seed}.json" for place in places for seed in seeds]
         return _unique(files)
+
+    def searches(self, paper: str) -> list[str]:
+        """List what agents explored, one file a data set, method and seed, for the map of a paper's figures."""
+        entry = self.config.papers[paper]
+        tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "states"}
+        runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
+        return _unique(self.search(self.runs[run]) for run in runs if self.config.is_search(self.runs[run].method))
+
+    def search(self, run: Run) -> str:
+        """Return what the agent of a run explored."""
+        return f"{self.folder}/searches/{run.dataset}/{run.proxy}/{run.method}/seed-{run.seed}.json"
+
+    def states(self, paper: str) -> str:
+        """Return the map of the states that a paper's agents explored."""
+        return f"{self.folder}/{paper}/states.json"
+
+    def figure_states(self, paper: str, figure: str) -> list[str]:
+        """List the maps that a figure reads: one file for its kind, none for others."""
+        return [self.states(paper)] if self.config.papers[paper]["figures"][figure]["kind"] == "states" else []
+
+    def figure_clusters(self, paper: str, figure: str) -> list[str]:
+        """List the records of the clusters that a figure reads: for its kind those that the agents of its table search."""
+        entry = self.config.papers[paper]["figures"][figure]
+        if entry["kind"] != "coherence":
+            return []
+        runs = [self.runs[run] for run in sorted(self.table_runs(paper, entry["table"]))]
+        files = [self.searched_clusters(run.dataset, run.method, run.seed) for run in runs if self.config.is_search(run.method)]
+        return _unique(sorted(name.removesuffix(".npz") + ".json" for name in files))
 
     def records(self, paper: str) -> str:
         """Return the file that all artefacts of a paper are made of."""

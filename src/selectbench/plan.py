@@ -23,6 +23,8 @@ from selectbench.seeds import derive_seed
 CONFIDENCE = 0.95
 CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", "_r"))
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
+VALIDITY_SUBSETS, VALIDITY_KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
+NGRAM = "ngram"
 
 
 class Plan(Layout):
@@ -79,6 +81,75 @@ class Plan(Layout):
             "code": fingerprint("selectbench.stages.embed_samples"),
         }
 
+    def embed_spec(self, dataset: str) -> dict:
+        """Specify the embedding of all splits of a data set of texts."""
+        return {
+            **self._data_spec(dataset),
+            **self._encoder_spec(dataset),
+            "splits": ["pool", "validation", *self.test_sets(dataset)],
+            "code": fingerprint("selectbench.stages.embed_texts"),
+        }
+
+    def texts_spec(self, dataset: str, signal: str) -> dict:
+        """Specify the measurement of one signal of texts alone."""
+        reference = self.config.scale["reference_models"][dataset]
+        return {
+            **self._data_spec(dataset),
+            **self._encoder_spec(dataset),
+            "signal": signal,
+            "reference_name": reference,
+            "reference": None if reference == NGRAM else self.config.models[reference],
+            "code": fingerprint("selectbench.stages.measure_texts"),
+        }
+
+    def influences_spec(self, dataset: str, proxy: str, seed: str) -> dict:
+        """Specify the warm-up training of a head and the influences of a pool at its checkpoints."""
+        return {
+            **self._training_spec("proxy", dataset, proxy),
+            "seed": int(seed),
+            "code": fingerprint("selectbench.stages.measure_influences"),
+        }
+
+    def clusters_spec(self, dataset: str, clustering: str, clusters: str, seed: str) -> dict:
+        """Specify the clustering of a pool of texts."""
+        return {
+            **self._data_spec(dataset),
+            "clustering": clustering,
+            "clusters": int(clusters),
+            "seed": int(seed),
+            "code": fingerprint("selectbench.stages.cluster_texts"),
+        }
+
+    def search_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
+        """Specify the search of one agent for clusters, at all keep fractions."""
+        return {
+            **self._training_spec("proxy", dataset, proxy),
+            **self._selection_spec(dataset, proxy, method, seed),
+            "method_name": method,
+            "title": self.config.methods[method]["title"],
+            "keeps": sorted(self._keeps_of[dataset, proxy, method, int(seed)], key=Fraction),
+            "state": f"{self.folder}/state/searches/{dataset}/{proxy}/{method}/seed-{seed}",
+            "code": fingerprint("selectbench.stages.search_clusters", f"selectbench.llm.agents.{self.config.method_file(method)}"),
+        }
+
+    def validity_spec(self, dataset: str, proxy: str, target: str, seed: str) -> dict:
+        """Specify the comparison of proxies with targets on random sets of clusters."""
+        return {
+            "proxy": self._training_spec("proxy", dataset, proxy),
+            "target": self._training_spec("target", dataset, target),
+            "dataset": dataset,
+            "threads": self.config.scale["resources"]["threads"],
+            "seed": int(seed),
+            "keep": VALIDITY_KEEP,
+            "subsets": VALIDITY_SUBSETS,
+            "state": f"{self.folder}/state/validity/{dataset}/{proxy}-to-{target}/seed-{seed}",
+            "code": fingerprint("selectbench.stages.measure_validity"),
+        }
+
+    def states_spec(self, paper: str) -> dict:
+        """Specify the map of the states that a paper's agents explored."""
+        return {"paper": paper, "seed": derive_seed("states", paper), "code": fingerprint("selectbench.stages.map_states")}
+
     def score_spec(self, dataset: str, proxy: str, method: str, seed: str) -> dict:
         """Specify the scoring of a pool by one method."""
         return {
@@ -114,7 +185,7 @@ class Plan(Layout):
             "regime": first.regime,
             "runs": [self._describe_run(run) | self._describe_choice(run) for run in self.batches["train"][batch]],
             "folder": self.folder,
-            "code": fingerprint("selectbench.stages.train_targets"),
+            "code": fingerprint(f"selectbench.stages.{'finetune' if self.config.is_text(first.dataset) else 'train'}_targets"),
         }
 
     def evaluate_spec(self, batch: str) -> dict:
@@ -124,7 +195,7 @@ class Plan(Layout):
             **self._training_spec("target", runs[0].dataset, runs[0].target),
             "runs": [self._describe_run(run) | {"test_sets": self.run_test_sets(run)} for run in runs],
             "folder": self.folder,
-            "code": fingerprint("selectbench.stages.evaluate_targets"),
+            "code": fingerprint(f"selectbench.stages.evaluate_{'texts' if self.config.is_text(runs[0].dataset) else 'targets'}"),
         }
 
     def collect_spec(self, paper: str) -> dict:
@@ -196,12 +267,14 @@ class Plan(Layout):
 
     def _data_spec(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
-        return {
-            "dataset": dataset,
-            "input_shape": entry["input_shape"],
-            "num_classes": entry["classes"],
-            "threads": self.config.scale["resources"]["threads"],
-        }
+        shared = {"dataset": dataset, "num_classes": entry["classes"], "threads": self.config.scale["resources"]["threads"]}
+        if self.config.is_text(dataset):
+            return {**shared, "task": entry["task"], "class_names": entry.get("class_names")}
+        return {**shared, "input_shape": entry["input_shape"]}
+
+    def _encoder_spec(self, dataset: str) -> dict:
+        name = self.config.scale["encoders"][dataset]
+        return {"encoder_name": name, "encoder": self.config.encoders[name]}
 
     def _training_spec(self, role: str, dataset: str, model: str) -> dict:
         recipe_name = self.recipe_name(role, dataset, model)

@@ -34,7 +34,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     present = [place for place in places if is_present(config, place)]
     panels, runs = [], []
     for place in present:
-        panel, panel_runs = resolve_panel(config, where, place, keeps, printed)
+        panel, panel_runs = resolve_panel(config, entry, place, keeps, printed)
         panels.append(panel | {"id": name_panel(config, place, present)})
         runs += panel_runs
     specification = {
@@ -50,7 +50,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "partial": config.main["partial"] or entry.get("partial", False),
         "tolerance": entry["tolerance"],
         "compare_reported": config.scale["compare_reported"],
-        "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, "1"]],
+        "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, *(["1"] if has_controls(entry) else [])]],
         "panels": panels + list_absences(config, places, present),
     }
     return specification, runs
@@ -100,17 +100,39 @@ def title_test_set(config: Config, name: str) -> str:
     return next(found, name)
 
 
+def has_controls(entry: Mapping) -> bool:
+    """Tell whether the control rows stand in a table; in one whose metric only searches have, they would be empty."""
+    return entry.get("controls", True)
+
+
+def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
+    """Raise unless texts meet language models, and images the others.
+
+    Parameters
+    ----------
+    place : data set, proxy, target
+    """
+    dataset, *models = place
+    wanted = "language_models" if config.is_text(dataset) else "models"
+    for model in models:
+        if (config.models[model]["library"] == "transformers") != config.is_text(dataset):
+            kind = "texts" if config.is_text(dataset) else "images"
+            where = f"config/scale/{config.main['scale']}.yaml: axes.model"
+            raise ConfigError(f"{where}: {model} meets {dataset}, which holds {kind}; take one of config/{wanted}.yaml")
+
+
 def resolve_panel(
-    config: Config, where: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str, str], Mapping[str, str]]
+    config: Config, entry: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str, str], Mapping[str, str]]
 ) -> tuple[dict, list[Run]]:
-    """Return one panel, controls first, and its runs."""
-    axes, methods = config.scale["axes"], config.methods
+    """Return one panel of a table's entry, controls first, and its runs."""
+    axes, methods, where = config.scale["axes"], config.methods, entry["where"]
     dataset, proxy, target = axes["dataset"][place.dataset], axes["model"][where["proxy"]], axes["model"][place.target]
     test_set = axes["test_set"][place.test_set]
-    controls = [method for method, entry in methods.items() if entry.get("control")]
+    check_kinds(config, (dataset, proxy, target))
+    controls = [name for name, method in methods.items() if method.get("control")] if has_controls(entry) else []
     named = [method for method in where["method"] if method not in controls]
-    kinds = {config.is_dynamic(method) for method in named}
-    added = [method for method in list_additions(config) if config.is_dynamic(method) in kinds] if where.get("additions", True) else []
+    kinds = {find_kind(config, method) for method in named}
+    added = [method for method in list_additions(config) if find_kind(config, method) in kinds] if where.get("additions", True) else []
     seeds = config.scale["seeds"][: where.get("seeds")]
     rows, runs = [], []
     for method in [*controls, *named, *added]:
@@ -154,6 +176,11 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
     )
 
 
+def find_kind(config: Config, method: str) -> str:
+    """Return how a method chooses, which decides the tables in which an addition gets a row."""
+    return "dynamic" if config.is_dynamic(method) else "search" if config.is_search(method) else "static"
+
+
 def list_additions(config: Config) -> list[str]:
     """Return the methods that no table names: an author's own. They get a row in each table with additions and methods of their kind."""
     return [name for name, method in config.methods.items() if not (name in config.named or method.get("control") or "method" in method)]
@@ -179,7 +206,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
     compare, table, methods = entry["compare"], tables[paper, entry["table"]], config.methods
     where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
     planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))
-    table_keeps = [column["id"] for column in table["columns"][:-1]]
+    table_keeps = [column["id"] for column in table["columns"] if column["id"] != "1"]
     keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
     for keep in keeps:
         if keep not in table_keeps:

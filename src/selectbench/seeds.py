@@ -1,6 +1,7 @@
 """Seeds and random streams: derived from the names of the axes, never from a global generator."""
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,3 +58,15 @@ def isolated_torch_rng(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def isolated_generators(seed: int) -> Iterator[None]:
+    """Let the block seed every global generator, as stable-baselines3 does, and put their states back after it."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with isolated_torch_rng(seed):
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

@@ -4,8 +4,10 @@ import tempfile
 from pathlib import Path
 
 from selectbench.data.check import check_dataset
+from selectbench.data.sources import locate_package_file
+from selectbench.data.texts import check_corpus
 from selectbench.errors import ConfigError
-from selectbench.plan import Plan
+from selectbench.plan import NGRAM, Plan
 from selectbench.progress import start_progress
 from selectbench.records import find_damage
 from selectbench.runs import NO_PROXY
@@ -32,9 +34,11 @@ def check_results_folder(plan: Plan) -> None:
 
 
 def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]]:
-    """Return every (model, stem, input shape, number of classes) that the plan's runs train: targets, proxies and encoders."""
+    """Return every (model, stem, input shape, number of classes) that the plan's runs on images train: targets, proxies and encoders."""
     config, wanted = plan.config, set()
     for run in plan.runs.values():
+        if config.is_text(run.dataset):
+            continue
         roles = [("target", run.target)]
         if run.proxy != NO_PROXY:
             roles += [("selector" if config.find_method(run.method).learned else "proxy", run.proxy)]
@@ -63,6 +67,25 @@ def check_timm_models(plan: Plan) -> None:
         check_models(models, wanted)
 
 
+def check_language_models(plan: Plan) -> None:
+    """Raise if a registry package that holds an encoder or a language model of the plan is not there; nothing is loaded.
+
+    Raises
+    ------
+    DataError
+        In one line that names the package.
+    """
+    config = plan.config
+    texts = {run.dataset for run in plan.runs.values() if config.is_text(run.dataset)}
+    names = {name for run in plan.runs.values() if run.dataset in texts for name in (run.proxy, run.target) if name != NO_PROXY}
+    references = {config.scale["reference_models"][dataset] for dataset in texts} - {NGRAM}
+    entries = [config.models[name] for name in sorted(names | references)]
+    entries += [config.encoders[config.scale["encoders"][dataset]] for dataset in sorted(texts)]
+    for entry in entries:
+        if "distribution" in entry:
+            locate_package_file(entry["distribution"], entry["path"])
+
+
 def check_before_start(plan: Plan) -> None:
     """Raise if data are missing or damaged, a model cannot take its images, or a record cannot be read; then start counting progress.
 
@@ -72,8 +95,10 @@ def check_before_start(plan: Plan) -> None:
         Each in one line that names the file.
     """
     for dataset in plan.datasets():
-        check_dataset(dataset, plan.config.datasets[dataset], Path(plan.resources), plan.test_sets(dataset))
+        check = check_corpus if plan.config.is_text(dataset) else check_dataset
+        check(dataset, plan.config.datasets[dataset], Path(plan.resources), plan.test_sets(dataset))
     check_timm_models(plan)
+    check_language_models(plan)
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
     start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

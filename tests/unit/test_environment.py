@@ -31,7 +31,9 @@ def test_conda_installs_the_same_lock_on_the_same_pythons(root):
     text = (root / "environment.yml").read_text(encoding="utf-8")
     packages = yaml.safe_load(text)["dependencies"]
     assert "pip install --no-deps --require-hashes --requirement requirements.lock" in text
-    assert "--no-deps --require-hashes --compile-bytecode --requirements requirements.lock" in (root / "Makefile").read_text(encoding="utf-8")
+    assert "--no-deps --require-hashes --compile-bytecode --requirements requirements.lock" in (root / "Makefile").read_text(
+        encoding="utf-8"
+    )
     assert f"python {read_project(root)['requires-python']}" in packages
     assert {"make", "pip"} <= set(packages)
 

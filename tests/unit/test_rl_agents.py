@@ -14,10 +14,11 @@ from selectbench.methods.rl_selector import RLSelector
 from selectbench.records import tabulate
 from selectbench.rl.cover import sample_cover
 from selectbench.rl.environment import SelectionEnvironment, describe_mask
-from selectbench.rl.external import BatchOfSamples, isolated_generators
+from selectbench.rl.external import BatchOfSamples
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.reward import Reward
 from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
+from selectbench.seeds import isolated_generators
 
 
 @pytest.fixture(scope="module")

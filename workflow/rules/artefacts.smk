@@ -52,11 +52,29 @@ rule compare_subsets:
         " --overlaps {output.overlaps:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
+rule map_states:
+    input:
+        searches=lambda w: plan.searches(w.paper),
+    output:
+        states=f"{plan.folder}/{{paper}}/states.json",
+    log:
+        f"{plan.folder}/logs/states/{{paper}}.log",
+    params:
+        spec=lambda w: to_json(plan.states_spec(w.paper)),
+    message:
+        "Map the states that the agents of {wildcards.paper} explored"
+    shell:
+        "python -m selectbench.stages.map_states --searches {input.searches:q}"
+        " --states {output.states:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+
+
 rule draw_figure:
     input:
         records=lambda w: plan.records(w.paper),
         overlaps=lambda w: plan.figure_overlaps(w.paper, w.figure),
         measurements=lambda w: plan.figure_measurements(w.paper, w.figure),
+        states=lambda w: plan.figure_states(w.paper, w.figure),
+        clusters=lambda w: plan.figure_clusters(w.paper, w.figure),
     output:
         pdf=f"{plan.folder}/{{paper}}/figures/{{figure}}.pdf",
         png=f"{plan.folder}/{{paper}}/figures/{{figure}}.png",
@@ -70,7 +88,7 @@ rule draw_figure:
         "Draw figure {wildcards.figure} of {wildcards.paper}"
     shell:
         "python -m selectbench.stages.draw_figure --records {input.records:q} --overlaps {input.overlaps:q}"
-        " --measurements {input.measurements:q}"
+        " --measurements {input.measurements:q} --states {input.states:q} --clusters {input.clusters:q}"
         " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 

@@ -29,6 +29,8 @@ def before_first_job():
 
 
 ask = plan.config.scale["resources"]
+TEXTS = "|".join(plan.text_datasets())
+IMAGES = f"(?!({TEXTS})/)[a-z0-9_]+"
 
 
 wildcard_constraints:

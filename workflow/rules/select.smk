@@ -29,7 +29,7 @@ rule select_subsets:
     log:
         f"{plan.folder}/logs/select/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
     wildcard_constraints:
-        method=f"(?!({'|'.join(plan.learned_methods()) or '$'})/)[a-z0-9_]+",
+        method=f"(?!({'|'.join(plan.learned_methods() + plan.search_methods()) or '$'})/)[a-z0-9_]+",
     params:
         spec=lambda w: to_json(plan.select_spec(w.dataset, w.proxy, w.method, w.seed)),
     message:

@@ -6,6 +6,8 @@ rule train_targets:
         manifest=f"{plan.folder}/batches/train/{{dataset}}/{{batch}}.json",
     log:
         f"{plan.folder}/logs/train/{{dataset}}/{{batch}}.log",
+    wildcard_constraints:
+        dataset=IMAGES,
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
@@ -28,6 +30,8 @@ rule evaluate_targets:
         manifest=f"{plan.folder}/batches/evaluate/{{dataset}}/{{batch}}.json",
     log:
         f"{plan.folder}/logs/evaluate/{{dataset}}/{{batch}}.log",
+    wildcard_constraints:
+        dataset=IMAGES,
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],

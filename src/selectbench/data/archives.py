@@ -54,6 +54,31 @@ def read_tar(path: Path, stream: io.BufferedIOBase) -> dict[str, bytes]:
         return contents
 
 
+def read_tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Return some members of a large tar archive, reading no others.
+
+    Raises
+    ------
+    DataError
+        The archive is unreadable or lacks one of them.
+    """
+    contents, wanted = {}, set(names)
+    try:
+        with tarfile.open(path, mode="r|*") as archive:
+            for member in archive:
+                if member.name in wanted and member.isfile():
+                    contents[member.name] = archive.extractfile(member).read()
+                if len(contents) == len(wanted):
+                    break
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except BROKEN as error:
+        raise DataError(f"{path}: not a readable archive ({first_line(error)}); delete it and fetch it again") from None
+    for name in sorted(wanted - contents.keys()):
+        raise DataError(f"{path}: has no member {name!r}; delete it and fetch it again")
+    return contents
+
+
 def extract_deb_payload(package: bytes) -> bytes:
     """Return the ``data.tar.*`` member of a Debian package, an ``ar`` archive with 60-byte member headers."""
     if not package.startswith(b"!<arch>\n"):

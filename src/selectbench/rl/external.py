@@ -1,9 +1,5 @@
 """PPO and DQN of stable-baselines3 on the same environment: every sample is an episode of one step."""
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import gymnasium
 import numpy as np
 import torch
@@ -11,7 +7,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from selectbench.rl.environment import SelectionEnvironment
-from selectbench.seeds import isolated_torch_rng
+from selectbench.seeds import isolated_generators
 
 _HIDDEN = [128, 64]
 
@@ -122,15 +118,3 @@ def learn_externally(algorithm: str, environment: SelectionEnvironment, learning
                 **shared,
             )
         agent.learn(total_timesteps=environment.epochs * environment.num_batches * batch.num_envs)
-
-
-@contextmanager
-def isolated_generators(seed: int) -> Iterator[None]:
-    """Let the block seed every global generator, as stable-baselines3 does, and put their states back after it."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    try:
-        with isolated_torch_rng(seed):
-            yield
-    finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)

@@ -1,6 +1,7 @@
 """Prepare a data set: verify what was fetched and decode it once to arrays in canonical order."""
 
 from selectbench.data.prepare import prepare_dataset
+from selectbench.data.texts import prepare_texts
 from selectbench.files import write_json
 from selectbench.stages._command import parse_arguments, run_stage
 
@@ -10,7 +11,8 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=(), outputs=("manifest",))
     spec, manifest = arguments.spec, arguments.manifest
     resources = manifest.parents[2]
-    write_json(manifest, prepare_dataset(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
+    prepare = prepare_texts if "task" in spec["entry"] else prepare_dataset
+    write_json(manifest, prepare(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
 
 
 if __name__ == "__main__":

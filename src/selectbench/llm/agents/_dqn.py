@@ -1,0 +1,123 @@
+"""Deep Q-learning on sets of clusters, with masks: what DQN, DynaDQN and WarmStart share."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.llm.environment import ClusterEnv
+from selectbench.seeds import derive_seed, isolated_torch_rng
+
+_WIDTH, _RATE, _BATCH, _UPDATES, _TARGET_RATE, _GRADIENT = 64, 3e-3, 64, 20, 0.1, 10.0
+_LARGE = 1e9  # taken from the value of an action that is masked
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Transitions of a replay: masks before and after (M, C), actions (M,), rewards (M,), whether the set is complete (M,)."""
+
+    before: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    after: np.ndarray
+    done: np.ndarray
+
+
+class QLearner:
+    """A masked Q-network with its target network and replay (Mnih et al. 2015); discount 1, Huber loss, soft target updates.
+
+    Greedy actions and targets take the largest value among the clusters that may still be chosen. Rewards are divided by their
+    standard deviation in the replay, so that the rule does not depend on their unit.
+
+    Parameters
+    ----------
+    clusters : number of actions
+    seed : of weights, exploration and replay
+    """
+
+    def __init__(self, clusters: int, seed: int) -> None:
+        with isolated_torch_rng(derive_seed(seed, "network")):
+            self.network = nn.Sequential(nn.Linear(clusters, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, clusters))
+        self.target = deepcopy(self.network)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=_RATE)
+        self.draws = np.random.default_rng(derive_seed(seed, "draws"))
+        self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
+
+    def play(self, env: ClusterEnv, epsilon: float) -> None:
+        """Play an episode, choose at random with probability ``epsilon`` a step, and put its steps into the replay."""
+        before, _ = env.reset()
+        done = False
+        while not done:
+            allowed = np.flatnonzero(env.action_masks())
+            action = int(self.draws.choice(allowed)) if self.draws.random() < epsilon else self.choose(before)
+            after, reward, done, _, _ = env.step(action)
+            self.replay.append((before, action, reward, after, done))
+            before = after
+
+    @torch.no_grad()
+    def choose(self, mask: np.ndarray) -> int:
+        """Return the action of the largest value among those that are allowed."""
+        state = torch.from_numpy(mask)
+        return int((self.network(state) - _LARGE * state).argmax())
+
+    def learn(self, updates: int = _UPDATES) -> None:
+        """Take gradient steps on random batches of the replay."""
+        steps = stack_steps(self.replay)
+        scale = float(steps.rewards.std()) or 1.0
+        for _ in range(updates):
+            rows = self.draws.integers(len(steps.actions), size=min(_BATCH, len(steps.actions)))
+            self._update(steps, rows, scale)
+
+    def _update(self, steps: Steps, rows: np.ndarray, scale: float) -> None:
+        before, after, done, rewards = (
+            torch.from_numpy(values[rows]) for values in (steps.before, steps.after, steps.done, steps.rewards / scale)
+        )
+        with torch.no_grad():
+            following = (self.target(after) - _LARGE * after).max(dim=1).values
+            wanted = rewards.float() + torch.where(done, 0.0, following)
+        values = self.network(before).gather(1, torch.from_numpy(steps.actions[rows])[:, None])[:, 0]
+        loss = nn.functional.smooth_l1_loss(values, wanted)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT)
+        self.optimiser.step()
+        with torch.no_grad():
+            for kept, new in zip(self.target.parameters(), self.network.parameters(), strict=True):
+                kept.lerp_(new, _TARGET_RATE)
+
+
+def stack_steps(replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]]) -> Steps:
+    """Return a replay as arrays."""
+    before, actions, rewards, after, done = zip(*replay, strict=True)
+    return Steps(np.stack(before), np.array(actions), np.array(rewards), np.stack(after), np.array(done))
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How often actions are random: ``first`` at first, falling linearly to ``floor`` over ``falling`` episodes; ``episodes`` in all."""
+
+    episodes: int
+    first: float
+    floor: float
+    falling: int = 15
+
+    def probability(self, episode: int) -> float:
+        """Return the probability of a random action in an episode (from 0)."""
+        return max(self.floor, self.first + (self.floor - self.first) * episode / self.falling)
+
+
+def explore_by_learning(env: ClusterEnv, learner: QLearner, exploration: Exploration, dream: Callable[[], None]) -> None:
+    """Play episodes and learn after each.
+
+    Parameters
+    ----------
+    env, learner, exploration : where, who and how; episodes that measure nothing new are free
+    dream : called after each episode, before learning
+    """
+    for episode in range(exploration.episodes):
+        learner.play(env, exploration.probability(episode))
+        dream()
+        learner.learn()

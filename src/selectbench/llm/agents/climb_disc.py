@@ -1,0 +1,104 @@
+"""CLIMB-Disc: rounds of proxies, each sampled from what a predictor fitted to the earlier ones finds best."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv, make_mask
+from selectbench.seeds import derive_seed
+
+SHARES = (4, 2, 1)  # of the rounds: 64, 32 and 16 proxies in CLIMB
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClimbDisc(ClusterAgent):
+    """CLIMB with sets of clusters in place of mixture weights.
+
+    Rounds, predictor (gradient-boosted trees of depth 4, at least 5 sets a leaf, L1 and L2 penalties, early stopping after 20
+    rounds) and sampling among the top predicted are CLIMB's; that candidates are half random sets and half changes of one
+    cluster of the best measured ones is ours, because sets cannot be interpolated as weights can.
+
+    Parameters
+    ----------
+    candidates : int
+        Sets whose value is predicted in each round after the first.
+    top : int
+        Among so many of the best predicted, each round after the first draws its proxies; at least as many as it needs.
+    """
+
+    candidates: int = 2000
+    top: int = 64
+
+    citation = "arXiv 2509.25850 (CLIMB-Disc); Diao et al., CLIMB: clustering-based iterative data mixture bootstrapping, arXiv 2504.13161."
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("candidates", "top"):
+            if getattr(self, name) < 1:
+                raise SelectbenchError(f"{name}: {getattr(self, name)} is less than 1")
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Measure the sets of each round."""
+        draws, measured = np.random.default_rng(seed), {}
+        trainings = self.trainings or 112
+        for number, share in enumerate(SHARES):
+            ends = number == len(SHARES) - 1
+            size = trainings - len(measured) if ends else round(trainings * share / sum(SHARES))
+            for chosen in self._propose(env, measured, size, draws, derive_seed(seed, number)):
+                measured[chosen] = env.reward(chosen)
+
+    def _propose(self, env: ClusterEnv, measured: dict, size: int, draws: np.random.Generator, seed: int) -> list[tuple[int, ...]]:
+        """Return at most ``size`` new sets: random ones at first, then drawn among the top predicted candidates."""
+        if not measured:
+            return draw_sets(env, size, draws)
+        found = draw_sets(env, self.candidates // 2, draws) + change_sets(env, measured, self.candidates // 2, draws)
+        fresh = [chosen for chosen in dict.fromkeys(found) if chosen not in measured]
+        if not fresh:
+            return []
+        predicted = predict_values(measured, fresh, env.clusters, seed)
+        best = np.argsort(-predicted, kind="stable")[: max(self.top, size)]
+        picked = draws.permutation(best[1:])[: size - 1]
+        return [fresh[index] for index in (best[0], *picked)]
+
+
+def draw_sets(env: ClusterEnv, count: int, draws: np.random.Generator) -> list[tuple[int, ...]]:
+    """Return random complete sets; they may repeat."""
+    return [tuple(sorted(draws.choice(env.clusters, env.budget, replace=False).tolist())) for _ in range(count)]
+
+
+def change_sets(env: ClusterEnv, measured: dict, count: int, draws: np.random.Generator) -> list[tuple[int, ...]]:
+    """Return sets that differ by one cluster from one of the best tenth of the measured ones."""
+    best = sorted(measured, key=lambda chosen: -measured[chosen])[: max(1, len(measured) // 10)]
+    changed = []
+    for _ in range(count if env.budget < env.clusters else 0):
+        chosen = list(best[draws.integers(len(best))])
+        others = np.setdiff1d(np.arange(env.clusters), chosen)
+        chosen[draws.integers(len(chosen))] = int(draws.choice(others))
+        changed.append(tuple(sorted(chosen)))
+    return changed
+
+
+def predict_values(measured: dict, candidates: list[tuple[int, ...]], clusters: int, seed: int) -> np.ndarray:
+    """Return predicted values (M,) of candidate sets by gradient-boosted trees fitted to the measured ones."""
+    import lightgbm
+
+    masks, values = stack_masks(measured, clusters), np.array(list(measured.values()))
+    scale = float(values.std()) or 1.0
+    held_out = np.random.default_rng(seed).permutation(len(values)) < max(1, len(values) // 5)
+    settings = {
+        **{"objective": "regression", "max_depth": 4, "num_leaves": 15, "min_data_in_leaf": 5, "lambda_l1": 0.01, "lambda_l2": 0.1},
+        **{"learning_rate": 0.05, "num_threads": 1, "deterministic": True, "force_col_wise": True, "seed": seed % (1 << 31), "verbose": -1},
+    }
+    fit, check = (
+        lightgbm.Dataset(masks[rows], (values[rows] - values.mean()) / scale, params={"verbose": -1}) for rows in (~held_out, held_out)
+    )
+    stop = lightgbm.early_stopping(20, verbose=False)
+    model = lightgbm.train(settings, fit, 500, valid_sets=[check], callbacks=[stop])
+    return model.predict(stack_masks(candidates, clusters), num_threads=1)
+
+
+def stack_masks(sets, clusters: int) -> np.ndarray:
+    """Return the masks (M, C) of sets."""
+    return np.stack([make_mask(chosen, clusters) for chosen in sets])

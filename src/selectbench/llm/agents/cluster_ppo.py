@@ -1,0 +1,51 @@
+"""PPO: the maskable PPO of sb3-contrib on the cluster MDP."""
+
+from dataclasses import dataclass
+
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterPPO(ClusterAgent):
+    """Proximal policy optimisation with action masks. The paper names PPO alone; the settings are ours.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Of the policy's and critic's Adam.
+    episodes_a_update : int
+        Episodes that an update learns from.
+    episodes : int
+        After which the search ends even if proxy trainings are left; episodes without a new set are free.
+    """
+
+    learning_rate: float = 0.005
+    episodes_a_update: int = 2
+    episodes: int = 200
+
+    citation = "arXiv 2509.25850 (PPO on the cluster MDP); Huang and Ontañón, Invalid action masking in policy gradient algorithms, 2022."
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Train the policy until the proxy trainings or the episodes are spent."""
+        from sb3_contrib import MaskablePPO
+
+        from selectbench.seeds import isolated_generators
+
+        steps = self.episodes_a_update * env.budget
+        with isolated_generators(seed):
+            policy = MaskablePPO(
+                "MlpPolicy",
+                env,
+                learning_rate=self.learning_rate,
+                n_steps=steps,
+                batch_size=steps,
+                n_epochs=10,
+                gamma=1.0,
+                gae_lambda=1.0,
+                ent_coef=0.05,
+                policy_kwargs={"net_arch": [64]},
+                seed=seed % (1 << 32),
+                device="cpu",
+            )
+            policy.learn(self.episodes * env.budget)

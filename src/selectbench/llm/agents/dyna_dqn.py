@@ -1,0 +1,42 @@
+"""DynaDQN: real proxy rewards train a model of the reward, on which the Q-network plays more episodes."""
+
+from dataclasses import dataclass
+
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynaDQN(ClusterAgent):
+    """DQN with Dyna-style planning. The paper names it; that the model is a ridge regression on clusters is ours.
+
+    Parameters
+    ----------
+    episodes : int
+        Real episodes at most; those without a new set are free.
+    floor : float
+        Least probability of a random action.
+    simulated : int
+        Episodes on the model after each real one.
+    """
+
+    episodes: int = 150
+    floor: float = 0.1
+    simulated: int = 30
+
+    citation = "arXiv 2509.25850 (DynaDQN); Sutton, Integrated architectures for learning, planning and reacting, 1990 (Dyna)."
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Play, fit the model to everything measured, play on the model, and learn from both."""
+        from selectbench.llm.agents._dqn import Exploration, QLearner, explore_by_learning
+        from selectbench.llm.agents._model import Recorder, RewardModel
+
+        recorder, learner = Recorder(env), QLearner(env.clusters, seed)
+
+        def dream() -> None:
+            imagined = RewardModel(recorder.measured, env.clusters, env.budget).imagine()
+            for _ in range(self.simulated):
+                learner.play(imagined, 0.5)
+
+        real, exploration = ClusterEnv(env.clusters, env.budget, recorder), Exploration(self.episodes, 1.0, self.floor)
+        explore_by_learning(real, learner, exploration, dream)

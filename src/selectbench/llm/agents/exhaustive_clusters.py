@@ -1,0 +1,36 @@
+"""Exhaustive search: every complete set, the oracle where there are few."""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+from selectbench.errors import SelectbenchError
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv
+
+MOST_SETS = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExhaustiveClusters(ClusterAgent):
+    """Measure every complete set, by default with as many proxy trainings as there are sets."""
+
+    trainings: int = 0
+
+    citation = "Control: enumeration."
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Measure the sets in lexicographic order.
+
+        Raises
+        ------
+        SelectbenchError
+            There are more than 5,000.
+        """
+        num = math.comb(env.clusters, env.budget)
+        if num > MOST_SETS:
+            raise SelectbenchError(
+                f"exhaustive_clusters: {num:,} sets of {env.budget} of {env.clusters} clusters; at most {MOST_SETS:,} are tried"
+            )
+        for chosen in combinations(range(env.clusters), env.budget):
+            env.reward(chosen)

@@ -1,0 +1,27 @@
+"""Greedy search: one cluster after the other, each time the best of all that are left."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyClusters(ClusterAgent):
+    """Forward selection by measured values; optimal for additive rewards, within 1 − 1/e for monotone submodular ones.
+
+    By default it may train as many proxies as it wants, |C| + (|C| − 1) + …, and is an oracle for agents that may not.
+    """
+
+    trainings: int = 0
+
+    citation = "Nemhauser, Wolsey and Fisher, An analysis of approximations for maximizing submodular set functions, 1978."
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Grow a set; of equal clusters the one of lower number is taken."""
+        env.reset()
+        while len(env.chosen) < env.budget:
+            left = np.flatnonzero(env.action_masks()).tolist()
+            env.step(max(left, key=lambda cluster: (env.reward((*env.chosen, cluster)), -cluster)))

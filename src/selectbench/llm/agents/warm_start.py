@@ -1,0 +1,55 @@
+"""WarmStart: random sets train a model of the reward, the Q-network learns on the model first, then on real proxy rewards."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectbench.errors import SelectbenchError
+from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.environment import ClusterEnv
+
+_UPDATES_ON_MODEL = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart(ClusterAgent):
+    """DQN that starts from a reward model fitted on random subsets. The paper names it; shares and model are ours.
+
+    Parameters
+    ----------
+    episodes : int
+        Real episodes at most after the start; those without a new set are free.
+    first, floor : float
+        Probability of a random action in the first real episode, and the least one.
+    simulated : int
+        Episodes on the model before the first real one that learns.
+    random_share : float
+        Share of the proxy trainings that measure random complete sets.
+    """
+
+    episodes: int = 150
+    first: float = 0.2
+    floor: float = 0.1
+    simulated: int = 400
+    random_share: float = 0.5
+
+    citation = "arXiv 2509.25850 (WarmStart)."
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.random_share < 1:
+            raise SelectbenchError(f"random_share: {self.random_share} is not between 0 and 1")
+
+    def explore(self, env: ClusterEnv, seed: int) -> None:
+        """Measure random sets, learn on the model of them, then play and learn for real."""
+        from selectbench.llm.agents._dqn import Exploration, QLearner, explore_by_learning
+        from selectbench.llm.agents._model import Recorder, RewardModel
+
+        recorder, learner, draws = Recorder(env), QLearner(env.clusters, seed), np.random.default_rng(seed)
+        for _ in range(round(self.random_share * (self.trainings or 112))):
+            recorder(tuple(sorted(draws.choice(env.clusters, env.budget, replace=False).tolist())))
+        imagined = RewardModel(recorder.measured, env.clusters, env.budget).imagine()
+        for _ in range(self.simulated):
+            learner.play(imagined, 0.5)
+            learner.learn(_UPDATES_ON_MODEL)
+        explore_by_learning(env, learner, Exploration(self.episodes, self.first, self.floor), lambda: None)

@@ -1,0 +1,67 @@
+"""Sentence encoders: one vector a text, by the masked mean of a transformer's last states."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from selectbench.llm.files import load_part
+
+BATCH = 64
+
+
+class SentenceEncoder:
+    """A frozen encoder with its tokeniser.
+
+    Parameters
+    ----------
+    entry : of ``config/encoders.yaml``, of the kind ``sentence``
+    device : where it computes
+    """
+
+    def __init__(self, entry: Mapping, device: torch.device) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokeniser = load_part(AutoTokenizer, entry)
+        self.model = load_part(AutoModel, entry).to(device).eval()
+        self.max_length = entry["max_length"]
+        self.device = device
+
+    def embed(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
+        """Return vectors (N, d) float32 of length 1, in the order of the texts; longer texts are cut at ``max_length`` tokens.
+
+        Batches hold texts of like lengths, so that little is padded; up to rounding, their size changes nothing.
+        """
+        order = np.argsort(self.count_tokens(texts), kind="stable")
+        vectors = np.empty((len(texts), self.model.config.hidden_size), dtype=np.float32)
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self._embed_batch([texts[row] for row in rows])
+        return vectors
+
+    @torch.no_grad()
+    def _embed_batch(self, texts: list[str]) -> np.ndarray:
+        batch = self.tokeniser(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(self.device)
+        states = self.model(**batch).last_hidden_state
+        return torch.nn.functional.normalize(mean_states(states, batch["attention_mask"]), dim=1).cpu().numpy()
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the tokens (N,) int64 of every text, special ones included, before any cut."""
+        return np.array([len(ids) for ids in self.tokeniser(list(texts), truncation=False, verbose=False)["input_ids"]], dtype=np.int64)
+
+
+def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean (B, d) of states (B, L, d) over the tokens that are no padding, mask (B, L)."""
+    weights = mask.unsqueeze(2).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+def load_encoder(entry: Mapping, device: torch.device) -> SentenceEncoder:
+    """Return the encoder of an entry of ``config/encoders.yaml``.
+
+    Raises
+    ------
+    DataError
+        Its package is not installed, or the hub cannot be reached.
+    """
+    return SentenceEncoder(entry, device)

@@ -1,0 +1,120 @@
+"""Influences on validation samples in the manner of LESS, exact for a linear head: its gradients need no projection."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
+from selectbench.signals import softmax_residuals
+
+EPOCHS, BATCH, BETAS, EPSILON = 4, 32, (0.9, 0.999), 1e-8
+_BLOCK = 1 << 24  # numbers of a block of gradients
+
+
+@dataclass(frozen=True)
+class HeadCheckpoint:
+    """A head after an epoch of its warm-up, with the moments of its Adam.
+
+    Parameters
+    ----------
+    weights : (C, d + 1), the bias last
+    first, second : (C, d + 1) moments
+    steps : taken so far
+    learning_rate : of the epoch
+    """
+
+    weights: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    steps: int
+    learning_rate: float
+
+
+def warm_up_head(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, learning_rate: float, seed: int) -> list[HeadCheckpoint]:
+    """Train a linear head by Adam for four epochs, at a linearly falling rate; return a checkpoint an epoch.
+
+    Parameters
+    ----------
+    embeddings : (n, d) of the samples of the warm-up
+    labels : (n,)
+    num_classes : C
+    learning_rate : of the first epoch
+    seed : of weights and order
+    """
+    with isolated_torch_rng(derive_seed(seed, "init")):
+        head = nn.Linear(embeddings.shape[1], num_classes)
+    optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate, betas=BETAS, eps=EPSILON)
+    rows, classes, checkpoints, steps = torch.from_numpy(np.array(embeddings)), torch.from_numpy(np.array(labels)), [], 0
+    for epoch in range(EPOCHS):
+        rate = learning_rate * (1 - epoch / EPOCHS)
+        optimiser.param_groups[0]["lr"] = rate
+        order = np.argsort(hash_ids(np.arange(len(labels)), derive_seed(seed, "order", epoch)), kind="stable")
+        for start in range(0, len(order), BATCH):
+            batch = torch.from_numpy(order[start : start + BATCH])
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(head(rows[batch]), classes[batch]).backward()
+            optimiser.step()
+            steps += 1
+        moments = [[optimiser.state[value][name] for value in (head.weight, head.bias)] for name in ("exp_avg", "exp_avg_sq")]
+        parts = [join_head(weight, bias) for weight, bias in ((head.weight, head.bias), *moments)]
+        checkpoints.append(HeadCheckpoint(*parts, steps, rate))
+    return checkpoints
+
+
+def join_head(weight: torch.Tensor, bias: torch.Tensor) -> np.ndarray:
+    """Return weights (C, d) and biases (C,) as one array (C, d + 1)."""
+    return torch.cat([weight.detach(), bias.detach()[:, None]], dim=1).double().numpy()
+
+
+def measure_influences(
+    checkpoints: list[HeadCheckpoint],
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    validation_embeddings: np.ndarray,
+    validation_labels: np.ndarray,
+) -> np.ndarray:
+    """Return influences (N,): the largest over validation classes of Σ rate · cos(Adam's step, mean gradient of the class).
+
+    The sum runs over checkpoints. Adam's step is that of LESS (Xia et al. 2024, Section 4.1), with bias correction and ε outside the root as in Adam itself; the
+    classes of the validation samples stand for LESS's sub-tasks.
+
+    Parameters
+    ----------
+    checkpoints : of the warm-up
+    embeddings, labels : (N, d) and (N,) of the pool
+    validation_embeddings, validation_labels : (V, d) and (V,)
+    """
+    classes = np.unique(validation_labels)
+    total = np.zeros((len(labels), len(classes)))
+    for checkpoint in checkpoints:
+        gradients = head_gradients(checkpoint.weights, validation_embeddings, validation_labels)
+        wanted = scale_to_one(np.stack([gradients[validation_labels == label].mean(axis=0) for label in classes]))
+        size = max(1, _BLOCK // checkpoint.weights.size)
+        for start in range(0, len(labels), size):
+            block = slice(start, start + size)
+            steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, embeddings[block], labels[block]))
+            total[block] += checkpoint.learning_rate * (scale_to_one(steps) @ wanted.T)
+    return total.max(axis=1)
+
+
+def head_gradients(weights: np.ndarray, embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the gradients (N, C·(d + 1)) of the cross-entropy of each sample with respect to a head's weights (C, d + 1)."""
+    rows = np.concatenate([np.asarray(embeddings, dtype=np.float64), np.ones((len(embeddings), 1))], axis=1)
+    residuals = softmax_residuals(rows @ weights.T, labels)
+    return (residuals[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+
+
+def take_adam_steps(checkpoint: HeadCheckpoint, gradients: np.ndarray) -> np.ndarray:
+    """Return the direction (N, P) in which Adam would go for each sample's gradient alone."""
+    (beta, gamma), step = BETAS, checkpoint.steps + 1
+    first = (beta * checkpoint.first.reshape(-1) + (1 - beta) * gradients) / (1 - beta**step)
+    second = (gamma * checkpoint.second.reshape(-1) + (1 - gamma) * gradients**2) / (1 - gamma**step)
+    return first / (np.sqrt(second) + EPSILON)
+
+
+def scale_to_one(rows: np.ndarray) -> np.ndarray:
+    """Return rows of length 1; rows of zeros stay."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)

@@ -1,0 +1,150 @@
+"""Language models that classify: a head on frozen embeddings, a fine-tuned encoder, or a causal model that scores options."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from selectbench.errors import DataError
+from selectbench.llm.encoder import mean_states
+from selectbench.llm.files import load_part
+
+_bases: dict[str, nn.Module] = {}  # loaded once a process; a model gets a copy
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Sequences of tokens, padded on the right.
+
+    Parameters
+    ----------
+    ids, mask : (M, L) int64; the mask is 0 on padding
+    answer : (M, L) bool, the tokens of an option, or None for whole texts
+    rows, columns : (M,) the sample and the option of each sequence, or None
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    answer: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+    columns: torch.Tensor | None = None
+
+
+class Head(nn.Module):
+    """A linear classifier on embeddings."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+
+    def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the embeddings (B, d) and logits (B, C)."""
+        return embeddings, self.linear(embeddings)
+
+
+class Classifier(nn.Module):
+    """An encoder, the mean of its last states, and a linear layer; all of it is trained."""
+
+    def __init__(self, encoder: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = nn.Linear(encoder.config.hidden_size, num_classes)
+
+    def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean states (B, d) and logits (B, C)."""
+        states = self.encoder(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
+        features = mean_states(states, batch.mask)
+        return features, self.linear(features)
+
+
+class Causal(nn.Module):
+    """A causal model; an option is worth the mean log-likelihood of its tokens after the prompt."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return features (M, d), mean log-likelihoods (M,) and uncertainties (M,) of the options' tokens.
+
+        Features are the mean of the last states of the tokens from which an option is predicted; an uncertainty is the mean entropy
+        of the predictions over log V, in [0, 1].
+        """
+        said = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True)
+        asked = batch.answer[:, 1:].to(said.logits.dtype)
+        logarithms = said.logits[:, :-1].float().log_softmax(dim=2)
+        chosen = logarithms.gather(2, batch.ids[:, 1:, None])[:, :, 0]
+        entropies = -(logarithms.exp() * logarithms).sum(dim=2) / torch.log(torch.tensor(float(logarithms.shape[2])))
+        counts = asked.sum(dim=1)
+        features = (said.hidden_states[-1][:, :-1] * asked[:, :, None]).sum(dim=1) / counts[:, None]
+        return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
+
+
+def build_language_model(entry: Mapping, num_classes: int, width: int | None) -> nn.Module:
+    """Build a model of ``config/language_models.yaml``; fresh weights are drawn from torch's global generator.
+
+    Parameters
+    ----------
+    entry : of the model
+    num_classes : C
+    width : of the embeddings, for a head
+
+    Raises
+    ------
+    DataError
+        The weights are not there, or a head has no embeddings.
+    """
+    if entry["kind"] == "head":
+        if width is None:
+            raise DataError("a head on frozen embeddings needs embeddings")
+        return Head(width, num_classes)
+    if entry["kind"] == "classifier":
+        from transformers import AutoModel
+
+        return Classifier(load_base(AutoModel, entry), num_classes)
+    from transformers import AutoModelForCausalLM
+
+    model = load_base(AutoModelForCausalLM, entry)
+    return Causal(add_adapter(model, entry["adapter"]) if entry["adapter"] else model)
+
+
+def load_base(kind: type, entry: Mapping) -> nn.Module:
+    """Return a fresh copy of a pretrained model in float32, read from disk once a process."""
+    key = f"{kind.__name__} {entry.get('name')} {entry.get('distribution')} {entry.get('path')}"
+    if key not in _bases:
+        _bases[key] = load_part(kind, entry, dtype=torch.float32)
+    return deepcopy(_bases[key])
+
+
+def add_adapter(model: nn.Module, adapter: Mapping) -> nn.Module:
+    """Freeze a model and add low-rank updates to some of its layers (Hu et al. 2022), by peft."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=adapter["rank"],
+        lora_alpha=adapter["alpha"],
+        lora_dropout=adapter["dropout"],
+        target_modules=list(adapter["modules"]),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, settings)
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that training changes: all but those an adapter has frozen."""
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def load_trainable(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put such weights back.
+
+    Raises
+    ------
+    DataError
+        They are not those of this model.
+    """
+    if state.keys() != trainable_state(model).keys():
+        raise DataError("the saved weights are not those of this model; delete them and run again")
+    model.load_state_dict(state, strict=False)

@@ -1,0 +1,148 @@
+"""Perplexities of texts: under a causal model, or under a word trigram model fitted to the other texts; and rarities of words."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from selectbench.errors import DataError
+from selectbench.llm.files import load_part
+from selectbench.seeds import hash_ids
+
+FOLDS, DISCOUNT = 5, 0.75
+_START, _END, _UNKNOWN = "<s>", "</s>", "<unk>"
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def measure_perplexities(entry: Mapping, texts: Sequence[str], device: torch.device, batch_size: int = 8) -> np.ndarray:
+    """Return exp of the mean negative log-likelihood (N,) of the tokens of every text under a model of ``config/language_models.yaml``.
+
+    A text begins after the tokeniser's first token, so that one of a single token has a perplexity too; texts are cut at
+    ``max_length`` tokens. Neither padding nor the batch's size changes a value, up to rounding.
+
+    Raises
+    ------
+    DataError
+        A text has no token, or the model is not there.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokeniser = load_part(AutoTokenizer, entry)
+    model = load_part(AutoModelForCausalLM, entry, dtype=torch.float32).to(device).eval()
+    return causal_perplexities(model, tokeniser, texts, entry["max_length"], device, batch_size)
+
+
+def causal_perplexities(model, tokeniser, texts: Sequence[str], max_length: int, device: torch.device, batch_size: int) -> np.ndarray:
+    """Return the perplexities (N,) of texts under a loaded model; see ``measure_perplexities``."""
+    first = tokeniser.bos_token_id if tokeniser.bos_token_id is not None else tokeniser.eos_token_id
+    spelled = [tokeniser(text, add_special_tokens=False, verbose=False)["input_ids"][: max_length - 1] for text in texts]
+    for number, ids in enumerate(spelled):
+        if not ids:
+            raise DataError(f"text {number} is empty; it has no perplexity")
+    order = sorted(range(len(texts)), key=lambda number: len(spelled[number]))
+    perplexities = np.empty(len(texts))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        perplexities[rows] = _measure_batch(model, [[first, *spelled[row]] for row in rows], device)
+    return perplexities
+
+
+@torch.no_grad()
+def _measure_batch(model, sequences: list[list[int]], device: torch.device) -> np.ndarray:
+    length = max(map(len, sequences))
+    ids = torch.tensor([[*sequence, *[0] * (length - len(sequence))] for sequence in sequences], device=device)
+    mask = torch.tensor([[1] * len(sequence) + [0] * (length - len(sequence)) for sequence in sequences], device=device)
+    logarithms = model(input_ids=ids, attention_mask=mask).logits[:, :-1].double().log_softmax(dim=2)
+    chosen = logarithms.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
+    return torch.exp(-chosen.sum(dim=1) / mask[:, 1:].sum(dim=1)).cpu().numpy()
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words and the marks of a text, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def measure_rarities(texts: Sequence[str]) -> np.ndarray:
+    """Return the mean of −log relative frequency (N,) over the words of every text; 0 for a text without words."""
+    words = [split_words(text) for text in texts]
+    counts = Counter(word for text in words for word in text)
+    total = counts.total()
+    rarity = {word: -math.log(count / total) for word, count in counts.items()}
+    return np.array([sum(rarity[word] for word in text) / len(text) if text else 0.0 for text in words])
+
+
+class KneserNey:
+    """An interpolated Kneser–Ney trigram model of words (Chen and Goodman 1999, Section 2.7), one discount of ¾.
+
+    The unigrams are interpolated with the uniform distribution over the vocabulary and one unknown word.
+
+    Parameters
+    ----------
+    texts : lists of words
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        self.vocabulary = {word for text in texts for word in text} | {_END}
+        trigrams = Counter(gram for text in texts for gram in list_trigrams(text))
+        self.levels = [defaultdict(Counter) for _ in range(3)]  # context → counts of words, by length of the context
+        for (first, second, word), count in trigrams.items():
+            self.levels[2][first, second][word] = count
+        for _, second, word in trigrams:
+            self.levels[1][(second,)][word] += 1
+        for words in self.levels[1].values():
+            for word in words:
+                self.levels[0][()][word] += 1
+        self.totals = [{context: words.total() for context, words in level.items()} for level in self.levels]
+
+    def probability(self, word: str, context: tuple[str, ...]) -> float:
+        """Return P(word | context); words outside the vocabulary are one unknown word.
+
+        Parameters
+        ----------
+        word : in lower case, or the end of the text
+        context : up to two words before it
+        """
+        value = 1.0 / (len(self.vocabulary) + 1)
+        for length in range(len(context) + 1):
+            before = context[len(context) - length :]
+            total = self.totals[length].get(before)
+            if total is None:
+                continue
+            words = self.levels[length][before]
+            value = max(words.get(word, 0) - DISCOUNT, 0.0) / total + DISCOUNT * len(words) / total * value
+        return value
+
+    def perplexity(self, words: Sequence[str]) -> float:
+        """Return the perplexity of a text with its end."""
+        grams = list_trigrams([word if word in self.vocabulary else _UNKNOWN for word in words])
+        return math.exp(-sum(math.log(self.probability(word, (first, second))) for first, second, word in grams) / len(grams))
+
+
+def list_trigrams(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return the trigrams of a text that end in its words and its end."""
+    padded = [_START, _START, *words, _END]
+    return list(zip(padded, padded[1:], padded[2:], strict=False))
+
+
+def ngram_perplexities(texts: Sequence[str], seed: int, folds: int = FOLDS) -> np.ndarray:
+    """Return the perplexity (N,) of every text under a trigram model of the other folds' texts; equal texts share a fold.
+
+    Parameters
+    ----------
+    texts : N texts
+    seed : of the folds
+    folds : at least 2
+    """
+    words = [split_words(text) for text in texts]
+    first = {text: index for index, text in reversed(list(enumerate(texts)))}
+    groups = np.array([first[text] for text in texts])
+    fold_of = (hash_ids(groups, seed) % np.uint64(folds)).astype(np.int64)
+    perplexities = np.empty(len(texts))
+    for fold in range(folds):
+        model = KneserNey([text for text, place in zip(words, fold_of, strict=True) if place != fold])
+        for index in np.flatnonzero(fold_of == fold):
+            perplexities[index] = model.perplexity(words[index])
+    return perplexities

@@ -1,0 +1,99 @@
+"""What the stages of texts share: opening splits, and language models that are functions of the axes."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from selectbench.data.texts import open_texts
+from selectbench.engine import Checkpoint, Pool, Recipe, choose_device, train_model, visit_subset
+from selectbench.evaluation import measure_test
+from selectbench.files import digest_value, read_arrays
+from selectbench.llm.files import digest_model
+from selectbench.llm.models import build_language_model, load_trainable, trainable_state
+from selectbench.llm.pools import TextPool, open_text_pool
+from selectbench.records import read_record
+from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.stages._targets import Family
+
+LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
+
+
+def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
+    """Return the family of language models of a specification.
+
+    Parameters
+    ----------
+    spec : with the data set, the model and the number of threads
+    data : manifest of the prepared data set
+    embeddings : of all its splits, for a head on frozen embeddings, or None
+    """
+    torch.set_num_threads(spec["threads"])
+    device, entry = choose_device(), spec["model"]
+    arrays = {} if embeddings is None else read_arrays(embeddings)
+    embedded = None if embeddings is None else read_record(embeddings.with_name("encoder.json"))
+    width = arrays["pool"].shape[1] if arrays else None
+
+    def open_split(name: str) -> TextPool:
+        return open_text_pool(open_texts(data.parent, name), entry, arrays.get(name), spec["class_names"], device)
+
+    def build(stream: tuple[object, ...]) -> tuple[nn.Module, dict]:
+        seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
+        with isolated_torch_rng(seeds["init"]):
+            model = build_language_model(entry, spec["num_classes"], width)
+        return model.to(device), seeds
+
+    start = {"origin": embedded["context"]["encoder"], "sha256": embedded["key"]} if embedded else digest_model(entry)
+    return Family(
+        device=device,
+        open_split=open_split,
+        build=build,
+        warm_start=lambda model: start,
+        start=start,
+        read_state=trainable_state,
+        write_state=load_trainable,
+        tokens=arrays[LENGTHS] if arrays else np.array(open_split("pool").count_tokens()),
+        encode_s=embedded["wall_s"] / embedded["num"] if embedded else 0.0,
+    )
+
+
+def train_and_measure(
+    family: Family, spec: dict, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, Pool], state: Path
+) -> dict[str, dict[str, float]]:
+    """Train a model of the family on samples of a pool, or leave it as it is built for none, and measure it.
+
+    Parameters
+    ----------
+    family, spec : what is trained, by which recipe
+    ids : (k,) samples
+    stream : the names of the random stream
+    pools : ``pool`` and the splits to measure, by name
+    state : where an interrupted training continues
+
+    Returns
+    -------
+    ``cost`` (steps, sample visits, seconds, tokens and examples of one epoch), and what ``measure_test`` says of every other split.
+    """
+    clock, recipe, pool = time.perf_counter(), Recipe.from_config(spec["recipe"]), pools["pool"]
+    model, _ = family.build(stream)
+    cost = {"steps": 0, "sample_visits": 0}
+    if len(ids):
+        checkpoint = Checkpoint(state, digest_value({"spec": spec, "ids": ids.tolist(), "stream": list(stream)}))
+        progress = train_model(
+            model,
+            pool,
+            visit_subset(ids, len(pool), recipe, "equal_epochs"),
+            recipe,
+            stream=stream,
+            batch_loss=pool.batch_loss(recipe, stream),
+            on_epoch_end=lambda epoch, model, progress: None,
+            checkpoint=checkpoint,
+        )
+        checkpoint.remove()
+        cost = {"steps": progress.step, "sample_visits": progress.sample_visits}
+    measured = {name: measure_test(model, split) for name, split in pools.items() if name != "pool"}
+    size = {"examples": len(ids), "tokens": int(family.tokens[ids].sum())}
+    return {"cost": {**cost, **size, "wall_s": time.perf_counter() - clock}, **measured}

@@ -1,0 +1,83 @@
+"""Hold proxies against targets: train both on the same random sets of clusters and compare what they are worth."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from selectbench.engine import name_device
+from selectbench.files import read_arrays
+from selectbench.llm.clusters import cap_union
+from selectbench.policy import count_kept
+from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records import write_record
+from selectbench.rl.theory import rank_correlation
+from selectbench.seeds import derive_seed
+from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._texts import make_family, train_and_measure
+from selectbench.stages.measure_theory import describe
+
+
+def main() -> None:
+    """Train both on every set and write the record."""
+    arguments = parse_arguments(__doc__, inputs=("data", "embeddings", "clusters"), outputs=("record",))
+    spec, (data,), (clusters,) = arguments.spec, arguments.data, arguments.clusters
+    started, clock = datetime.now(UTC), time.perf_counter()
+    assignment, seed = read_arrays(clusters)["assignment"], derive_seed("validity", spec["dataset"], spec["seed"])
+    num_clusters, num_kept = int(assignment.max()) + 1, count_kept(spec["keep"], len(assignment))
+    sets = draw_sets(num_clusters, max(1, round(spec["keep"] * num_clusters)), spec["subsets"], seed)
+    ids = [cap_union(assignment, chosen, num_kept, seed) for chosen in sets]
+    measured = {}
+    for role in ("proxy", "target"):
+        family = make_family(spec[role], data, next(iter(arguments.embeddings), None))
+        names = ("pool", "validation", spec[role]["id_test_set"])
+        pools, stream = {name: family.open_split(name) for name in names}, (role, spec["dataset"], spec["seed"])
+        state = Path(spec["state"]) / f"{role}.pt"
+        measured[role] = [train_and_measure(family, spec[role], subset, stream, pools, state) for subset in ids]
+    write_record(
+        arguments.record,
+        {
+            "status": "ok",
+            "seed": spec["seed"],
+            "seeds": {"sets": seed},
+            "dataset": spec["dataset"],
+            "propositions": compare(measured, spec["target"]["id_test_set"]),
+            "sets": [list(chosen) for chosen in sets],
+            "wall_s": time.perf_counter() - clock,
+            "peak_memory_mb": read_peak_memory_mb(),
+            "provenance": describe_provenance(spec["code"], name_device(family.device), started),
+        },
+    )
+
+
+def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
+    """Draw ``count`` random sets of clusters, each sorted; they may repeat."""
+    draws = np.random.default_rng(seed)
+    return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
+
+
+def compare(measured: dict[str, list[dict]], test_set: str) -> dict[str, dict]:
+    """Return what proxies predict of targets, over the sets: the accuracy on the test set by the proxy's validation loss and accuracy.
+
+    Parameters
+    ----------
+    measured : role → set by set, what ``train_and_measure`` returned
+    test_set : what targets are reported on
+    """
+    target = np.array([found[test_set]["top1"] for found in measured["target"]])
+    loss, top1 = (np.array([found["validation"][metric] for found in measured["proxy"]]) for metric in ("loss", "top1"))
+    examples = np.array([found["cost"]["examples"] for found in measured["proxy"]], dtype=np.float64)
+    predictors = {
+        "proxy_loss": ("negative validation loss of the proxy", -loss),
+        "proxy_accuracy": ("validation accuracy of the proxy (%)", top1),
+        "examples": ("examples in the clusters", examples),
+    }
+    return {
+        name: describe(label, "test accuracy of the target (%)", values, target, {"spearman": rank_correlation(values, target)})
+        for name, (label, values) in predictors.items()
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,67 @@
+"""The cluster MDP: telescoping returns, masks, and what gymnasium asks of an environment."""
+
+import math
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import selectbench as sb
+from selectbench.errors import SelectbenchError
+from selectbench.llm.environment import TRANSFORMS
+
+
+def square(chosen):
+    return float(sum(chosen)) ** 2 - 3.0 * len(chosen)
+
+
+def test_returns_telescope_to_the_final_value_less_that_of_the_empty_set():
+    env, draws = sb.llm.ClusterEnv(clusters=9, budget=4, reward=square), np.random.default_rng(0)
+    for _ in range(20):
+        env.reset()
+        total, done = 0.0, False
+        while not done:
+            _, reward, done, truncated, _ = env.step(draws.choice(np.flatnonzero(env.action_masks())))
+            assert not truncated
+            total += reward
+        assert len(env.chosen) == 4
+        assert total == pytest.approx(square(env.chosen) - square(()))
+
+
+def test_masks_forbid_repeats_and_observations_are_the_mask():
+    env = sb.llm.ClusterEnv(clusters=5, budget=3, reward=square)
+    observation, _ = env.reset()
+    assert observation.dtype == np.float32 and not observation.any() and env.action_masks().all()
+    observation, *_ = env.step(2)
+    assert observation.tolist() == [0, 0, 1, 0, 0]
+    assert env.action_masks().tolist() == [True, True, False, True, True]
+    with pytest.raises(SelectbenchError, match="cluster 2 is chosen already"):
+        env.step(2)
+    with pytest.raises(SelectbenchError, match="cluster 5 is not among 0 … 4"):
+        env.step(5)
+    env.step(0)
+    assert env.step(4)[2]
+    with pytest.raises(SelectbenchError, match="the set is complete with 3 clusters"):
+        env.step(1)
+
+
+@pytest.mark.parametrize("budget", [0, 6])
+def test_a_budget_that_cannot_be_is_refused(budget):
+    with pytest.raises(SelectbenchError, match=f"budget: {budget} clusters are not between 1 and 5"):
+        sb.llm.ClusterEnv(clusters=5, budget=budget, reward=square)
+
+
+def test_gymnasium_accepts_the_environment_where_any_action_is_allowed():
+    class Forgiving(sb.llm.ClusterEnv):  # the checker samples actions without asking for masks
+        def step(self, action):
+            return super().step(action if self.action_masks()[action] else int(np.flatnonzero(self.action_masks())[0]))
+
+    check_env(Forgiving(clusters=6, budget=3, reward=square), skip_render_check=True)
+
+
+def test_transforms_fall_with_the_loss():
+    assert TRANSFORMS["negative"](2.0) == -2.0
+    assert TRANSFORMS["exponential"](2.0) == pytest.approx(math.exp(-2.0))
+    assert TRANSFORMS["logarithm"](2.0) == pytest.approx(-math.log(2.0))
+    for transform in TRANSFORMS.values():
+        assert transform(0.5) > transform(0.6)
