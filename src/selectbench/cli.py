@@ -168,7 +168,7 @@ def show_why(arguments: argparse.Namespace) -> None:
 def rebuild_report(arguments: argparse.Namespace) -> None:
     """Redraw everything people read from the collected records of a scale."""
     from selectbench.stages.build_page import build_page
-    from selectbench.stages.draw_figure import draw_figure
+    from selectbench.stages.draw_figure import Inputs, draw_figure
     from selectbench.stages.judge_claims import judge_claims
     from selectbench.stages.make_table import make_table
 
@@ -182,16 +182,9 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
             make_table(plan.table_spec(paper, table), records, **{form: Path(f"{stem}.{ending}") for form, ending in forms.items()})
         for figure in content["figures"]:
             stem = f"{folder}/figures/{figure}"
-            overlaps, measurements = (
-                [Path(name) for name in names(paper, figure)] for names in (plan.figure_overlaps, plan.figure_measurements)
-            )
-            draw_figure(
-                plan.figure_spec(paper, figure),
-                records,
-                overlaps,
-                measurements,
-                **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")},
-            )
+            reads = (plan.figure_overlaps, plan.figure_measurements, plan.figure_states, plan.figure_clusters)
+            inputs = Inputs([records], *([Path(name) for name in names(paper, figure)] for names in reads))
+            draw_figure(plan.figure_spec(paper, figure), inputs, **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")})
         verdict = Path(plan.verdict(paper))
         tables = [Path(cells) for cells in plan.table_cells(paper)]
         measurements = [Path(name) for name in plan.measurements(paper)]

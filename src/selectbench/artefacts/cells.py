@@ -16,18 +16,23 @@ Records = Mapping[str, dict]
 CONFIDENCE = 0.95
 FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are held against
 FULL_COLUMN = "1"
-TOTAL_WALL, TOTAL_VISITS = "total_wall_s", "total_visits"
-COST_METRICS = {TOTAL_WALL: "wall_s", TOTAL_VISITS: "sample_visits"}  # selection plus training; other metrics are read from a test set
+TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL = "total_wall_s", "total_visits", "training_wall_s"
+COST_METRICS = {TOTAL_WALL: "wall_s", TOTAL_VISITS: "sample_visits", TRAINING_WALL: "wall_s"}  # totals are selection plus training
+PROXY_LOSS, PROXY_TRAININGS = "proxy_loss", "proxy_trainings"
+SEARCH_METRICS = {PROXY_LOSS: "proxy_loss", PROXY_TRAININGS: "trainings"}  # read from what a search of clusters recorded
 NOISE_KEPT = "noise_kept"  # read from the training's record: the share of the pool's noisy samples that the subset holds
 TEST_METRICS = frozenset({"top1", "loss"})
 PERCENT_METRICS = frozenset({"top1", NOISE_KEPT})
-LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, *COST_METRICS})
+LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, *COST_METRICS, *SEARCH_METRICS})
 METRIC_TITLES = {
     "top1": "top-1 accuracy (%)",
     "loss": "cross-entropy",
     NOISE_KEPT: "share of the noisy samples that are kept (%)",
     TOTAL_WALL: "selection plus training time (s)",
     TOTAL_VISITS: "selection plus training sample visits",
+    TRAINING_WALL: "training time without selection (s)",
+    PROXY_LOSS: "validation loss of the proxy on the chosen clusters",
+    PROXY_TRAININGS: "proxy trainings",
 }
 
 
@@ -118,7 +123,9 @@ def read_value(record: dict, metric: str, test_set: str) -> float | None:
         return None
     if metric in COST_METRICS:
         axis = COST_METRICS[metric]
-        value = record["selection"][axis] + record["training"][axis]
+        value = record["training"][axis] + (0.0 if metric == TRAINING_WALL else record["selection"][axis])
+    elif metric in SEARCH_METRICS:
+        value = (record["selection"].get("search") or {}).get(SEARCH_METRICS[metric])
     elif metric == NOISE_KEPT:
         noise = record.get("noise")
         value = 100.0 * noise["kept"] / noise["pool"] if noise else None
@@ -135,6 +142,8 @@ def find_hole(records: Records, run: str, metric: str, test_set: str) -> Hole | 
     if record["status"] != "ok":
         reason = ((record["failure"] or {}).get("reason") or "no reason recorded").strip().splitlines()[0]
         return Hole(run=run, reason=f"failed: {reason}")
+    if metric in SEARCH_METRICS and not record["selection"].get("search"):
+        return Hole(run=run, reason="no search chose its subset")
     if read_value(record, metric, test_set) is None:
         place = f" on test set {test_set!r}" if metric in TEST_METRICS else ""
         return Hole(run=run, reason=f"its record has no finite {metric}{place}")

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from selectbench.artefacts.break_even import draw_break_even
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, METRIC_TITLES, PERCENT_METRICS, Cell, Records, fill_panels, list_cells
+from selectbench.artefacts.coherence import draw_coherence
 from selectbench.artefacts.heatmaps import draw_overlap
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
@@ -24,6 +26,7 @@ from selectbench.artefacts.plots import (
 )
 from selectbench.artefacts.scatters import draw_measured
 from selectbench.artefacts.severities import draw_severities
+from selectbench.artefacts.states import draw_states
 from selectbench.artefacts.trajectories import draw_trajectory
 from selectbench.errors import ConfigError, suggest
 
@@ -35,15 +38,24 @@ METADATA = {
 COST_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
-def draw_figure(spec: dict, records: Records, overlaps: Sequence[dict] = (), measurements: Sequence[dict] = ()) -> Figure:
+def draw_figure(
+    spec: dict,
+    records: Records,
+    overlaps: Sequence[dict] = (),
+    measurements: Sequence[dict] = (),
+    states: Sequence[dict] = (),
+    clusters: Sequence[dict] = (),
+) -> Figure:
     """Return the figure of a spec; its lines are labelled with the row ids.
 
     Parameters
     ----------
     spec : a figure of the plan; its ``kind`` says which of the other inputs are read
-    records : run id → record, of the kinds ``accuracy_by_keep``, ``cost``, ``severity`` and ``trajectory``
+    records : run id → record, of the kinds ``accuracy_by_keep``, ``cost``, ``severity``, ``trajectory`` and ``break_even``
     overlaps : what ``compare_subsets`` found, of the kind ``overlap``
     measurements : what was measured of propositions, of the kind ``measured``
+    states : maps of what agents explored, one a data set and seed, of the kind ``states``
+    clusters : records of clusters, of the kind ``coherence``
 
     Raises
     ------
@@ -59,6 +71,9 @@ def draw_figure(spec: dict, records: Records, overlaps: Sequence[dict] = (), mea
         "trajectory": lambda: draw_trajectory(spec, records),
         "overlap": lambda: draw_overlap(spec, overlaps),
         "measured": lambda: draw_measured(spec, measurements),
+        "break_even": lambda: draw_break_even(spec, records),
+        "states": lambda: draw_states(spec, states),
+        "coherence": lambda: draw_coherence(spec, clusters),
     }
     if spec["kind"] not in draw:
         raise ConfigError(f"figure {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], draw)}")

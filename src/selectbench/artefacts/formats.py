@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable
 
-from selectbench.artefacts.cells import COST_METRICS, TOTAL_VISITS, TOTAL_WALL, Cost
+from selectbench.artefacts.cells import COST_METRICS, PROXY_LOSS, PROXY_TRAININGS, TOTAL_VISITS, TOTAL_WALL, TRAINING_WALL, Cost
 
+LOSSES, COUNTS, SECONDS = ("loss", PROXY_LOSS), (TOTAL_VISITS, PROXY_TRAININGS), (TOTAL_WALL, TRAINING_WALL)
 BELOW_RANDOM = "▼"
 HOLE = "—"
 NOT_BUILT = "not built yet"
@@ -52,19 +53,19 @@ def format_keep(keep: str) -> str:
 
 
 def format_number(value: float, metric: str) -> str:
-    """Return a value as it is printed: one decimal, three for a loss, none for sample visits, two for less than 10 s."""
-    if metric == TOTAL_VISITS:
+    """Return a value as it is printed: one decimal, three for a loss, none for a count, two for less than 10 s."""
+    if metric in COUNTS:
         return f"{value:,.0f}"
-    if metric == TOTAL_WALL and value < 10:
+    if metric in SECONDS and value < 10:
         return f"{value:.2f}"
-    return f"{value:.3f}" if metric == "loss" else f"{value:.1f}"
+    return f"{value:.3f}" if metric in LOSSES else f"{value:.1f}"
 
 
 def format_run_value(value: float, metric: str) -> str:
     """Return the value of one run, a decimal finer than a mean."""
-    if metric == TOTAL_VISITS:
+    if metric in COUNTS:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if metric == "loss" else f"{value:.2f}"
+    return f"{value:.4g}" if metric in LOSSES else f"{value:.2f}"
 
 
 def format_signed(value: float, decimals: int) -> str:
@@ -79,7 +80,7 @@ def format_difference(value: float, metric: str) -> str:
     """Return a paired difference, positive = better; costs, which are compared by logarithms, as a ratio (above ×1 = cheaper)."""
     if metric in COST_METRICS:
         return f"×{math.exp(value):.2f}"
-    return format_signed(value, 3 if metric == "loss" else 2)
+    return format_signed(value, 3 if metric in LOSSES else 2)
 
 
 def format_cost(cost: Cost | None) -> str:

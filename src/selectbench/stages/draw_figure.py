@@ -1,7 +1,8 @@
-"""Draw one figure from records, overlaps of subsets or measurements, as PDF, PNG and SVG."""
+"""Draw one figure from records, overlaps of subsets, measurements, explored states or clusters, as PDF, PNG and SVG."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from selectbench.artefacts import figures
 from selectbench.artefacts.cells import read_records
@@ -10,20 +11,26 @@ from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 
 
-def draw_figure(
-    spec: dict,
-    records: Path | None,
-    overlaps: Sequence[Path] = (),
-    measurements: Sequence[Path] = (),
-    *,
-    pdf: Path,
-    png: Path,
-    svg: Path,
-) -> None:
-    """Write a figure of the plan in all its forms; it reads what its kind needs, the other inputs may be empty."""
-    found = {} if records is None else read_records(records)
-    compared = [overlap for path in overlaps for overlap in read_json(path)["overlaps"]]
-    figure = figures.draw_figure(spec, found, compared, [read_json(path) for path in measurements])
+class Inputs(NamedTuple):
+    """The files that figures are made of; each kind reads its own, the others may be empty."""
+
+    records: Sequence[Path] = ()
+    overlaps: Sequence[Path] = ()
+    measurements: Sequence[Path] = ()
+    states: Sequence[Path] = ()
+    clusters: Sequence[Path] = ()
+
+
+def draw_figure(spec: dict, inputs: Inputs, *, pdf: Path, png: Path, svg: Path) -> None:
+    """Write a figure of the plan in all its forms."""
+    figure = figures.draw_figure(
+        spec,
+        {run: record for path in inputs.records for run, record in read_records(path).items()},
+        [overlap for path in inputs.overlaps for overlap in read_json(path)["overlaps"]],
+        [read_json(path) for path in inputs.measurements],
+        [group for path in inputs.states for group in read_json(path)["groups"]],
+        [read_json(path) for path in inputs.clusters],
+    )
     for path, file_format in ((pdf, "pdf"), (png, "png"), (svg, "svg")):
         content = figures.render_figure(figure, file_format)
         write_atomically(path, lambda stream, content=content: stream.write(content))
@@ -31,10 +38,9 @@ def draw_figure(
 
 def main() -> None:
     """The specification is a figure spec of the plan."""
-    arguments = parse_artefact_arguments(__doc__, ["records", "overlaps", "measurements"], ["pdf", "png", "svg"])
+    arguments = parse_artefact_arguments(__doc__, Inputs._fields, ["pdf", "png", "svg"])
     outputs = {name: getattr(arguments, name) for name in ("pdf", "png", "svg")}
-    records = arguments.records[0] if arguments.records else None
-    draw_figure(arguments.spec, records, arguments.overlaps, arguments.measurements, **outputs)
+    draw_figure(arguments.spec, Inputs(*(getattr(arguments, name) for name in Inputs._fields)), **outputs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""Map the sets of clusters that agents explored to the plane, so that sets with common clusters lie near each other."""
+
+from pathlib import Path
+
+import numpy as np
+
+from selectbench.files import read_json, write_json
+from selectbench.seeds import derive_seed
+from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._command import run_stage
+
+LEAST_SETS = 10  # for UMAP
+_DIGITS = 4
+
+
+def map_states(searches: list[dict], seed: int) -> list[dict]:
+    """Return one map a data set, number of clusters, keep fraction and seed, with the places of every agent's sets.
+
+    Parameters
+    ----------
+    searches : what ``search_clusters`` wrote of one agent, keep fraction and seed each
+    seed : of the map
+    """
+    groups: dict[tuple[str, int, str, int], list[dict]] = {}
+    for search in sorted(searches, key=lambda search: (search["dataset"], search["seed"])):
+        groups.setdefault((search["dataset"], search["clusters"], search["keep"], search["seed"]), []).append(search)
+    return [map_group(found, derive_seed(seed, *key)) for key, found in groups.items()]
+
+
+def map_group(searches: list[dict], seed: int) -> dict:
+    """Return the map of the sets that several agents explored among the same clusters."""
+    first = searches[0]
+    sets = sorted({tuple(state["chosen"]) for search in searches for state in search["states"]})
+    masks = np.zeros((len(sets), first["clusters"]), dtype=bool)
+    for row, chosen in enumerate(sets):
+        masks[row, list(chosen)] = True
+    name, places = place_masks(masks, seed)
+    where = dict(zip(sets, np.round(places, _DIGITS).tolist(), strict=True))
+    methods = []
+    for search in searches:
+        explored = [tuple(state["chosen"]) for state in search["states"]]
+        methods.append(
+            {
+                "method": search["method"],
+                "title": search["title"],
+                "best": None if search["best"] is None else explored.index(tuple(search["best"])),
+                "x": [where[chosen][0] for chosen in explored],
+                "y": [where[chosen][1] for chosen in explored],
+                "top1": [round(state["top1"], _DIGITS) for state in search["states"]],
+                "size": [len(chosen) for chosen in explored],
+            }
+        )
+    axes = {axis: first[axis] for axis in ("dataset", "clusters", "keep", "seed", "horizon")}
+    return {**axes, "map": name, "methods": methods}
+
+
+def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
+    """Return the name of the map and the places (M, 2) of masks (M, C): UMAP by Jaccard distance, principal components of few masks."""
+    if len(masks) < LEAST_SETS:
+        centred = masks - masks.mean(axis=0)
+        rows = np.concatenate([centred, np.zeros((2, masks.shape[1]))])
+        return "pca", (centred @ np.linalg.svd(rows, full_matrices=False)[2][:2].T)
+    import umap
+
+    mapped = umap.UMAP(n_neighbors=min(15, len(masks) - 1), metric="jaccard", random_state=seed % (1 << 32), n_jobs=1)
+    return "umap", mapped.fit_transform(masks).astype(np.float64)
+
+
+def main() -> None:
+    """``--searches`` are what agents explored."""
+    arguments = parse_artefact_arguments(__doc__, ["searches"], ["states"])
+    searches = [search for path in arguments.searches for search in read_json(Path(path))["searches"]]
+    write_json(arguments.states, {"paper": arguments.spec["paper"], "groups": map_states(searches, arguments.spec["seed"])})
+
+
+if __name__ == "__main__":
+    run_stage(main)
