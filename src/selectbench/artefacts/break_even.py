@@ -9,16 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, fill_panels, is_ok, refuse_holes
-from selectbench.artefacts.plots import (
-    FULL_COLOUR,
-    LineStyle,
-    add_legend,
-    assign_styles,
-    draw_absence,
-    make_figure,
-    wrap_title,
-)
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, fill_panels, is_ok
+from selectbench.artefacts.formats import HOLE
+from selectbench.artefacts.plots import FULL_COLOUR, LineStyle, add_legend, add_note, assign_styles, draw_absence, make_figure, wrap_title
+from selectbench.errors import ConfigError, suggest
 
 MOST_TARGETS = 1000
 AXES_OF_COST = (("wall_s", "time"), ("sample_visits", "sample visits"))
@@ -59,42 +53,82 @@ def read_shares(records: Records, runs: Sequence[str], full_runs: Sequence[str],
 def draw_break_even(spec: dict, records: Records) -> Figure:
     """Draw the cost by the number of targets: one line a method, time in the first row and sample visits in the second.
 
+    The legend tells of every method the number of targets at which it breaks even.
+
     Raises
     ------
     RecordError
         A run is missing or failed, and the spec is not ``partial``.
+    ConfigError
+        The table has no such keep fraction.
     """
-    panels = fill_panels(spec, records)
-    refuse_holes(spec, panels)
-    panels = [panel for panel in panels if panel["absent"] is None]
+    keeps = [column["id"] for column in spec["columns"]]
+    if spec["keep"] not in keeps:
+        raise ConfigError(f"figure {spec['id']}: the table has no keep fraction {spec['keep']}{suggest(spec['keep'], keeps)}")
+    panels = [panel for panel in fill_panels(spec, records) if panel["absent"] is None]
     if not panels:
         return draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in spec["panels"]])
     figure, styles = make_figure(len(AXES_OF_COST), len(panels), panels), assign_styles(panels)
     for place, (axis, name) in enumerate(AXES_OF_COST):
         for index, panel in enumerate(panels):
             axes = figure.add_subplot(len(AXES_OF_COST), len(panels), place * len(panels) + index + 1)
-            draw_panel(axes, panel, spec["keep"], records, styles, axis)
+            draw_panel(axes, read_panel(records, panel, spec["keep"], axis), styles)
             if place == 0:
                 axes.set_title(wrap_title(panel["title"]), loc="left")
             if index == 0:
                 axes.set_ylabel(f"{name}, selection included\n(full data = 1)")
             axes.set_xlabel("targets trained on one subset")
-    add_legend(figure, panels, styles, "number = breaks even there")
+    numbers = describe_numbers(records, panels, spec["keep"])
+    titled = [panel | {"rows": [row | {"title": row["title"] + numbers.get(row["id"], "")} for row in panel["rows"]]} for panel in panels]
+    of_panels = ", of every panel" if len(panels) > 1 else ""
+    add_legend(figure, titled, styles, f"breaks even at: time | visits{of_panels}")
+    left_out = {hole["run"] for panel in panels for row in panel["rows"] for hole in list_holes(row, spec["keep"])}
+    add_note(figure, [f"runs without a value, left out: {len(left_out)}"] if left_out else [])
     return figure
 
 
-def draw_panel(axes: Axes, panel: dict, keep: str, records: Records, styles: dict[str, LineStyle], axis: str) -> None:
-    """Draw the lines of one panel and the number of targets at which each breaks even."""
+def list_holes(row: dict, keep: str) -> list[dict]:
+    """Return the holes of the one cell of a row that is drawn."""
+    cell = row["cells"].get(FULL_COLUMN if row["id"] == FULL else keep)
+    return cell["holes"] if cell else []
+
+
+def read_panel(records: Records, panel: dict, keep: str, axis: str) -> dict[str, Shares]:
+    """Return the costs of the rows of a panel that have some, full data aside."""
     rows = {row["id"]: row["cells"] for row in panel["rows"]}
     full_runs = rows.get(FULL, {}).get(FULL_COLUMN, {"runs": []})["runs"]
+    found = {
+        name: read_shares(records, cells[keep]["runs"], full_runs, axis) for name, cells in rows.items() if keep in cells and name != FULL
+    }
+    return {name: shares for name, shares in found.items() if shares is not None}
+
+
+def describe_numbers(records: Records, panels: Sequence[dict], keep: str) -> dict[str, str]:
+    """Return by row ``": 7, never | 9, 12"``: where it breaks even in time and in sample visits, in the order of the panels."""
+    found = {axis: [read_panel(records, panel, keep, axis) for panel in panels] for axis, _ in AXES_OF_COST}
+    names = dict.fromkeys(name for shares in found["wall_s"] for name in shares)
+    texts = {}
+    for name in names:
+        sides = [", ".join(describe_number(shares.get(name)) for shares in found[axis]) for axis, _ in AXES_OF_COST]
+        texts[name] = f": {' | '.join(sides)}"
+    return texts
+
+
+def describe_number(shares: Shares | None) -> str:
+    """Return the number of targets at which costs break even, ``never``, or a dash without costs."""
+    if shares is None:
+        return HOLE
+    even = find_break_even(*shares)
+    return "never" if even is None else f"{even:,}"
+
+
+def draw_panel(axes: Axes, lines: dict[str, Shares], styles: dict[str, LineStyle]) -> None:
+    """Draw the lines of one panel, with a marker where one breaks even."""
     targets = np.unique(np.geomspace(1, MOST_TARGETS, 200).round())
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.axhline(1, color=FULL_COLOUR, linewidth=1.1)
-    for name, cells in rows.items():
-        shares = read_shares(records, cells[keep]["runs"], full_runs, axis) if keep in cells else None
-        if name == FULL or shares is None:
-            continue
+    for name, shares in lines.items():
         style = styles[name]
         axes.plot(
             targets,
@@ -107,6 +141,5 @@ def draw_panel(axes: Axes, panel: dict, keep: str, records: Records, styles: dic
         even = find_break_even(*shares)
         if even is not None and 1 < even <= MOST_TARGETS:
             axes.plot([even], [1], marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
-            axes.annotate(f"{even}", (even, 1), textcoords="offset points", xytext=(0, 5), ha="center", fontsize=7, color=style.colour)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

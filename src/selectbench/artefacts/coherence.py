@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from selectbench.artefacts.plots import COLOURS, PANELS_A_ROW, draw_absence, make_figure
 
@@ -42,6 +43,14 @@ def draw_coherence(spec: dict, clusters: Sequence[dict]) -> Figure:
         axes.set_xlabel("share of the largest label")
         if index % num_columns == 0:
             axes.set_ylabel("mean silhouette")
+    num_seeds = max(map(len, groups.values()))
+    dots = [
+        Line2D(
+            [], [], linestyle="none", marker="o", color=COLOURS[place % len(COLOURS)], alpha=0.6, label=f"Seed {place + 1} of {num_seeds}"
+        )
+        for place in range(num_seeds)
+    ]
+    figure.legend(handles=dots, title="area = samples", loc="outside right upper", alignment="left")
     return figure
 
 

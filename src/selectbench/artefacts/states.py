@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,8 +21,7 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
     spec : of the figure
     states : what ``map_states`` wrote, one a data set and seed
     """
-    datasets = {panel["id"] for panel in spec["panels"] if panel["absent"] is None}
-    groups = [group for group in states if group["dataset"] in datasets]
+    groups = list_groups(spec, states)
     if not groups:
         return draw_absence(spec["scale"], ["no agent of this table has explored anything"])
     methods = {method["method"]: method["title"] for group in groups for method in group["methods"]}
@@ -33,7 +33,7 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
     for index, group in enumerate(groups):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         shown = draw_group(axes, group, markers, (np.quantile(values, 0.02), max(values)))
-        axes.set_title(f"{group['dataset']}, seed {group['seed']}\n{MAPS[group['map']]}", loc="left")
+        axes.set_title(f"{group['dataset']}, seed {group['seed']}\n{group['clusters']} clusters, {MAPS[group['map']]}", loc="left")
     figure.colorbar(shown, ax=figure.axes, label="validation accuracy of the proxy (%)", shrink=0.8)
     handles = [Line2D([], [], linestyle="none", marker=markers[name], color="#777777", label=title) for name, title in methods.items()]
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", color=FULL_COLOUR, label="Chosen")
@@ -41,9 +41,20 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
     return figure
 
 
-def draw_group(axes: Axes, group: dict, markers: dict[str, str], limits: tuple[float, float]):
+def list_groups(spec: dict, states: Sequence[dict]) -> list[dict]:
+    """Return the maps of the table's data sets and keep fractions, of its methods only and without those that explored nothing."""
+    rows = {panel["id"]: {row["id"] for row in panel["rows"]} for panel in spec["panels"]}
+    keeps = {column["id"] for column in spec["columns"]}
+    groups = []
+    for group in states:
+        methods = [method for method in group["methods"] if method["method"] in rows.get(group["dataset"], ()) and method["top1"]]
+        if methods and group["keep"] in keeps:
+            groups.append(group | {"methods": methods})
+    return groups
+
+
+def draw_group(axes: Axes, group: dict, markers: dict[str, str], limits: tuple[float, float]) -> PathCollection:
     """Draw the sets of one data set and seed; return what a colour bar needs."""
-    shown = None
     for method in group["methods"]:
         sizes = np.where(np.array(method["size"]) < group["horizon"], 7.0, 20.0)
         shown = axes.scatter(

@@ -31,13 +31,14 @@ Place = tuple[str, str, str]  # panel, row, keep fraction
 
 
 class Quantity(NamedTuple):
-    """What can be drawn: its axis label, the bounds of its values, values to hold it against, and what it is drawn by."""
+    """What can be drawn: its axis label, the bounds of its values, values to hold it against, what it is drawn by, and one of those."""
 
     label: str
     low: float
     high: float
     marks: tuple[float, ...]
     across: str = "epoch"
+    chosen: str = "epoch"
 
 
 class Curve(NamedTuple):
@@ -63,7 +64,7 @@ QUANTITIES = {
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
     "weight": Quantity("weight of difficulty", 0.0, 1.0, (0.5,)),
-    "proxy_loss": Quantity("least validation loss of a proxy", 0.0, np.inf, (), "proxy trainings"),
+    "proxy_loss": Quantity("least validation loss of a proxy", 0.0, np.inf, (), "proxy trainings", "set"),
 }
 
 

@@ -6,11 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from selectbench.data.archives import read_tar_members
+from selectbench.data.archives import BROKEN, read_tar_members
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.messages import first_line
 from selectbench.data.sources import choose_source, locate_file
@@ -20,7 +21,7 @@ from selectbench.errors import DataError, suggest
 from selectbench.files import digest_array, digest_value, read_json, write_array, write_text
 
 POOL, VALIDATION = "pool", "validation"
-_UNDECODABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, EOFError, OSError, csv.Error)
+_UNDECODABLE = (*BROKEN, KeyError, IndexError, TypeError, AttributeError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ def check_published(name: str, rows: Sequence[Row], entry: Mapping) -> None:
     sizes = {POOL: entry["pool_size"], VALIDATION: entry["validation_size"]}
     sizes |= {test_set: settings["size"] for test_set, settings in entry["test_sets"].items()}
     found = Counter(row.split for row in rows if row.split is not None)
-    missing = sizes if POOL in found else found
-    for split in missing:
+    for split in sizes if POOL in found else found:
         if found[split] != sizes[split]:
             raise DataError(f"{name}: split {split!r} has {found[split]:,} of {sizes[split]:,} published texts; fetch it again")
 
@@ -161,7 +161,7 @@ def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list
         if row.split is None:
             by_text.setdefault("\n".join([row.text, *(row.options or ())]), []).append(index)
     order = iter(sorted(by_text, key=lambda text: hashlib.sha256(f"{name}\0{text}".encode()).digest()))
-    drawn = {split: [by_text[text][0] for text, _ in zip(order, range(size), strict=False)] for split, size in wanted.items()}
+    drawn = {split: [by_text[text][0] for text in islice(order, size)] for split, size in wanted.items()}
     drawn[POOL] = [index for text in order for index in by_text[text]][: entry["pool_size"]]
     for split, size in (*wanted.items(), (POOL, entry["pool_size"])):
         if len(drawn[split]) < size:

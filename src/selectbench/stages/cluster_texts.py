@@ -23,7 +23,7 @@ def main() -> None:
     with threadpool_limits(spec["threads"]):
         assignment = cluster_embeddings(signals.embeddings, signals.labels, spec["clustering"], spec["clusters"], seed)
         wall_s = time.perf_counter() - clock
-        coherence = describe_clusters(signals.embeddings, signals.labels, assignment, spec["num_classes"], seed=seed)
+        coherence = describe_clusters(signals.embeddings, signals.labels, assignment, seed=seed)
     write_arrays(arguments.clusters, {"assignment": assignment})
     write_record(
         arguments.record,

@@ -11,6 +11,7 @@ from selectbench.stages._command import run_stage
 
 LEAST_SETS = 10  # for UMAP
 _DIGITS = 4
+_BEYOND = 2.0  # any Jaccard distance; by default UMAP gives no place to a set that has nothing in common with others, such as the empty one
 
 
 def map_states(searches: list[dict], seed: int) -> list[dict]:
@@ -62,7 +63,9 @@ def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
         return "pca", (centred @ np.linalg.svd(rows, full_matrices=False)[2][:2].T)
     import umap
 
-    mapped = umap.UMAP(n_neighbors=min(15, len(masks) - 1), metric="jaccard", random_state=seed % (1 << 32), n_jobs=1)
+    mapped = umap.UMAP(
+        n_neighbors=min(15, len(masks) - 1), metric="jaccard", disconnection_distance=_BEYOND, random_state=seed % (1 << 32), n_jobs=1
+    )
     return "umap", mapped.fit_transform(masks).astype(np.float64)
 
 
