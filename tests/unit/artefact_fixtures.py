@@ -25,6 +25,9 @@ FIGURE_TITLES = {
     "trajectory": "How the search went",
     "overlap": "Overlap of the subsets",
     "measured": "Error by cover",
+    "break_even": "When a selection pays",
+    "states": "Explored states",
+    "coherence": "Coherence of the clusters",
 }
 MISSING = f"{BLOBS}/equal_epochs/random_balanced/keep-0.3/seed-2"
 
@@ -149,6 +152,53 @@ def make_overlaps() -> list[dict]:
     return overlaps
 
 
+def make_states() -> list[dict]:
+    """Return maps of two seeds: two agents on a spiral, each with a chosen set; of the second seed one chose nothing."""
+
+    def explore(method: str, count: int, best: int | None) -> dict:
+        angles = [0.4 * place + len(method) for place in range(count)]
+        return {
+            "method": method,
+            "title": TITLES[method],
+            "best": best,
+            "x": [round(angle * math.cos(angle), 4) for angle in angles],
+            "y": [round(angle * math.sin(angle), 4) for angle in angles],
+            "top1": [round(40 + 0.5 * place, 4) for place in range(count)],
+            "size": [place % 4 for place in range(count)],
+        }
+
+    axes = {"dataset": "digits", "clusters": 12, "keep": "0.3", "horizon": 3}
+    return [
+        {**axes, "seed": 0, "map": "umap", "methods": [explore("el2n", 40, 35), explore("moderate", 20, 19)]},
+        {**axes, "seed": 1, "map": "pca", "methods": [explore("el2n", 8, None)]},
+    ]
+
+
+def make_clusters() -> list[dict]:
+    """Return the coherence of two clusterings of two seeds; one cluster of each had no measured sample."""
+    return [
+        {
+            "dataset": "digits",
+            "clustering": clustering,
+            "clusters": 6,
+            "seed": seed,
+            "coherence": {
+                "sizes": [40, 80, 160, 320, 20, 60],
+                "purities": [1.0, 0.9 - 0.1 * seed, 0.8, 0.7, 0.6, 0.5],
+                "silhouettes": [0.3, 0.2, 0.1, 0.0, None, -0.1 - 0.05 * seed],
+                "silhouette": 0.1 + 0.02 * seed,
+                "purity": 0.75,
+                "neighbours_in_cluster": 0.6,
+                "neighbours_in_label": 0.5 + 0.1 * seed,
+                "chance_in_cluster": 0.3,
+                "chance_in_label": 0.25,
+            },
+        }
+        for clustering in ("stratified", "kmeans")
+        for seed in range(2)
+    ]
+
+
 def make_records() -> list[dict]:
     digits = [
         make_record(DIGITS, method, keep, seed)
@@ -257,7 +307,11 @@ def make_figure_spec(kind: str, partial: bool = True, with_holes: bool = True) -
         "partial": partial,
         "columns": COLUMNS,
         "panels": make_panels(None, with_holes),
-        **{"trajectory": {"quantity": "regret", "methods": list(SEARCHED)}, "measured": {"proposition": "cover_bound"}}.get(kind, {}),
+        **{
+            "trajectory": {"quantity": "regret", "methods": list(SEARCHED)},
+            "measured": {"proposition": "cover_bound"},
+            "break_even": {"keep": "0.3"},
+        }.get(kind, {}),
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from artefact_fixtures import DIGITS, FAILED, MISSING, by_id, make_records, make_table_spec, run_id
 
 from selectbench.artefacts.cells import (
+    LOWER_IS_BETTER,
     compare_runs,
     fill_panels,
     find_hole,
@@ -16,6 +17,7 @@ from selectbench.artefacts.cells import (
     t_interval,
     values_by_seed,
 )
+from selectbench.artefacts.formats import format_difference, format_number, format_run_value
 from selectbench.errors import RecordError
 
 
@@ -46,6 +48,57 @@ def test_t_interval_floors_the_standard_deviation_of_its_bounds_only():
     found = t_interval([1.0, 1.0], least_sd=0.5)
     assert found.sd == 0
     assert found.high - 1 == pytest.approx(12.7062 * 0.5 / math.sqrt(2), rel=1e-5)
+
+
+SEARCH = {"trainings": 112, "proxy_loss": 0.71}
+
+
+def test_what_a_search_found_and_spent_is_read_from_its_record(records):
+    run, other = runs_of("el2n", "0.3")[:2]
+    records[run]["selection"]["search"] = SEARCH
+    records[other]["selection"]["search"] = None
+    assert read_value(records[run], "proxy_loss", "test") == 0.71
+    assert read_value(records[run], "proxy_trainings", "test") == 112
+    assert find_hole(records, run, "proxy_trainings", "test") is None
+    assert find_hole(records, other, "proxy_loss", "test")["reason"] == "no search chose its subset"
+    assert find_hole(records, runs_of("random", "0.3")[0], "proxy_loss", "test")["reason"] == "no search chose its subset"
+    records[run]["selection"]["search"] = SEARCH | {"proxy_loss": None}
+    assert find_hole(records, run, "proxy_loss", "test")["reason"] == "its record has no finite proxy_loss"
+
+
+def test_a_lower_proxy_loss_and_fewer_trainings_are_better(records):
+    for method, seed_values in (("el2n", (0.5, 0.6, 0.7)), ("moderate", (0.6, 0.8, 0.7))):
+        for run, value in zip(runs_of(method, "0.3"), seed_values, strict=True):
+            records[run]["selection"]["search"] = SEARCH | {"proxy_loss": value}
+    assert {"proxy_loss", "proxy_trainings", "training_wall_s"} <= LOWER_IS_BETTER
+    differences, least_sd = compare_runs(records, runs_of("el2n", "0.3"), runs_of("moderate", "0.3"), "proxy_loss", "test", False)
+    assert differences.tolist() == pytest.approx([0.1, 0.2, 0.0])
+    assert least_sd == 0
+
+
+def test_training_time_leaves_selection_out_and_is_compared_by_logarithms(records):
+    run = runs_of("el2n", "0.5")[1]
+    assert read_value(records[run], "training_wall_s", "test") == pytest.approx(6 * 0.5 + 0.05)
+    assert read_value(records[run], "total_wall_s", "test") == pytest.approx(6 * 0.5 + 0.05 + 4.13)
+    full = [run_id(DIGITS, "full", "1", seed) for seed in range(3)]
+    differences, _ = compare_runs(records, runs_of("el2n", "0.5"), full, "training_wall_s", "test", False)
+    assert differences.tolist() == pytest.approx([math.log((6 + 0.05 * seed) / (3 + 0.05 * seed)) for seed in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "texts"),
+    [
+        (0.71249, "proxy_loss", ("0.712", "0.7125", "+0.712")),
+        (112.0, "proxy_trainings", ("112", "112", "+112.00")),
+        (4.126, "training_wall_s", ("4.13", "4.13", "×61.93")),
+        (41.26, "training_wall_s", ("41.3", "41.26", None)),
+    ],
+)
+def test_searches_and_training_times_are_printed_in_their_units(value, metric, texts):
+    assert format_number(value, metric) == texts[0]
+    assert format_run_value(value, metric) == texts[1]
+    if texts[2] is not None:
+        assert format_difference(value, metric) == texts[2]
 
 
 def test_differences_are_paired_by_seed_whatever_the_order(records):

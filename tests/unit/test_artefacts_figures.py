@@ -6,10 +6,12 @@ from artefact_fixtures import (
     FAILED,
     FIGURE_TITLES,
     by_id,
+    make_clusters,
     make_figure_spec,
     make_measurements,
     make_overlaps,
     make_records,
+    make_states,
 )
 from matplotlib.collections import PathCollection
 
@@ -56,7 +58,7 @@ def test_cost_figure_has_wall_time_above_sample_visits(records):
 @pytest.mark.parametrize("kind", FIGURE_TITLES)
 @pytest.mark.parametrize("file_format", ["pdf", "png", "svg"])
 def test_two_renders_have_equal_bytes(records, kind, file_format):
-    inputs = (make_figure_spec(kind), records, make_overlaps(), make_measurements())
+    inputs = (make_figure_spec(kind), records, make_overlaps(), make_measurements(), make_states(), make_clusters())
     first, second = (render_figure(draw_figure(*inputs), file_format) for _ in range(2))
     assert first == second
     assert b"Date" not in first
@@ -116,6 +118,22 @@ def test_failed_searches_are_drawn_dashed_counted_and_in_no_mean(records):
     assert mean.get_ydata()[0] == pytest.approx((0.9 + 0.8) / 2)
     assert failed.get_ydata().tolist() == records[FAILED]["selection"]["trajectory"]["regret"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["EL2N", "Moderate-DS", "Failed run"]
+
+
+def test_proxy_losses_are_drawn_by_proxy_trainings(records):
+    changed = {}
+    for run, record in records.items():
+        trajectory = {"epoch": [1, 2, 3], "proxy_loss": [None, 0.9, 0.7 + 0.1 * record["run"]["seed"]], "chosen_epoch": 3}
+        selection = record["selection"] | ({"trajectory": trajectory} if record["run"]["method"] == "moderate" else {})
+        changed[run] = record | {"selection": selection}
+    figure = draw_figure(make_figure_spec("trajectory") | {"quantity": "proxy_loss"}, changed)
+    axes = figure.axes[0]
+    assert lines_of(axes) == ["moderate"]  # the other method's trajectory tells nothing of proxies
+    assert (axes.get_ylabel(), figure.axes[1].get_xlabel()) == ("least validation loss of a proxy", "proxy trainings")
+    (line,) = [line for line in axes.lines if line.get_label() == "moderate"]
+    np.testing.assert_allclose(line.get_ydata(), [np.nan, 0.9, 0.8])
+    assert figure.legends[0].get_title().get_text() == "marker = chosen set"
+    assert draw_figure(make_figure_spec("trajectory"), records).legends[0].get_title().get_text() == "marker = chosen epoch"
 
 
 def test_kept_fractions_are_held_against_the_wanted_one(records):

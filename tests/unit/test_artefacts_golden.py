@@ -11,12 +11,14 @@ from artefact_fixtures import (
     FIGURE_TITLES,
     GOLDEN,
     make_claims_spec,
+    make_clusters,
     make_costs_spec,
     make_figure_spec,
     make_measurements,
     make_overlaps,
     make_page_spec,
     make_records,
+    make_states,
     make_table_spec,
 )
 
@@ -41,8 +43,13 @@ def built(tmp_path_factory):
     for path, item in zip(measured, make_measurements(), strict=True):
         path.write_text(json.dumps(item))
     (place / "overlaps.json").write_text(json.dumps({"paper": "rl_selector", "overlaps": make_overlaps()}))
-    inputs = {"overlap": ["--records", "--overlaps", place / "overlaps.json", "--measurements"]}
-    inputs["measured"] = ["--records", "--overlaps", "--measurements", *measured]
+    (place / "states.json").write_text(json.dumps({"paper": "rl_selector", "groups": make_states()}))
+    clusters = [place / f"clusters-{number}.json" for number in range(len(make_clusters()))]
+    for path, item in zip(clusters, make_clusters(), strict=True):
+        path.write_text(json.dumps(item))
+    read = {"overlap": {"overlaps": [place / "overlaps.json"]}, "measured": {"measurements": measured}}
+    read |= {"states": {"states": [place / "states.json"]}, "coherence": {"clusters": clusters}}
+    options = ("records", "overlaps", "measurements", "states", "clusters")
     done = []
     for spec in (make_table_spec(), make_costs_spec()):
         endings = {"csv": "csv", "markdown": "md", "latex": "tex", "cells": "json"}
@@ -50,8 +57,9 @@ def built(tmp_path_factory):
         done.append(run_stage("make_table", spec, "--records", RECORDS, *outputs))
     for kind in FIGURE_TITLES:
         outputs = [f"--{name}={place / kind}.{name}" for name in ("pdf", "png", "svg")]
-        read = inputs.get(kind, ["--records", RECORDS, "--overlaps", "--measurements"])
-        done.append(run_stage("draw_figure", make_figure_spec(kind), *read, *outputs))
+        files = read.get(kind, {"records": [RECORDS]})
+        inputs = [part for name in options for part in (f"--{name}", *files.get(name, []))]
+        done.append(run_stage("draw_figure", make_figure_spec(kind), *inputs, *outputs))
     outputs = [f"--json={place / 'verdict.json'}", f"--markdown={place / 'verdict.md'}"]
     tables = [place / "main.json", place / "costs.json"]
     read = ["--records", RECORDS, "--tables", *tables, "--measurements", *measured]
@@ -164,8 +172,8 @@ def test_every_number_of_the_page_opens_to_its_runs(built):
 def test_the_page_refuses_inputs_out_of_order(built):
     verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
     with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; rl_selector/costs; found: none"):
-        render_page(make_page_spec(), [verdict], [], ["<svg"] * 5)
-    with pytest.raises(RecordError, match="needs 5 figures"):
+        render_page(make_page_spec(), [verdict], [], ["<svg"] * 8)
+    with pytest.raises(RecordError, match="needs 8 figures"):
         render_page(make_page_spec(), [verdict], tables, [])
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, fill_panels, is_ok
 from selectbench.artefacts.formats import HOLE
@@ -143,3 +143,5 @@ def draw_panel(axes: Axes, lines: dict[str, Shares], styles: dict[str, LineStyle
             axes.plot([even], [1], marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -11,6 +11,7 @@ from selectbench.artefacts.plots import COLOURS, PANELS_A_ROW, draw_absence, mak
 
 NAMES = {"kmeans": "k-means", "stratified": "k-means inside labels"}
 LARGEST = 120  # square points of the largest cluster
+ROOM = 0.45  # above the clusters, for the numbers
 NUMBERS = (
     ("silhouette", "silhouette", None),
     ("purity", "label purity", None),
@@ -42,7 +43,9 @@ def draw_coherence(spec: dict, clusters: Sequence[dict]) -> Figure:
         axes.set_title(f"{titles.get(dataset, dataset)}\n{number} clusters, {NAMES[clustering]}", loc="left")
         axes.set_xlabel("share of the largest label")
         if index % num_columns == 0:
-            axes.set_ylabel("mean silhouette")
+            axes.set_ylabel("mean silhouette of a cluster")
+    low, high = figure.axes[0].get_ylim()
+    figure.axes[0].set_ylim(low, high + ROOM * (high - low))
     num_seeds = max(map(len, groups.values()))
     dots = [
         Line2D(
@@ -67,7 +70,7 @@ def draw_clusters(axes: Axes, seeds: Sequence[Mapping]) -> None:
         mean = np.mean([coherence[key] for coherence in seeds])
         by_chance = f" (chance {np.mean([coherence[chance] for coherence in seeds]):.2f})" if chance else ""
         lines.append(f"{name} {mean:.2f}{by_chance}")
+    axes.set_xlim(0, 1.05)
     axes.axhline(0, color="#999999", linewidth=0.8, zorder=1)
-    axes.margins(y=0.3)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     axes.text(0.02, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7, bbox=box, zorder=4)

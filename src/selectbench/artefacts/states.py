@@ -34,7 +34,8 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         shown = draw_group(axes, group, markers, (np.quantile(values, 0.02), max(values)))
         axes.set_title(f"{group['dataset']}, seed {group['seed']}\n{group['clusters']} clusters, {MAPS[group['map']]}", loc="left")
-    figure.colorbar(shown, ax=figure.axes, label="validation accuracy of the proxy (%)", shrink=0.8)
+    bar = figure.colorbar(shown, ax=figure.axes, label="validation accuracy of the proxy (%)", shrink=0.8)
+    bar.solids.set(rasterized=False, edgecolor="face")  # an SVG would hold an image of it
     handles = [Line2D([], [], linestyle="none", marker=markers[name], color="#777777", label=title) for name, title in methods.items()]
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", color=FULL_COLOUR, label="Chosen")
     figure.legend(handles=[*handles, ring], loc="outside right upper", title="small = incomplete", alignment="left")

@@ -87,6 +87,8 @@ def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[s
     splits = split_rows(rows, entry, name)
     prepared, manifests = Path(resources) / name / "prepared", {}
     for split in (POOL, VALIDATION, *test_sets):
+        if split not in splits:
+            raise DataError(f"{name}: split {split!r} has no text with a label")
         manifests[split] = check_split(name, split, splits[split], entry)
     absent = [label for label, count in enumerate(manifests[POOL]["class_counts"]) if not count]
     if absent and entry["task"] == "classification":

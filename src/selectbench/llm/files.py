@@ -1,4 +1,7 @@
-"""Where the files of a language model lie: inside an installed registry package, or on the Hugging Face hub."""
+"""Where the files of a language model lie: inside an installed registry package, or on the Hugging Face hub.
+
+A GGUF file holds rounded weights, of 4 bits in a Q4 checkpoint: what is loaded from it is float32, but slightly off the published weights.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +11,7 @@ from selectbench.data.messages import first_line
 from selectbench.data.sources import locate_package_file
 from selectbench.errors import DataError
 from selectbench.files import digest_file
+from selectbench.seeds import isolated_torch_rng
 
 Loaded = TypeVar("Loaded")
 
@@ -27,7 +31,8 @@ def load_part(kind: type, entry: Mapping, **settings: object) -> Loaded:
         The package is not there, or the hub cannot be reached.
     """
     where, found = locate_model(entry)
-    return guard(lambda: kind.from_pretrained(where, **found, **settings), entry)
+    with isolated_torch_rng(0):  # weights that a checkpoint lacks are drawn
+        return guard(lambda: kind.from_pretrained(where, **found, **settings), entry)
 
 
 def locate_model(entry: Mapping) -> tuple[str, dict[str, str]]:

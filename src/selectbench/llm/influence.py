@@ -77,8 +77,9 @@ def measure_influences(
 ) -> np.ndarray:
     """Return influences (N,): the largest over validation classes of Σ rate · cos(Adam's step, mean gradient of the class).
 
-    The sum runs over checkpoints. Adam's step is that of LESS (Xia et al. 2024, Section 4.1), with bias correction and ε outside the root as in Adam itself; the
-    classes of the validation samples stand for LESS's sub-tasks.
+    The sum runs over checkpoints. Adam's step is that of LESS (Xia et al. 2024, arXiv 2402.04333), with bias correction and ε outside
+    the root as in Adam itself, where the published code corrects no bias and adds ε inside the root. The classes of the validation
+    samples stand for LESS's sub-tasks. A head has few weights, so that no gradient is projected.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Language models that classify: a head on frozen embeddings, a fine-tuned encoder, or a causal model that scores options."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -30,6 +31,25 @@ class TokenBatch:
     answer: torch.Tensor | None = None
     rows: torch.Tensor | None = None
     columns: torch.Tensor | None = None
+
+
+def fit_answer(prompt: list[int], answer: list[int], length: int) -> tuple[list[int], list[int]]:
+    """Return the tokens of a prompt and an answer cut to a length: an answer loses its end, and a prompt its beginning, but not all."""
+    answer = answer[: length - 1]
+    return prompt[-(length - len(answer)) :], answer
+
+
+def pad_answers(sequences: Sequence[tuple[list[int], list[int]]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return ids, mask and answer of a ``TokenBatch``, of the tokens of prompts with their answers."""
+    length = max(len(prompt) + len(answer) for prompt, answer in sequences)
+    ids = torch.zeros(len(sequences), length, dtype=torch.int64)
+    mask, asked = torch.zeros_like(ids), torch.zeros(len(sequences), length, dtype=torch.bool)
+    for index, (prompt, answer) in enumerate(sequences):
+        end = len(prompt) + len(answer)
+        ids[index, :end] = torch.tensor(prompt + answer)
+        mask[index, :end] = 1
+        asked[index, len(prompt) : end] = True
+    return ids.to(device), mask.to(device), asked.to(device)
 
 
 class Head(nn.Module):
@@ -72,13 +92,15 @@ class Causal(nn.Module):
         Features are the mean of the last states of the tokens from which an option is predicted; an uncertainty is the mean entropy
         of the predictions over log V, in [0, 1].
         """
-        said = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True)
-        asked = batch.answer[:, 1:].to(said.logits.dtype)
-        logarithms = said.logits[:, :-1].float().log_softmax(dim=2)
-        chosen = logarithms.gather(2, batch.ids[:, 1:, None])[:, :, 0]
-        entropies = -(logarithms.exp() * logarithms).sum(dim=2) / torch.log(torch.tensor(float(logarithms.shape[2])))
+        places = batch.answer.any(dim=0).nonzero()[:, 0]  # logits are large; those of prompts and padding are left out
+        said = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1)
+        asked = batch.answer[:, places].float()
         counts = asked.sum(dim=1)
-        features = (said.hidden_states[-1][:, :-1] * asked[:, :, None]).sum(dim=1) / counts[:, None]
+        logarithms = said.logits.float().log_softmax(dim=2)
+        chosen = logarithms.gather(2, batch.ids[:, places, None])[:, :, 0]
+        with torch.no_grad():
+            entropies = torch.special.entr(logarithms.exp()).sum(dim=2) / math.log(logarithms.shape[2])
+        features = (said.hidden_states[-1][:, places - 1].float() * asked[:, :, None]).sum(dim=1) / counts[:, None]
         return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
 
 
@@ -145,6 +167,7 @@ def load_trainable(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     DataError
         They are not those of this model.
     """
-    if state.keys() != trainable_state(model).keys():
+    own = {name: value.shape for name, value in model.named_parameters() if value.requires_grad}
+    if {name: value.shape for name, value in state.items()} != own:
         raise DataError("the saved weights are not those of this model; delete them and run again")
     model.load_state_dict(state, strict=False)

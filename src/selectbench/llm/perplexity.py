@@ -4,24 +4,33 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from selectbench.errors import DataError
 from selectbench.llm.files import load_part
+from selectbench.llm.models import fit_answer, pad_answers
 from selectbench.seeds import hash_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FOLDS, DISCOUNT = 5, 0.75
 _START, _END, _UNKNOWN = "<s>", "</s>", "<unk>"
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def measure_perplexities(entry: Mapping, texts: Sequence[str], device: torch.device, batch_size: int = 8) -> np.ndarray:
+def measure_perplexities(
+    entry: Mapping, texts: Sequence[str], device: torch.device, batch_size: int = 8, prompts: Sequence[str] | None = None
+) -> np.ndarray:
     """Return exp of the mean negative log-likelihood (N,) of the tokens of every text under a model of ``config/language_models.yaml``.
 
     A text begins after the tokeniser's first token, so that one of a single token has a perplexity too; texts are cut at
-    ``max_length`` tokens. Neither padding nor the batch's size changes a value, up to rounding.
+    ``max_length`` tokens. Neither padding nor the batch's size changes a value, up to rounding. The tokens of prompts, which texts
+    then continue, are not counted.
 
     Raises
     ------
@@ -32,32 +41,43 @@ def measure_perplexities(entry: Mapping, texts: Sequence[str], device: torch.dev
 
     tokeniser = load_part(AutoTokenizer, entry)
     model = load_part(AutoModelForCausalLM, entry, dtype=torch.float32).to(device).eval()
-    return causal_perplexities(model, tokeniser, texts, entry["max_length"], device, batch_size)
+    return causal_perplexities(model, tokeniser, texts, entry["max_length"], device, batch_size, prompts)
 
 
-def causal_perplexities(model, tokeniser, texts: Sequence[str], max_length: int, device: torch.device, batch_size: int) -> np.ndarray:
+def causal_perplexities(
+    model: nn.Module,
+    tokeniser: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    max_length: int,
+    device: torch.device,
+    batch_size: int,
+    prompts: Sequence[str] | None = None,
+) -> np.ndarray:
     """Return the perplexities (N,) of texts under a loaded model; see ``measure_perplexities``."""
     first = tokeniser.bos_token_id if tokeniser.bos_token_id is not None else tokeniser.eos_token_id
-    spelled = [tokeniser(text, add_special_tokens=False, verbose=False)["input_ids"][: max_length - 1] for text in texts]
-    for number, ids in enumerate(spelled):
+
+    def spell(text: str) -> list[int]:
+        return tokeniser(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    prefixes = [[first]] * len(texts) if prompts is None else [[first, *spell(prompt)] for prompt in prompts]
+    spelled = [fit_answer(prefix, spell(text), max_length) for prefix, text in zip(prefixes, texts, strict=True)]
+    for number, (_, ids) in enumerate(spelled):
         if not ids:
             raise DataError(f"text {number} is empty; it has no perplexity")
-    order = sorted(range(len(texts)), key=lambda number: len(spelled[number]))
+    order = sorted(range(len(texts)), key=lambda number: sum(map(len, spelled[number])))
     perplexities = np.empty(len(texts))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        perplexities[rows] = _measure_batch(model, [[first, *spelled[row]] for row in rows], device)
+        perplexities[rows] = _measure_batch(model, *pad_answers([spelled[row] for row in rows], device))
     return perplexities
 
 
 @torch.no_grad()
-def _measure_batch(model, sequences: list[list[int]], device: torch.device) -> np.ndarray:
-    length = max(map(len, sequences))
-    ids = torch.tensor([[*sequence, *[0] * (length - len(sequence))] for sequence in sequences], device=device)
-    mask = torch.tensor([[1] * len(sequence) + [0] * (length - len(sequence)) for sequence in sequences], device=device)
-    logarithms = model(input_ids=ids, attention_mask=mask).logits[:, :-1].double().log_softmax(dim=2)
-    chosen = logarithms.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
-    return torch.exp(-chosen.sum(dim=1) / mask[:, 1:].sum(dim=1)).cpu().numpy()
+def _measure_batch(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, asked: torch.Tensor) -> np.ndarray:
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
+    counted = asked[:, 1:].double()
+    return torch.exp((losses * counted).sum(dim=1) / counted.sum(dim=1)).cpu().numpy()
 
 
 def split_words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from selectbench.data.texts import TextSplit
 from selectbench.engine import BatchLoss, Recipe, SampleLosses, SampleOutput
 from selectbench.errors import DataError
 from selectbench.llm.files import load_part
-from selectbench.llm.models import TokenBatch
+from selectbench.llm.models import TokenBatch, fit_answer, pad_answers
 
 _SEQUENCES = 32  # at a time where nothing is learned
 
@@ -165,22 +165,14 @@ class OptionPool(TextPool):
         positions : of the samples
         """
         sequences = [self.spell(int(positions[row]), option) for row, option in wanted]
-        length = max(len(prompt) + len(answer) for prompt, answer in sequences)
-        ids = torch.zeros(len(sequences), length, dtype=torch.int64)
-        mask, asked = torch.zeros_like(ids), torch.zeros(len(sequences), length, dtype=torch.bool)
-        for index, (prompt, answer) in enumerate(sequences):
-            end = len(prompt) + len(answer)
-            ids[index, :end] = torch.tensor(prompt + answer)
-            mask[index, :end] = 1
-            asked[index, len(prompt) : end] = True
         rows, columns = (torch.tensor(values, device=self.device) for values in zip(*wanted, strict=True))
-        return TokenBatch(ids.to(self.device), mask.to(self.device), asked.to(self.device), rows, columns)
+        return TokenBatch(*pad_answers(sequences, self.device), rows, columns)
 
     def spell(self, position: int, option: int) -> tuple[list[int], list[int]]:
         """Return the tokens of the prompt and of an option; a long prompt loses its beginning."""
-        answer = self.tokeniser(f" {self.options[position][option]}", add_special_tokens=False)["input_ids"][: self.max_length - 1]
+        answer = self.tokeniser(f" {self.options[position][option]}", add_special_tokens=False)["input_ids"]
         prompt = self.tokeniser(f"{self.split.texts[position]}\nAnswer:", add_special_tokens=False, verbose=False)["input_ids"]
-        return prompt[-(self.max_length - len(answer)) :], answer
+        return fit_answer(prompt, answer, self.max_length)
 
     def count_tokens(self) -> list[int]:
         """Return the tokens of every prompt with its right option."""

@@ -1,5 +1,6 @@
 """Map the sets of clusters that agents explored to the plane, so that sets with common clusters lie near each other."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +59,16 @@ def map_group(searches: list[dict], seed: int) -> dict:
 def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
     """Return the name of the map and the places (M, 2) of masks (M, C): UMAP by Jaccard distance, principal components of few masks."""
     if len(masks) < LEAST_SETS:
-        centred = masks - masks.mean(axis=0)
+        centred = masks - masks.sum(axis=0) / max(len(masks), 1)
         rows = np.concatenate([centred, np.zeros((2, masks.shape[1]))])
         return "pca", (centred @ np.linalg.svd(rows, full_matrices=False)[2][:2].T)
     import umap
 
-    mapped = umap.UMAP(
-        n_neighbors=min(15, len(masks) - 1), metric="jaccard", disconnection_distance=_BEYOND, random_state=seed % (1 << 32), n_jobs=1
-    )
-    return "umap", mapped.fit_transform(masks).astype(np.float64)
+    neighbours = min(15, len(masks) - 1)
+    mapper = umap.UMAP(neighbours, metric="jaccard", disconnection_distance=_BEYOND, random_state=seed % (1 << 32), n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="gradient function")  # that new points could not be mapped back
+        return "umap", mapper.fit_transform(masks).astype(np.float64)
 
 
 def main() -> None:

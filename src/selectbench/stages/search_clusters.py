@@ -31,7 +31,7 @@ def main() -> None:
     pools = {name: family.open_split(name) for name in ("pool", "validation")}
     agent, assignment = make_agent(spec["method"], spec["parameters"]), read_arrays(clusters)["assignment"]
     paid = {
-        "encoder": describe_source(read_record(embedded), 0.0),
+        "encoder": describe_source(read_record(embedded.with_suffix(".json")), 0.0),
         "clusters": describe_clustering(read_record(clusters.with_suffix(".json"))),
     }
     key = digest_value({"spec": spec, "data": read_json(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
