@@ -69,24 +69,37 @@ def _load_plan(arguments: argparse.Namespace):
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
     plan = _load_plan(arguments)
-    learned = set(plan.learned_methods())
+    learned, searching, config = set(plan.learned_methods()), set(plan.search_methods()), plan.config
     subsets = {(run.dataset, run.proxy, run.method, run.seed) for run in plan.runs.values() if plan.has_subset(run)}
-    selections = {subset for subset in subsets if subset[2] not in learned}
+    selections = {subset for subset in subsets if subset[2] not in learned | searching}
+    searches = {subset for subset in subsets if subset[2] in searching}
+    texts = [dataset for dataset in plan.datasets() if config.is_text(dataset)]
     sources = plan.count_sources()
+    batches = {
+        stage: sum(config.is_text(runs[0].dataset) for runs in found.values()) for stage, found in plan.batches.items()
+    }  # those of texts
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     jobs = {
         "prepare_data": len(plan.datasets()),
         "train_proxy": sources["proxy"],
         "measure_gradients": sources["gradient_norms"] + sources["alignments"],
-        "embed_samples": sources["encoder"],
+        "embed_samples": sources["encoder"] - len(texts),
+        "embed_texts": len(texts),
+        "measure_texts": sources["statistics"] + sources["perplexities"],
+        "measure_influences": sources["influences"],
+        "cluster_texts": len({plan.searched_clusters(dataset, method, seed) for dataset, _, method, seed in searches}),
+        "search_clusters": len(searches),
         "score_samples": len(selections),
         "select_subsets": len(selections),
-        "train_selectors": len(subsets) - len(selections),
-        "train_targets": len(plan.batches["train"]),
-        "evaluate_targets": len(plan.batches["evaluate"]),
+        "train_selectors": len(subsets) - len(selections) - len(searches),
+        "train_targets": len(plan.batches["train"]) - batches["train"],
+        "finetune_targets": batches["train"],
+        "evaluate_targets": len(plan.batches["evaluate"]) - batches["evaluate"],
+        "evaluate_texts": batches["evaluate"],
     }
     for stage, count in jobs.items():
-        print(f"  {stage:<18}{count:>6} jobs")
+        if count:
+            print(f"  {stage:<18}{count:>6} jobs")
     for content in plan.config.papers.values():
         print(f"{content['title']}: {len(content['tables'])} tables, {len(content['figures'])} figures, {len(content['claims'])} claims")
     planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]

@@ -54,6 +54,8 @@ def test_break_even_figure_has_time_above_visits_and_tells_the_numbers(records):
     assert list(visits) == ["random", "random_balanced", "el2n", "moderate"]
     assert visits["el2n"].get_xdata()[[0, -1]].tolist() == [1, 1000]
     assert visits["el2n"].get_ydata()[[0, -1]].tolist() == pytest.approx([1.3, 0.301])
+    (marked,) = [line for line in figure.axes[3].lines if line.get_marker() not in ("None", None)]
+    assert marked.get_xydata().tolist() == [[2, pytest.approx(0.8)]]  # EL2N; random pays from the first target on
     legend = figure.legends[0]
     assert legend.get_title().get_text() == "breaks even at: time | visits, of every panel"
     # EL2N: 1 full training of selection and 0.3 of training; moderate has no run on the second data set
@@ -88,8 +90,8 @@ def test_break_even_refuses_holes_and_unknown_keep_fractions(records):
 def test_states_have_a_panel_a_seed_a_marker_an_agent_and_rings():
     figure = draw_figure(make_figure_spec("states"), {}, states=make_states())
     first, second, bar = figure.axes
-    assert first.get_title(loc="left") == "digits, seed 0\n12 clusters, UMAP"
-    assert second.get_title(loc="left") == "digits, seed 1\n12 clusters, two principal components"
+    assert first.get_title(loc="left") == "scikit-learn digits, seed 0\n12 clusters, UMAP"
+    assert second.get_title(loc="left") == "scikit-learn digits, seed 1\n12 clusters, two principal components"
     assert bar.get_ylabel() == "validation accuracy of the proxy (%)"
     el2n, ring, _, other_ring = first.collections
     assert ring.get_offsets().tolist() == [[make_states()[0]["methods"][0][axis][35] for axis in ("x", "y")]]

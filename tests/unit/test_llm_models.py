@@ -28,6 +28,14 @@ QUESTIONS = TextSplit(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def entries(root):
     return read_yaml(root / "config/language_models.yaml", root)
@@ -35,7 +43,6 @@ def entries(root):
 
 @pytest.fixture(scope="module")
 def encoder(root):
-    torch.set_num_threads(2)
     return load_encoder(read_yaml(root / "config/encoders.yaml", root)["minilm_sentence"], CPU)
 
 

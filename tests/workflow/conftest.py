@@ -13,6 +13,10 @@ import yaml
 PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
 BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
 DYNAMIC = ["random_dynamic", "infobatch", "data_agent"]  # a rule without memory, one of losses, an agent
+TEXT_METHODS = {  # one a kind of signal, a sampler, and agents
+    "main": ["length", "perplexity", "k_center_embeddings", "less", "data_agent", "climb_disc"],
+    "agents": ["random_clusters", "climb_disc"],
+}
 PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
 
 KEEPS = {
@@ -75,8 +79,8 @@ class Project:
         return {rule: int(count) for rule, count in table.items()}
 
 
-def make_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its papers down to a few methods and keep fractions at scale smoke."""
+def copy_project(root: Path, target: Path, papers: str) -> Project:
+    """Copy the project, at scale smoke and with some of its papers."""
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
@@ -84,6 +88,27 @@ def make_project(root: Path, target: Path) -> Project:
         shutil.copytree(source, target / part, ignore=ignore) if source.is_dir() else shutil.copy(source, target / part)
     project = Project(target)
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
+    project.edit("config/config.yaml", "papers: [rl_selector, data_agent, cluster_mdp]", f"papers: [{papers}]")
+    return project
+
+
+def make_text_project(root: Path, target: Path) -> Project:
+    """Copy the project and cut the paper on texts down to a few methods."""
+    project = copy_project(root, target, "cluster_mdp")
+    paper = yaml.safe_load(project.path("config/papers/cluster_mdp.yaml").read_text(encoding="utf-8"))
+    paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in TEXT_METHODS}
+    for name, methods in TEXT_METHODS.items():
+        paper["tables"][name]["where"] |= {"method": methods}
+    paper["figures"]["search"]["methods"] = TEXT_METHODS["agents"]
+    paper["figures"]["coherence"]["table"] = "agents"
+    paper["claims"] = {name: paper["claims"][name] for name in ("matches_full", "saves_time", "proxy_predicts")}
+    project.path("config/papers/cluster_mdp.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    return project
+
+
+def make_project(root: Path, target: Path) -> Project:
+    """Copy the project and cut its papers on images down to a few methods and keep fractions at scale smoke."""
+    project = copy_project(root, target, "rl_selector, data_agent")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in KEEPS}
     paper["figures"] = {name: paper["figures"][name] for name in FIGURES}
@@ -120,6 +145,15 @@ def make_project(root: Path, target: Path) -> Project:
 def project(root, tmp_path) -> Project:
     """A fresh copy."""
     return make_project(root, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_texts(root, tmp_path_factory) -> Project:
+    """A copy with texts that ran to the last figure. Tests may run it again, and must leave it finished."""
+    project = make_text_project(root, tmp_path_factory.mktemp("texts"))
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr[-4000:]
+    return project
 
 
 @pytest.fixture(scope="session")

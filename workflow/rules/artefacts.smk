@@ -59,6 +59,7 @@ rule map_states:
         states=f"{plan.folder}/{{paper}}/states.json",
     log:
         f"{plan.folder}/logs/states/{{paper}}.log",
+    localrule: True
     params:
         spec=lambda w: to_json(plan.states_spec(w.paper)),
     message:

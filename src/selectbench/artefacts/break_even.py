@@ -123,24 +123,19 @@ def describe_number(shares: Shares | None) -> str:
 
 
 def draw_panel(axes: Axes, lines: dict[str, Shares], styles: dict[str, LineStyle]) -> None:
-    """Draw the lines of one panel, with a marker where one breaks even."""
+    """Draw the lines of one panel, with a marker at the first number of targets that pays."""
     targets = np.unique(np.geomspace(1, MOST_TARGETS, 200).round())
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.axhline(1, color=FULL_COLOUR, linewidth=1.1)
     for name, shares in lines.items():
         style = styles[name]
-        axes.plot(
-            targets,
-            shares.selection / targets + shares.training,
-            color=style.colour,
-            linestyle=style.dashes,
-            linewidth=style.width,
-            label=name,
-        )
+        costs = shares.selection / targets + shares.training
+        axes.plot(targets, costs, color=style.colour, linestyle=style.dashes, linewidth=style.width, label=name)
         even = find_break_even(*shares)
         if even is not None and 1 < even <= MOST_TARGETS:
-            axes.plot([even], [1], marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+            place = [even], [shares.selection / even + shares.training]
+            axes.plot(*place, marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

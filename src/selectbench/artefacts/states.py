@@ -29,11 +29,12 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
     num_columns = min(len(groups), PANELS_A_ROW)
     num_rows = -(-len(groups) // num_columns)
     figure = make_figure(num_rows, num_columns, [])
+    titles = {panel["id"]: panel["title"].partition(",")[0] for panel in spec["panels"]}
     values = [value for group in groups for method in group["methods"] for value in method["top1"]]
     for index, group in enumerate(groups):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         shown = draw_group(axes, group, markers, (np.quantile(values, 0.02), max(values)))
-        axes.set_title(f"{group['dataset']}, seed {group['seed']}\n{group['clusters']} clusters, {MAPS[group['map']]}", loc="left")
+        axes.set_title(f"{titles[group['dataset']]}, seed {group['seed']}\n{group['clusters']} clusters, {MAPS[group['map']]}", loc="left")
     bar = figure.colorbar(shown, ax=figure.axes, label="validation accuracy of the proxy (%)", shrink=0.8)
     bar.solids.set(rasterized=False, edgecolor="face")  # an SVG would hold an image of it
     handles = [Line2D([], [], linestyle="none", marker=markers[name], color="#777777", label=title) for name, title in methods.items()]

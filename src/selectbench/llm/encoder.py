@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from selectbench.llm.files import load_part
+from selectbench.llm.files import load_once, load_part
 
 BATCH = 64
 
@@ -22,7 +22,7 @@ class SentenceEncoder:
     def __init__(self, entry: Mapping, device: torch.device) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        self.tokeniser = load_part(AutoTokenizer, entry)
+        self.tokeniser = load_once(AutoTokenizer, entry)
         self.model = load_part(AutoModel, entry).to(device).eval()
         self.max_length = entry["max_length"]
         self.device = device

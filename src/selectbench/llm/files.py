@@ -14,6 +14,7 @@ from selectbench.files import digest_file
 from selectbench.seeds import isolated_torch_rng
 
 Loaded = TypeVar("Loaded")
+_loaded: dict[tuple, object] = {}
 
 
 def load_part(kind: type, entry: Mapping, **settings: object) -> Loaded:
@@ -33,6 +34,14 @@ def load_part(kind: type, entry: Mapping, **settings: object) -> Loaded:
     where, found = locate_model(entry)
     with isolated_torch_rng(0):  # weights that a checkpoint lacks are drawn
         return guard(lambda: kind.from_pretrained(where, **found, **settings), entry)
+
+
+def load_once(kind: type, entry: Mapping, **settings: object) -> Loaded:
+    """Return what ``load_part`` does, read once a process: everyone gets the same object."""
+    key = (kind.__name__, *(entry.get(name) for name in ("name", "distribution", "path")))
+    if key not in _loaded:
+        _loaded[key] = load_part(kind, entry, **settings)
+    return _loaded[key]
 
 
 def locate_model(entry: Mapping) -> tuple[str, dict[str, str]]:

@@ -10,9 +10,7 @@ from torch import nn
 
 from selectbench.errors import DataError
 from selectbench.llm.encoder import mean_states
-from selectbench.llm.files import load_part
-
-_bases: dict[str, nn.Module] = {}  # loaded once a process; a model gets a copy
+from selectbench.llm.files import load_once
 
 
 @dataclass(frozen=True)
@@ -133,11 +131,8 @@ def build_language_model(entry: Mapping, num_classes: int, width: int | None) ->
 
 
 def load_base(kind: type, entry: Mapping) -> nn.Module:
-    """Return a fresh copy of a pretrained model in float32, read from disk once a process."""
-    key = f"{kind.__name__} {entry.get('name')} {entry.get('distribution')} {entry.get('path')}"
-    if key not in _bases:
-        _bases[key] = load_part(kind, entry, dtype=torch.float32)
-    return deepcopy(_bases[key])
+    """Return a fresh copy of a pretrained model in float32."""
+    return deepcopy(load_once(kind, entry, dtype=torch.float32))
 
 
 def add_adapter(model: nn.Module, adapter: Mapping) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from selectbench.errors import DataError
-from selectbench.llm.files import load_part
+from selectbench.llm.files import load_once, load_part
 from selectbench.llm.models import fit_answer, pad_answers
 from selectbench.seeds import hash_ids
 
@@ -39,7 +39,7 @@ def measure_perplexities(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokeniser = load_part(AutoTokenizer, entry)
+    tokeniser = load_once(AutoTokenizer, entry)
     model = load_part(AutoModelForCausalLM, entry, dtype=torch.float32).to(device).eval()
     return causal_perplexities(model, tokeniser, texts, entry["max_length"], device, batch_size, prompts)
 

@@ -10,7 +10,7 @@ from torch import nn
 from selectbench.data.texts import TextSplit
 from selectbench.engine import BatchLoss, Recipe, SampleLosses, SampleOutput
 from selectbench.errors import DataError
-from selectbench.llm.files import load_part
+from selectbench.llm.files import load_once
 from selectbench.llm.models import TokenBatch, fit_answer, pad_answers
 
 _SEQUENCES = 32  # at a time where nothing is learned
@@ -97,7 +97,7 @@ class TokenPool(TextPool):
         super().__init__(split, device)
         self.texts = split.prompts()
         self.max_length = entry["max_length"]
-        self.tokeniser = load_part(AutoTokenizer, entry)
+        self.tokeniser = load_once(AutoTokenizer, entry)
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean states and logits, in few sequences at a time where nothing is learned."""
@@ -127,7 +127,7 @@ class OptionPool(TextPool):
 
         super().__init__(split, device)
         self.max_length = entry["max_length"]
-        self.tokeniser = load_part(AutoTokenizer, entry)
+        self.tokeniser = load_once(AutoTokenizer, entry)
         self.options = split.options or [list(class_names)] * len(split)
         self.num_options = max(map(len, self.options))
 
