@@ -178,7 +178,10 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
 
 def find_kind(config: Config, method: str) -> str:
     """Return how a method chooses, which decides the tables in which an addition gets a row."""
-    return "dynamic" if config.is_dynamic(method) else "search" if config.is_search(method) else "static"
+    if config.is_dynamic(method) or config.is_search(method):
+        return "dynamic" if config.is_dynamic(method) else "search"
+    is_built = not config.methods[method].get("planned")
+    return "text" if is_built and config.find_method(method).needs_texts() else "static"
 
 
 def list_additions(config: Config) -> list[str]:

@@ -21,6 +21,7 @@ SOURCES = {
     "statistics": ("lengths", "rarities"),
     "perplexities": ("perplexities",),
 }
+TEXT_SIGNALS = frozenset({"validation_embeddings", "influences", "lengths", "rarities", "perplexities"})  # recorded of texts alone
 PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments", "influences"})  # those that a proxy's training gives
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
@@ -10,10 +11,20 @@ import torch
 
 from selectbench.errors import SelectbenchError, SelectionFailedError
 from selectbench.llm.agents import available_agents, make_agent
+from selectbench.llm.agents._base import torch_threads
+from selectbench.llm.agents._dqn import QLearner
+from selectbench.llm.agents._model import RewardModel
+from selectbench.llm.environment import TRANSFORMS, ClusterEnv
 from selectbench.llm.values import CountedValues
 
 CLUSTERS, BUDGET = 8, 3
 WEIGHTS = np.array([0.30, 0.05, 0.22, -0.10, 0.41, 0.12, 0.0, 0.17])
+QUICK = {
+    "climb_disc": {"candidates": 300},
+    "cluster_dqn": {"episodes": 100},
+    "dyna_dqn": {"episodes": 40, "simulated": 10},
+    "warm_start": {"episodes": 30, "simulated": 60},
+}
 LEARNING = [name for name in available_agents() if name not in ("exhaustive_clusters", "greedy_clusters", "random_clusters")]
 
 
@@ -23,7 +34,11 @@ def additive(chosen):
 
 def search(name, seed=0, measure=additive, clusters=CLUSTERS, budget=BUDGET, **parameters):
     values = CountedValues(measure, parameters.get("trainings", 112) or None)
-    return make_agent(name, {"clusters": clusters, **parameters}).search(values, clusters, budget, seed), values
+    return quick_agent(name, clusters=clusters, **parameters).search(values, clusters, budget, seed), values
+
+
+def quick_agent(name, **parameters):
+    return make_agent(name, {**QUICK.get(name, {}), **parameters})
 
 
 def test_the_agents_of_the_paper_and_the_oracles_are_there():
@@ -48,7 +63,7 @@ def test_every_agent_finds_the_optimum_of_an_additive_reward(name, seed):
 def test_a_search_is_a_function_of_its_seed_and_leaves_global_generators_alone(name):
     torch.manual_seed(5), np.random.seed(5), random.seed(5)
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first, second, other = (search(name, seed, clusters=20, measure=wide, trainings=40)[1].history for seed in (1, 1, 2))
+    first, second, other = (search(name, seed, clusters=20, measure=wide, trainings=25)[1].history for seed in (1, 1, 2))
     assert first == second
     assert first != other
     assert torch.equal(states[0], torch.get_rng_state())
@@ -68,13 +83,114 @@ def test_the_proxy_trainings_are_never_exceeded(name, trainings):
     assert found.value == max(-measured["loss"] for chosen, measured in values.history if len(chosen) == BUDGET)
 
 
+@pytest.mark.parametrize("name", [*LEARNING, "random_clusters"])
+def test_among_many_sets_every_proxy_training_is_spent(name):
+    assert search(name, clusters=40, measure=wide, trainings=30)[1].count == 30
+
+
+@pytest.mark.parametrize("trainings", [1, 2, 3])
+@pytest.mark.parametrize("name", ["climb_disc", "warm_start", "random_clusters"])
+def test_agents_that_begin_with_complete_sets_need_one_training(name, trainings):
+    found, values = search(name, clusters=20, measure=wide, trainings=trainings)
+    assert len(found.chosen) == BUDGET and values.count == trainings
+
+
+@pytest.mark.parametrize(("clusters", "budget"), [(6, 1), (4, 4), (2, 1)])
+@pytest.mark.parametrize("name", available_agents())
+def test_sets_of_one_cluster_and_of_all_are_found(name, clusters, budget):
+    episodes = {"episodes": 40} if name in ("cluster_dqn", "cluster_ppo", "dyna_dqn", "warm_start") else {}
+    found, _ = search(name, 0, wide, clusters, budget, trainings=30, **episodes)
+    assert found == search("exhaustive_clusters", 0, wide, clusters, budget, trainings=0)[0]
+
+
+def test_without_a_limit_random_search_ends_too():
+    assert search("random_clusters", clusters=40, measure=wide, trainings=0)[1].count == 112
+
+
+@pytest.mark.parametrize("name", [*LEARNING, "random_clusters", "greedy_clusters"])
+def test_a_search_that_breaks_off_measures_only_what_is_missing_when_it_is_run_again(name, tmp_path):
+    def run(memo, break_at=None):
+        asked = []
+
+        def measure(chosen):
+            if len(asked) == break_at:
+                raise KeyboardInterrupt
+            asked.append(chosen)
+            return additive(chosen)
+
+        values = CountedValues(measure, 30, memo, "key")
+        with suppress(KeyboardInterrupt):
+            quick_agent(name, clusters=CLUSTERS, trainings=30).search(values, CLUSTERS, BUDGET, 4)
+        return asked, values.history
+
+    unbroken, history = run(tmp_path / "unbroken.jsonl")
+    before, _ = run(tmp_path / "broken.jsonl", break_at=11)
+    after, resumed = run(tmp_path / "broken.jsonl")
+    assert len(before) == 11 and before + after == unbroken
+    assert resumed == history
+
+
+@pytest.mark.parametrize("name", ["cluster_dqn", "cluster_ppo", "random_clusters"])
+def test_proxies_keep_their_threads_and_agents_take_one(name, monkeypatch):
+    seen, inside, before = [], [], torch.get_num_threads()
+    agent = type(quick_agent(name))
+    explore = agent.explore
+    monkeypatch.setattr(agent, "explore", lambda self, env, seed: (inside.append(torch.get_num_threads()), explore(self, env, seed)))
+
+    def measure(chosen):
+        seen.append(torch.get_num_threads())
+        return additive(chosen)
+
+    torch.set_num_threads(2)
+    try:
+        search(name, measure=measure, trainings=6)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {2} and inside == [1]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_value_of_what_is_found_is_the_transformed_loss(transform):
+    found, _ = search("greedy_clusters", trainings=0, transform=transform)
+    assert found.chosen == (0, 2, 4)
+    assert found.value == TRANSFORMS[transform](additive(found.chosen)["loss"])
+
+
+def test_the_q_network_learns_the_returns_and_never_looks_at_masked_actions():
+    """Both networks begin with large values, which only masked targets forget: a masked action is never updated."""
+    weights = np.array([0.5, -0.25, 0.1, 0.3])
+    env, learner = ClusterEnv(4, 2, lambda chosen: float(weights[list(chosen)].sum())), QLearner(4, 0)
+    with torch.no_grad(), torch_threads(1):
+        for network in (learner.network, learner.target):
+            network[-1].bias += 20.0
+    with torch_threads(1):
+        for _ in range(40):
+            learner.play(env, 1.0)
+            learner.learn(30)
+    scale = np.std([reward for _, _, reward, _, _ in learner.replay])
+    with torch.no_grad():
+        learned = learner.network(torch.zeros(4)).numpy() * scale
+    wanted = [weights[first] + np.delete(weights, first).max() for first in range(4)]
+    assert learned == pytest.approx(wanted, abs=0.03)
+
+
+def test_the_reward_model_predicts_additive_rewards_but_for_its_penalty():
+    sets = [chosen for size in range(BUDGET + 1) for chosen in combinations(range(CLUSTERS), size)]
+    model = RewardModel({chosen: float(WEIGHTS[list(chosen)].sum()) for chosen in sets}, CLUSTERS, BUDGET)
+    complete = sets[-math.comb(CLUSTERS, BUDGET) :]
+    assert [model(chosen) for chosen in complete] == pytest.approx([WEIGHTS[list(chosen)].sum() for chosen in complete], abs=0.03)
+    env, total = model.imagine(), 0.0
+    env.reset()
+    for cluster in (4, 0, 2):
+        total += env.step(cluster)[1]
+    assert total == pytest.approx(model((0, 2, 4)) - model(()))
+
+
 @pytest.mark.parametrize("name", ["dyna_dqn", "warm_start", "climb_disc"])
 def test_agents_with_a_model_beat_random_search_where_clusters_add_up(name):
-    def measure(chosen):
-        return {"loss": 3.0 - sum(math.sin(7 * cluster + 1) for cluster in chosen)}
-
     losses = {
-        agent: np.mean([-search(agent, seed, measure, clusters=40, budget=4, trainings=112)[0].value for seed in range(4)])
+        agent: np.mean([-search(agent, seed, wide, clusters=40, budget=4, trainings=112)[0].value for seed in range(3)])
         for agent in (name, "random_clusters")
     }
     assert losses[name] < losses["random_clusters"]
@@ -107,11 +223,14 @@ def test_too_few_trainings_for_one_set_and_too_many_sets_say_so():
         ({"trainings": -1}, "trainings: -1 is less than 0"),
         ({"clusters": 1}, "clusters: 1 is less than 2"),
         ({"clustering": "kmean"}, "clustering: unknown 'kmean'; did you mean 'kmeans'"),
+        ({"candidates": 0}, "candidates: 0 is less than 1"),
         ({"training": 5}, "agent 'climb_disc' has no parameter 'training'; did you mean 'trainings'"),
     ],
 )
 def test_a_mistaken_parameter_is_one_clear_line(parameters, message):
     with pytest.raises(SelectbenchError, match=message):
         make_agent("climb_disc", parameters)
+    with pytest.raises(SelectbenchError, match="floor: 1.5 is not between 0 and 1"):
+        make_agent("cluster_dqn", {"floor": 1.5})
     with pytest.raises(SelectbenchError, match="unknown agent 'climb'; did you mean 'climb_disc'"):
         make_agent("climb", {})

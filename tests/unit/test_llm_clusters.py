@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from selectbench.errors import SelectbenchError
-from selectbench.llm.clusters import agree_by_chance, cap_union, cluster_embeddings, describe_clusters, share_clusters
+from selectbench.llm.clusters import agree_by_chance, cap_union, cluster_embeddings, describe_clusters, fill_clusters, share_clusters
 from selectbench.seeds import hash_ids
 
 
@@ -27,6 +27,24 @@ def test_no_cluster_is_empty_and_equal_rows_share_one(blobs, kind):
     assert np.array_equal(found, cluster_embeddings(rows, labels, kind, 10, 3))
     if kind == "stratified":
         assert all(len(set(labels[found == cluster].tolist())) == 1 for cluster in range(10))
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("seed", range(6))
+def test_no_cluster_is_empty_where_scales_differ_by_much(seed):
+    draws = np.random.default_rng(seed)
+    base = draws.normal(size=(20, 3)) * draws.choice([1e-6, 1, 1e3], size=(20, 1))
+    rows = base[draws.integers(20, size=60)]
+    distinct = len(np.unique(rows, axis=0))
+    for count in (distinct, distinct // 2):
+        found = cluster_embeddings(rows, np.zeros(60, dtype=int), "kmeans", count, seed)
+        assert set(found.tolist()) == set(range(count))
+        assert len(np.unique(np.column_stack([rows, found]), axis=0)) == distinct
+
+
+def test_an_empty_cluster_takes_the_farthest_row_that_is_not_alone():
+    rows = np.array([[0.0], [1.0], [2.0], [6.0], [50.0]])
+    assert fill_clusters(rows, np.array([0, 0, 0, 0, 2]), 4).tolist() == [3, 0, 0, 1, 2]
 
 
 def test_kmeans_finds_separate_blobs(blobs):
@@ -67,6 +85,14 @@ def test_many_duplicates_have_neighbours_too():
     rows = np.concatenate([np.zeros((30, 3)), np.random.default_rng(0).normal(size=(20, 3))])
     found = np.repeat([0, 1], [30, 20])
     assert 0 <= describe_clusters(rows, found, found, neighbours=5)["neighbours_in_label"] <= 1
+
+
+def test_a_pool_of_a_few_samples_is_described_too():
+    rows = np.arange(5.0)[:, None]
+    alone, one = np.arange(5), np.zeros(5, dtype=int)
+    said = describe_clusters(rows, one, alone)
+    assert said["silhouette"] == 0.0 and said["neighbours_in_cluster"] == 0.0 and said["neighbours_in_label"] == 1.0
+    assert describe_clusters(rows, one, one)["silhouettes"] == [0.0]
 
 
 def test_a_union_is_capped_by_the_hashes_of_its_ids():

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from selectbench.errors import RunFailedError
 from selectbench.llm.values import BudgetSpentError, CountedValues
 
 SEARCH = """
@@ -53,6 +54,15 @@ def test_only_new_sets_spend_the_budget():
     with pytest.raises(BudgetSpentError):
         values((3,))
     assert values((1,))["loss"] == 1.0 and values.count == 2
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_fails_and_is_not_remembered(tmp_path, loss):
+    memo = tmp_path / "memo.jsonl"
+    values = CountedValues(lambda chosen: {"loss": loss}, memo=memo, key="k")
+    with pytest.raises(RunFailedError, match=r"the proxy trained on clusters \[1, 4\] has the validation loss (nan|inf)"):
+        values((4, 1))
+    assert values.count == 0 and memo.read_text() == '"k"\n'
 
 
 def test_a_killed_search_repeats_nothing_and_finds_the_same(tmp_path):

@@ -84,13 +84,19 @@ def test_no_two_jobs_share_their_specification(root):
         specs = [to_json(plan.train_spec(batch)) for batch in plan.batches["train"]]
         specs += [to_json(plan.evaluate_spec(batch)) for batch in plan.batches["evaluate"]]
         specs += [to_json(plan.prepare_spec(dataset)) for dataset in plan.datasets()]
-        selections = {(run.dataset, run.proxy, run.method, str(run.seed)) for run in plan.runs.values() if plan.has_subset(run)}
+        subsets = {(run.dataset, run.proxy, run.method, str(run.seed)) for run in plan.runs.values() if plan.has_subset(run)}
+        searches = {subset for subset in subsets if plan.config.is_search(subset[2])}
+        specs += [to_json(plan.search_spec(*search)) for search in searches]
+        selections = subsets - searches
         specs += [to_json(plan.score_spec(*selection)) for selection in selections]
         specs += [to_json(plan.select_spec(*selection)) for selection in selections]
         proxies = {(run.dataset, run.proxy, str(run.seed)) for run in plan.runs.values() if run.proxy != "none"}
         specs += [to_json(plan.proxy_spec(*proxy)) for proxy in proxies]
         specs += [to_json(plan.gradients_spec(*proxy, signal)) for proxy in proxies for signal in ("gradient_norms", "alignments")]
-        seeds = {(run.dataset, str(run.seed)) for run in plan.runs.values()}
+        texts = [dataset for dataset in plan.datasets() if plan.config.is_text(dataset)]
+        specs += [to_json(plan.embed_spec(dataset)) for dataset in texts]
+        specs += [to_json(plan.texts_spec(dataset, signal)) for dataset in texts for signal in ("statistics", "perplexities")]
+        seeds = {(run.dataset, str(run.seed)) for run in plan.runs.values() if run.dataset not in texts}
         specs += [to_json(plan.encoder_spec(*seed)) for seed in seeds]
         assert len(set(specs)) == len(specs)
 

@@ -41,11 +41,30 @@ def run_kmeans(embeddings: np.ndarray, num_clusters: int, seed: int, where: str)
     """Return the clusters (n,) of scikit-learn's k-means."""
     from sklearn.cluster import KMeans
 
-    distinct = len(np.unique(embeddings, axis=0))
-    if distinct < num_clusters:
-        raise SelectbenchError(f"clusters: {where} has {distinct} distinct embeddings, too few for {num_clusters} clusters")
+    rows, of_row = np.unique(np.asarray(embeddings, dtype=np.float32), axis=0, return_inverse=True)
+    if len(rows) < num_clusters:
+        raise SelectbenchError(f"clusters: {where} has {len(rows)} distinct embeddings, too few for {num_clusters} clusters")
     kmeans = KMeans(num_clusters, n_init=_STARTS, random_state=seed % (1 << _BITS))
-    return kmeans.fit_predict(np.asarray(embeddings, dtype=np.float32)).astype(np.int64)
+    found = kmeans.fit_predict(np.asarray(embeddings, dtype=np.float32)).astype(np.int64)
+    by_row = np.empty(len(rows), dtype=np.int64)
+    by_row[of_row] = found
+    return fill_clusters(rows, by_row, num_clusters)[of_row]
+
+
+def fill_clusters(rows: np.ndarray, assignment: np.ndarray, num_clusters: int) -> np.ndarray:
+    """Return the clusters (n,) of distinct rows (n, d) with none empty: k-means may leave some where scales differ by much.
+
+    An empty cluster takes the row farthest from the mean of its own cluster, of those that have another row.
+    """
+    filled, rows = assignment.copy(), rows.astype(np.float64)
+    for cluster in np.setdiff1d(np.arange(num_clusters), assignment):
+        sizes = np.bincount(filled, minlength=num_clusters)
+        sums = np.zeros((num_clusters, rows.shape[1]))
+        np.add.at(sums, filled, rows)
+        means = sums / np.maximum(sizes, 1)[:, None]
+        distances = np.where(sizes[filled] > 1, ((rows - means[filled]) ** 2).sum(axis=1), -1.0)
+        filled[int(distances.argmax())] = cluster
+    return filled
 
 
 def share_clusters(labels: np.ndarray, num_clusters: int) -> dict[int, int]:
@@ -86,25 +105,27 @@ def describe_clusters(
     ----------
     embeddings : (N, d)
     labels, assignment : (N,)
-    neighbours : nearest other samples that are asked for their cluster and label
+    neighbours : nearest other samples that are asked for their cluster and label; all of them where there are fewer
     sample : samples of which silhouettes and neighbours are measured, by seeded hashes; all others are candidates still
     seed : of that choice
 
     Returns
     -------
     By cluster ``sizes``, ``purities`` (share of the largest label) and ``silhouettes`` (None without a measured sample); over
-    samples ``silhouette``, ``purity``, the shares ``neighbours_in_cluster`` and ``neighbours_in_label`` of nearest neighbours with
-    the sample's own, and the shares by chance, ``chance_in_cluster`` and ``chance_in_label``.
+    samples ``silhouette`` (0 where clusters of one sample or a single cluster leave none), ``purity``, the shares
+    ``neighbours_in_cluster`` and ``neighbours_in_label`` of nearest neighbours with the sample's own, and the shares by chance,
+    ``chance_in_cluster`` and ``chance_in_label``.
     """
     from sklearn.metrics import silhouette_samples
 
     num_clusters = int(assignment.max()) + 1
     order = np.argsort(hash_ids(np.arange(len(labels)), seed), kind="stable")
     measured = np.sort(order[:sample])
-    silhouettes = silhouette_samples(embeddings[measured], assignment[measured])
+    separable = 1 < len(np.unique(assignment[measured])) < len(measured)
+    silhouettes = silhouette_samples(embeddings[measured], assignment[measured]) if separable else np.zeros(len(measured))
     by_cluster = [silhouettes[assignment[measured] == cluster] for cluster in range(num_clusters)]
     counts = [np.bincount(labels[assignment == cluster]) for cluster in range(num_clusters)]
-    nearest = find_neighbours(embeddings, measured, neighbours)
+    nearest = find_neighbours(embeddings, measured, min(neighbours, len(labels) - 1))
     return {
         "sizes": np.bincount(assignment, minlength=num_clusters).tolist(),
         "purities": [float(count.max() / count.sum()) for count in counts],

@@ -171,7 +171,7 @@ class OptionPool(TextPool):
     def spell(self, position: int, option: int) -> tuple[list[int], list[int]]:
         """Return the tokens of the prompt and of an option; a long prompt loses its beginning."""
         answer = self.tokeniser(f" {self.options[position][option]}", add_special_tokens=False)["input_ids"]
-        prompt = self.tokeniser(f"{self.split.texts[position]}\nAnswer:", add_special_tokens=False, verbose=False)["input_ids"]
+        prompt = self.tokeniser(f"{self.split.texts[position]}\nAnswer:", verbose=False)["input_ids"]
         return fit_answer(prompt, answer, self.max_length)
 
     def count_tokens(self) -> list[int]:

@@ -1,9 +1,12 @@
 """Values of sets of clusters: every proxy training is measured once, counted, and remembered on disk."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from selectbench.errors import RunFailedError
 
 Chosen = tuple[int, ...]
 Measure = Callable[[Chosen], Mapping[str, float]]
@@ -40,6 +43,8 @@ class CountedValues:
         ------
         BudgetSpentError
             The set is new and the limit is reached.
+        RunFailedError
+            The loss is not finite; such a measurement is not remembered.
         """
         asked = tuple(sorted({int(cluster) for cluster in chosen}))
         if asked in self._asked:
@@ -47,7 +52,10 @@ class CountedValues:
         if self.limit is not None and self.count >= self.limit:
             raise BudgetSpentError(f"{self.limit} sets of clusters were measured")
         if asked not in self._remembered:
-            self._remembered[asked] = dict(self.measure(asked))
+            measured = dict(self.measure(asked))
+            if not math.isfinite(measured["loss"]):
+                raise RunFailedError(f"the proxy trained on clusters {list(asked)} has the validation loss {measured['loss']}")
+            self._remembered[asked] = measured
             if self.memo:
                 append_line(self.memo, [list(asked), self._remembered[asked]])
         self._asked[asked] = self._remembered[asked]

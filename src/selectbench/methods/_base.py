@@ -9,7 +9,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.policy import Quota, Tail, choose_positions
 from selectbench.registry import check_parameter
-from selectbench.signals import PROXY_SOURCES, SOURCES, Signals
+from selectbench.signals import PROXY_SOURCES, SOURCES, TEXT_SIGNALS, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,11 @@ class Method(ABC):
     def needs_proxy(cls) -> bool:
         """Tell whether any of the signals comes from the proxy."""
         return bool(PROXY_SOURCES & set(cls.sources()))
+
+    @classmethod
+    def needs_texts(cls) -> bool:
+        """Tell whether any of the signals is recorded of texts alone."""
+        return bool(TEXT_SIGNALS & set(cls.needs))
 
     @property
     def proxy_share(self) -> float:

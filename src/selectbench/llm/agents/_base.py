@@ -1,7 +1,9 @@
 """What every agent is: typed parameters, a number of proxy trainings, and an exploration that spends them."""
 
+import math
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, NamedTuple, get_type_hints
 
@@ -9,6 +11,8 @@ from selectbench.errors import SelectbenchError, SelectionFailedError
 from selectbench.llm.environment import TRANSFORMS, ClusterEnv
 from selectbench.llm.values import BudgetSpentError, CountedValues
 from selectbench.registry import check_parameter
+
+DEFAULT_TRAININGS = 112  # 64 + 32 + 16, as CLIMB trains
 
 
 class Found(NamedTuple):
@@ -39,19 +43,20 @@ class ClusterAgent(ABC):
     clustering: Literal["kmeans", "stratified"] = "kmeans"
     clusters: int = 100
     transform: Literal["negative", "exponential", "logarithm"] = "negative"
-    trainings: int = 112
+    trainings: int = DEFAULT_TRAININGS
     examples: int = 0
 
     citation: ClassVar[str]
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}  # of an agent's own parameters: least and most
 
     def __post_init__(self) -> None:
-        """Check every parameter against its annotation; agents with bounds of their own check those after this."""
+        """Check every parameter against its annotation and its bounds."""
         kinds = get_type_hints(type(self))
         for parameter in fields(self):
             check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
-        for name, least in (("clusters", 2), ("trainings", 0), ("examples", 0)):
-            if getattr(self, name) < least:
-                raise SelectbenchError(f"{name}: {getattr(self, name)} is less than {least}")
+        shared = {"clusters": (2, math.inf), "trainings": (0, math.inf), "examples": (0, math.inf)}
+        for name, (least, most) in {**shared, **self.bounds}.items():
+            check_bounds(name, getattr(self, name), least, most)
 
     @abstractmethod
     def explore(self, env: ClusterEnv, seed: int) -> None:
@@ -78,11 +83,39 @@ class ClusterAgent(ABC):
         SelectionFailedError
             No complete set was measured before the proxy trainings were spent.
         """
-        transform = TRANSFORMS[self.transform]
-        with suppress(BudgetSpentError):
-            self.explore(ClusterEnv(num_clusters, budget, lambda chosen: transform(values(chosen)["loss"])), seed)
+        import torch
+
+        transform, threads = TRANSFORMS[self.transform], torch.get_num_threads()
+
+        def reward(chosen: tuple[int, ...]) -> float:
+            with torch_threads(threads):
+                return transform(values(chosen)["loss"])
+
+        # an agent's own networks are so small that more threads only wait for each other; proxies keep theirs
+        with suppress(BudgetSpentError), torch_threads(1):
+            self.explore(ClusterEnv(num_clusters, budget, reward), seed)
         complete = [(transform(measured["loss"]), chosen) for chosen, measured in values.history if len(chosen) == budget]
         if not complete:
             raise SelectionFailedError(f"no set of {budget} clusters was completed within {values.count} proxy trainings", {})
         value, chosen = max(complete, key=lambda found: found[0])
         return Found(chosen, value)
+
+
+def check_bounds(name: str, value: float, least: float, most: float) -> None:
+    """Raise unless a parameter is within its bounds."""
+    if not least <= value <= most:
+        valid = f"less than {least}" if most == math.inf else f"not between {least} and {most}"
+        raise SelectbenchError(f"{name}: {value} is {valid}")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block, and as many as before after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

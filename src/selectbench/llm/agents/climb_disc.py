@@ -1,11 +1,12 @@
 """CLIMB-Disc: rounds of proxies, each sampled from what a predictor fitted to the earlier ones finds best."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent
 from selectbench.llm.environment import ClusterEnv, make_mask
 from selectbench.seeds import derive_seed
 
@@ -31,27 +32,25 @@ class ClimbDisc(ClusterAgent):
     candidates: int = 2000
     top: int = 64
 
+    bounds: ClassVar = {"candidates": (1, math.inf), "top": (1, math.inf)}
     citation = "arXiv 2509.25850 (CLIMB-Disc); Diao et al., CLIMB: clustering-based iterative data mixture bootstrapping, arXiv 2504.13161."
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("candidates", "top"):
-            if getattr(self, name) < 1:
-                raise SelectbenchError(f"{name}: {getattr(self, name)} is less than 1")
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
         """Measure the sets of each round."""
         draws, measured = np.random.default_rng(seed), {}
-        trainings = self.trainings or 112
+        trainings = self.trainings or DEFAULT_TRAININGS
         for number, share in enumerate(SHARES):
             ends = number == len(SHARES) - 1
-            size = trainings - len(measured) if ends else round(trainings * share / sum(SHARES))
+            left = trainings - len(measured)
+            size = left if ends else min(left, max(1, round(trainings * share / sum(SHARES))))
             for chosen in self._propose(env, measured, size, draws, derive_seed(seed, number)):
                 measured[chosen] = env.reward(chosen)
 
     def _propose(self, env: ClusterEnv, measured: dict, size: int, draws: np.random.Generator, seed: int) -> list[tuple[int, ...]]:
         """Return at most ``size`` new sets: random ones at first, then drawn among the top predicted candidates."""
-        if not measured:
+        if size == 0:
+            return []
+        if len(measured) < 2:  # nothing to fit and check a predictor by
             return draw_sets(env, size, draws)
         found = draw_sets(env, self.candidates // 2, draws) + change_sets(env, measured, self.candidates // 2, draws)
         fresh = [chosen for chosen in dict.fromkeys(found) if chosen not in measured]

@@ -1,6 +1,8 @@
 """DQN: a masked Q-network learns from real proxy rewards alone."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectbench.llm.agents._base import ClusterAgent
 from selectbench.llm.environment import ClusterEnv
@@ -23,6 +25,7 @@ class ClusterDQN(ClusterAgent):
     episodes: int = 150
     floor: float = 0.2
 
+    bounds: ClassVar = {"episodes": (1, math.inf), "floor": (0, 1)}
     citation = "arXiv 2509.25850 (DQN on the cluster MDP); Mnih et al., Human-level control through deep reinforcement learning, 2015."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:

@@ -1,6 +1,8 @@
 """PPO: the maskable PPO of sb3-contrib on the cluster MDP."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectbench.llm.agents._base import ClusterAgent
 from selectbench.llm.environment import ClusterEnv
@@ -24,6 +26,7 @@ class ClusterPPO(ClusterAgent):
     episodes_a_update: int = 2
     episodes: int = 200
 
+    bounds: ClassVar = {"learning_rate": (0, math.inf), "episodes_a_update": (1, math.inf), "episodes": (1, math.inf)}
     citation = "arXiv 2509.25850 (PPO on the cluster MDP); Huang and Ontañón, Invalid action masking in policy gradient algorithms, 2022."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
@@ -32,7 +35,7 @@ class ClusterPPO(ClusterAgent):
 
         from selectbench.seeds import isolated_generators
 
-        steps = self.episodes_a_update * env.budget
+        steps = max(2, self.episodes_a_update * env.budget)  # one step has no spread to normalise advantages by
         with isolated_generators(seed):
             policy = MaskablePPO(
                 "MlpPolicy",

@@ -1,6 +1,8 @@
 """DynaDQN: real proxy rewards train a model of the reward, on which the Q-network plays more episodes."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectbench.llm.agents._base import ClusterAgent
 from selectbench.llm.environment import ClusterEnv
@@ -24,6 +26,7 @@ class DynaDQN(ClusterAgent):
     floor: float = 0.1
     simulated: int = 30
 
+    bounds: ClassVar = {"episodes": (1, math.inf), "floor": (0, 1), "simulated": (0, math.inf)}
     citation = "arXiv 2509.25850 (DynaDQN); Sutton, Integrated architectures for learning, planning and reacting, 1990 (Dyna)."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:

@@ -1,11 +1,12 @@
 """WarmStart: random sets train a model of the reward, the Q-network learns on the model first, then on real proxy rewards."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent
 from selectbench.llm.environment import ClusterEnv
 
 _UPDATES_ON_MODEL = 5
@@ -24,7 +25,7 @@ class WarmStart(ClusterAgent):
     simulated : int
         Episodes on the model before the first real one that learns.
     random_share : float
-        Share of the proxy trainings that measure random complete sets.
+        Share of the proxy trainings that measure random complete sets, one at least.
     """
 
     episodes: int = 150
@@ -33,12 +34,8 @@ class WarmStart(ClusterAgent):
     simulated: int = 400
     random_share: float = 0.5
 
+    bounds: ClassVar = {"episodes": (1, math.inf), "first": (0, 1), "floor": (0, 1), "simulated": (0, math.inf), "random_share": (0, 1)}
     citation = "arXiv 2509.25850 (WarmStart)."
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.random_share < 1:
-            raise SelectbenchError(f"random_share: {self.random_share} is not between 0 and 1")
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
         """Measure random sets, learn on the model of them, then play and learn for real."""
@@ -46,7 +43,7 @@ class WarmStart(ClusterAgent):
         from selectbench.llm.agents._model import Recorder, RewardModel
 
         recorder, learner, draws = Recorder(env), QLearner(env.clusters, seed), np.random.default_rng(seed)
-        for _ in range(round(self.random_share * (self.trainings or 112))):
+        for _ in range(max(1, round(self.random_share * (self.trainings or DEFAULT_TRAININGS)))):
             recorder(tuple(sorted(draws.choice(env.clusters, env.budget, replace=False).tolist())))
         imagined = RewardModel(recorder.measured, env.clusters, env.budget).imagine()
         for _ in range(self.simulated):
