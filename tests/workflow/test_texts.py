@@ -42,7 +42,7 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
         assert row["num_kept"] == len(ids) <= 240 * float(run["keep"])
         assert row["tokens"]["kept"] == lengths[ids].sum()
         assert row["noise"]["kept"] <= row["noise"]["pool"]
-    searched = [row for row in rows.values() if row["selection"]["search"]]
+    searched = [row for row in rows.values() if row["selection"].get("search")]
     assert {row["run"]["method"] for row in searched} == {"random_clusters", "climb_disc"}
     for row in searched:
         search, trajectory = row["selection"]["search"], row["selection"]["trajectory"]
