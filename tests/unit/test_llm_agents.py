@@ -21,9 +21,8 @@ CLUSTERS, BUDGET = 8, 3
 WEIGHTS = np.array([0.30, 0.05, 0.22, -0.10, 0.41, 0.12, 0.0, 0.17])
 QUICK = {
     "climb_disc": {"candidates": 300},
-    "cluster_dqn": {"episodes": 100},
-    "dyna_dqn": {"episodes": 40, "simulated": 10},
-    "warm_start": {"episodes": 30, "simulated": 60},
+    "dyna_dqn": {"episodes": 60, "simulated": 10},
+    "warm_start": {"episodes": 30, "simulated": 100},
 }
 LEARNING = [name for name in available_agents() if name not in ("exhaustive_clusters", "greedy_clusters", "random_clusters")]
 
@@ -101,6 +100,14 @@ def test_sets_of_one_cluster_and_of_all_are_found(name, clusters, budget):
     episodes = {"episodes": 40} if name in ("cluster_dqn", "cluster_ppo", "dyna_dqn", "warm_start") else {}
     found, _ = search(name, 0, wide, clusters, budget, trainings=30, **episodes)
     assert found == search("exhaustive_clusters", 0, wide, clusters, budget, trainings=0)[0]
+
+
+@pytest.mark.parametrize("trainings", [1, 2, 3, 10])
+@pytest.mark.parametrize("name", ["climb_disc", "random_clusters"])
+def test_agents_that_plan_their_trainings_stop_by_themselves(name, trainings):
+    values = CountedValues(wide)
+    quick_agent(name, trainings=trainings).search(values, 20, BUDGET, 0)
+    assert values.count == trainings
 
 
 def test_without_a_limit_random_search_ends_too():

@@ -115,6 +115,9 @@ def test_fine_tuning_an_encoder_lowers_the_loss_and_changes_all_weights(entries,
     assert measure_test(model, pool)["loss"] < 0.8 * before
     moved = [not torch.equal(value, state[name]) for name, value in trainable_state(model).items()]
     assert np.mean(moved) > 0.9
+    with isolated_torch_rng(0):
+        again = trainable_state(build_language_model(entries["minilm"], 3, None))
+    assert all(torch.equal(value, state[name]) for name, value in again.items())  # what is loaded once is not what was trained
     assert pool.count_tokens()[5] == 10_002
     whole, _ = pool.forward(model.eval(), np.arange(6))
     alone = torch.cat([pool.forward(model, np.array([row]))[0] for row in range(6)])
@@ -149,6 +152,9 @@ def test_an_adapter_learns_while_the_base_stays(entries, causal, tmp_path):
     losses = pool.sample_losses(make_recipe(), ())
     said = losses(causal, np.arange(3), 0)
     assert said.logits is None and ((said.uncertainty >= 0) & (said.uncertainty <= 1)).all()
+    with torch.no_grad():
+        scores = pool.forward(causal, np.arange(3))[1]
+    assert torch.allclose(said.losses, -scores[torch.arange(3), pool.labels], atol=1e-4)
     before = said.losses.mean().item()
     train(causal, pool, make_recipe(learning_rate=2e-3), tmp_path)
     assert losses(causal, np.arange(3), 0).losses.mean().item() < 0.7 * before

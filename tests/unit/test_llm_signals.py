@@ -43,6 +43,8 @@ def test_texts_are_scored_by_the_other_folds_and_equal_texts_alike():
     by_text = {}
     for text, value in zip(texts, found, strict=True):
         assert by_text.setdefault(text, value) == value
+    same = ngram_perplexities([*texts[:-1], "zebra zebra zebra"], seed=3)
+    assert same[60] == pytest.approx(found[60])  # unknown words all, as a text does not speak for itself
     alone = ngram_perplexities(["", "x", "x y"], seed=0)
     assert np.isfinite(alone).all()
 
