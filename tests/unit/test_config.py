@@ -65,7 +65,7 @@ MISTAKES = [
     ("scale/tiny.yaml", "target_lm: minilm_head", "target_lm: convnet", "axes.model: convnet meets tweets, which holds texts; take one of config/language_models.yaml"),
     ("recipes.yaml", "head: # a linear head on frozen embeddings", "head:\n  stem: small", "recipes.yaml: head.stem: tweets holds texts"),
     ("methods.yaml", "method: climb_disc, parameters: *few", "method: climb_dics, parameters: *few", "climb_disc_few.method: unknown 'climb_dics'; did you mean 'climb_disc'?"),
-    ("methods.yaml", "&few {clusters: 12, trainings: 60}", "&few {clusters: 12, training: 60}", "random_few.parameters: agent 'random_clusters' has no parameter 'training'; did you mean 'trainings'?"),
+    ("methods.yaml", "&few {clusters: 12, trainings: 60,", "&few {clusters: 12, training: 60,", "random_few.parameters: agent 'random_clusters' has no parameter 'training'; did you mean 'trainings'?"),
     ("corpora.yaml", "task: choice", "task: choise", "openbookqa.task: unknown 'choise'; did you mean 'choice'?"),
     ("language_models.yaml", "kind: classifier", "kind: clasifier", "minilm.kind: unknown 'clasifier'; did you mean 'classifier'?"),
     ("language_models.yaml", "minilm_head:", "resnet18:", "config/language_models.yaml: resnet18: the id is taken by another file"),

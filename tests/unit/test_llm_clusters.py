@@ -45,6 +45,8 @@ def test_no_cluster_is_empty_where_scales_differ_by_much(seed):
 def test_an_empty_cluster_takes_the_farthest_row_that_is_not_alone():
     rows = np.array([[0.0], [1.0], [2.0], [6.0], [50.0]])
     assert fill_clusters(rows, np.array([0, 0, 0, 0, 2]), 4).tolist() == [3, 0, 0, 1, 2]
+    nearly_equal = np.array([[5.0], [0.0], [1e-170]])
+    assert fill_clusters(nearly_equal, np.array([0, 1, 1]), 3).tolist() == [0, 2, 1]
 
 
 def test_kmeans_finds_separate_blobs(blobs):
