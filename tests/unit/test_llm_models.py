@@ -16,6 +16,7 @@ from selectbench.llm.models import build_language_model, fit_answer, load_traina
 from selectbench.llm.perplexity import causal_perplexities
 from selectbench.llm.pools import cut_positions, open_text_pool
 from selectbench.seeds import isolated_torch_rng
+from selectbench.stages.measure_texts import ask_reference
 
 CPU = torch.device("cpu")
 TEXTS = ["a wonderful film, truly", "what a dull and boring film", "the bus leaves at nine", "I love it", "I hate it", "it is on the table"]
@@ -193,6 +194,20 @@ def test_neither_padding_nor_batches_change_a_perplexity(entries, causal):
         assert given[0] == pytest.approx(by_hand, rel=1e-4)
     with pytest.raises(DataError, match="text 1 is empty"):
         causal_perplexities(causal.model, tokeniser, ["a", ""], 64, CPU, 2)
+
+
+def test_of_questions_the_perplexity_is_that_of_the_right_answer(entries, causal):
+    spec = {"reference": entries["smollm2_135m"], "reference_name": "smollm2_135m", "dataset": "questions"}
+    signals, context = ask_reference(spec, QUESTIONS)
+    pool = open_text_pool(QUESTIONS, entries["smollm2_135m"], None, None, CPU)
+    base, first = build_language_model(entries["smollm2_135m_full"], 3, None).model.eval(), pool.tokeniser.bos_token_id
+    for question, found in enumerate(signals["perplexities"]):
+        prompt = [first, *pool.tokeniser(QUESTIONS.texts[question])["input_ids"]]
+        answer = pool.tokeniser(f" {QUESTIONS.options[question][QUESTIONS.labels[question]]}")["input_ids"]
+        with torch.no_grad():
+            said = base(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].double().log_softmax(dim=1)
+        assert found == pytest.approx(np.exp(-said.gather(1, torch.tensor(answer)[:, None]).mean().item()), rel=1e-3)
+    assert context == {"reference": "smollm2_135m"}
 
 
 def test_uniform_logits_have_the_size_of_the_vocabulary_as_perplexity(entries):

@@ -52,11 +52,14 @@ def count_words(spec: dict, split: TextSplit) -> tuple[dict[str, np.ndarray], di
 
 
 def ask_reference(spec: dict, split: TextSplit) -> tuple[dict[str, np.ndarray], dict]:
-    """Return perplexities under the reference model, and the context of the record."""
+    """Return perplexities under the reference model, of questions those of the right answer, and the context of the record."""
     if spec["reference"] is None:
         perplexities = ngram_perplexities(split.prompts(), seed=derive_seed("folds", spec["dataset"]))
+    elif split.options is None:
+        perplexities = measure_perplexities(spec["reference"], split.texts, choose_device())
     else:
-        perplexities = measure_perplexities(spec["reference"], split.prompts(), choose_device())
+        answers = [f" {options[label]}" for options, label in zip(split.options, split.labels, strict=True)]
+        perplexities = measure_perplexities(spec["reference"], answers, choose_device(), prompts=split.texts)
     return {"perplexities": perplexities}, {"reference": spec["reference_name"]}
 
 
