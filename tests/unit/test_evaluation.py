@@ -22,6 +22,7 @@ from selectbench.evaluation import measure_test, measure_tests, score_logits
 from selectbench.files import read_json, write_arrays, write_json
 from selectbench.records import merge_record, read_record, record_path, write_record
 from selectbench.stages import evaluate_targets, train_targets
+from selectbench.stages._targets import identify_subset
 
 
 class Reader(nn.Module):
@@ -261,3 +262,11 @@ def test_a_test_set_that_is_not_prepared_is_told(prepared, specification, tmp_pa
     told = r"manifest.json: has no split 'imagenet_r'; did you mean 'imagenet_.*'\?; run `selectbench data prepare imagenet1k`$"
     with pytest.raises(DataError, match=told):
         call(monkeypatch, evaluate_targets, "--spec", json.dumps(spec), "--data", prepared, "--trained", "--manifest", tmp_path / "m")
+
+
+def test_a_run_depends_on_its_subset_and_on_what_a_search_reports_but_not_on_seconds():
+    searched = {"sha256": "a", "search": {"proxy_loss": 0.8, "trainings": 112, "trained_s": 3.0}}
+    slower = {"sha256": "a", "search": searched["search"] | {"trained_s": 9.0}}
+    other = {"sha256": "a", "search": searched["search"] | {"proxy_loss": 0.9}}
+    assert identify_subset(searched) == identify_subset(slower) != identify_subset(other)
+    assert identify_subset({"sha256": "a"}) == identify_subset({"sha256": "a", "cost": {"wall_s": 1.0}}) == "a"

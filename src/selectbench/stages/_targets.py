@@ -1,7 +1,7 @@
 """What the stages that train and evaluate targets share, whether a target sees images or texts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     described = {name: read_record(Path(name).with_suffix(".json")) for name in files}
 
     def make_key(run: dict) -> str:
-        choice = run["sampler"] or described[run["subset"]]["subsets"][run["keep"]]["sha256"]
+        choice = run["sampler"] or identify_subset(described[run["subset"]]["subsets"][run["keep"]])
         start = family.start and family.start["sha256"]
         return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start})
 
@@ -79,6 +79,13 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
         return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
 
     run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work)
+
+
+def identify_subset(subset: Mapping) -> str | list | None:
+    """Return what of a subset's record a run depends on: its digest, and with it what a search reports, which the run's record shows."""
+    if not subset.get("search"):
+        return subset["sha256"]
+    return [subset["sha256"], {name: value for name, value in subset["search"].items() if name != "trained_s"}]
 
 
 def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: int) -> Choice:
