@@ -35,6 +35,7 @@ def main() -> None:
         "clusters": describe_clustering(read_record(clusters.with_suffix(".json"))),
     }
     key = digest_value({"spec": spec, "data": read_json(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
+    cap_seed = derive_seed("cap", spec["dataset"], spec["seed"])  # shared by all agents, so that they search one set function
     subsets, described, explored = {}, {}, []
     for keep in spec["keeps"]:
         num_kept = count_kept(keep, len(assignment))
@@ -43,14 +44,14 @@ def main() -> None:
         most = min(agent.examples or num_kept, num_kept)
 
         def measure(chosen: tuple[int, ...], most: int = most, state: Path = state) -> dict[str, float]:
-            ids = cap_union(assignment, chosen, most, spec["selection_seed"])
+            ids = cap_union(assignment, chosen, most, cap_seed)
             measured = train_and_measure(family, spec, ids, ("proxy", spec["dataset"], spec["seed"]), pools, state / "proxy.pt")
             return {**measured["cost"], "loss": measured["validation"]["loss"], "top1": measured["validation"]["top1"]}
 
         values = CountedValues(measure, agent.trainings or None, state / "values.jsonl", key)
         chosen, described[keep] = search_subset(agent, values, horizon, derive_seed(spec["selection_seed"], keep), paid)
         if chosen is not None:
-            subsets[keep] = cap_union(assignment, chosen, num_kept, spec["selection_seed"])
+            subsets[keep] = cap_union(assignment, chosen, num_kept, cap_seed)
             labels = pools["pool"].labels.cpu().numpy()[subsets[keep]]
             described[keep] |= describe_subset(subsets[keep], labels, spec["num_classes"])
         states = [{"chosen": list(asked), "loss": found["loss"], "top1": found["top1"]} for asked, found in values.history]
