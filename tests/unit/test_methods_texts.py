@@ -5,7 +5,7 @@ import pytest
 
 import selectbench as sb
 from selectbench.errors import MissingSignal, SelectbenchError
-from selectbench.methods.nearest_validation import scale_rows
+from selectbench.methods.ssp import normalise_rows
 
 
 def make(**signals):
@@ -39,7 +39,7 @@ def test_nearest_validation_is_the_mean_of_the_largest_cosines(neighbours):
     for row, score in zip(rows, scores, strict=True):
         cosines = sorted((row @ target / np.linalg.norm(row) / np.linalg.norm(target) for target in targets), reverse=True)
         assert score == pytest.approx(np.mean(cosines[:neighbours]))
-    assert np.array_equal(scale_rows(np.zeros((2, 3))), np.zeros((2, 3)))
+    assert np.array_equal(normalise_rows(np.zeros((2, 3))), np.zeros((2, 3)))
 
 
 def test_embeddings_of_two_encoders_are_refused_and_a_missing_signal_is_named():

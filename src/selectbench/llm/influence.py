@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.methods.ssp import normalise_rows
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import softmax_residuals
 
@@ -91,12 +92,12 @@ def measure_influences(
     total = np.zeros((len(labels), len(classes)))
     for checkpoint in checkpoints:
         gradients = head_gradients(checkpoint.weights, validation_embeddings, validation_labels)
-        wanted = scale_to_one(np.stack([gradients[validation_labels == label].mean(axis=0) for label in classes]))
+        wanted = normalise_rows(np.stack([gradients[validation_labels == label].mean(axis=0) for label in classes]))
         size = max(1, _BLOCK // checkpoint.weights.size)
         for start in range(0, len(labels), size):
             block = slice(start, start + size)
             steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, embeddings[block], labels[block]))
-            total[block] += checkpoint.learning_rate * (scale_to_one(steps) @ wanted.T)
+            total[block] += checkpoint.learning_rate * (normalise_rows(steps) @ wanted.T)
     return total.max(axis=1)
 
 
@@ -113,9 +114,3 @@ def take_adam_steps(checkpoint: HeadCheckpoint, gradients: np.ndarray) -> np.nda
     first = (beta * checkpoint.first.reshape(-1) + (1 - beta) * gradients) / (1 - beta**step)
     second = (gamma * checkpoint.second.reshape(-1) + (1 - gamma) * gradients**2) / (1 - gamma**step)
     return first / (np.sqrt(second) + EPSILON)
-
-
-def scale_to_one(rows: np.ndarray) -> np.ndarray:
-    """Return rows of length 1; rows of zeros stay."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
+from selectbench.methods.ssp import normalise_rows
 from selectbench.signals import Signals
 
 _BLOCK = 1 << 22  # similarities at a time
@@ -34,7 +35,9 @@ class NearestValidation(Method):
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) mean cosines in [−1, 1]."""
         signals.require("nearest_validation", "embeddings", "validation_embeddings")
-        rows, targets = scale_rows(signals.embeddings), scale_rows(signals.validation_embeddings)
+        rows, targets = (
+            normalise_rows(np.asarray(values, dtype=np.float64)) for values in (signals.embeddings, signals.validation_embeddings)
+        )
         count = min(self.neighbours, len(targets))
         scores = np.empty(len(rows))
         size = max(1, _BLOCK // len(targets))
@@ -42,10 +45,3 @@ class NearestValidation(Method):
             cosines = rows[start : start + size] @ targets.T
             scores[start : start + size] = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
         return scores
-
-
-def scale_rows(rows: np.ndarray) -> np.ndarray:
-    """Return rows (N, d) in float64 at length 1; rows of zeros stay."""
-    rows = np.asarray(rows, dtype=np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)

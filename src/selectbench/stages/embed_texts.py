@@ -22,7 +22,7 @@ def main() -> None:
     """Write the pool's embeddings as signals, those of all splits, then their record."""
     arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "splits", "record"))
     spec, (data,) = arguments.spec, arguments.data
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
     device, arrays, wall_s = choose_device(), {}, {}
     encoder = load_encoder(spec["encoder"], device)
