@@ -46,6 +46,7 @@ class Config:
     encoders: dict
     methods: dict
     papers: dict
+    known_papers: tuple[str, ...]  # asked for or not
     named: frozenset[str]  # the methods that some paper's table names, be that paper among those asked for or not
 
     def base_of(self, dataset: str) -> str:
@@ -111,6 +112,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         main=main,
         scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
         papers={paper: every_paper[paper] for paper in main["papers"]},
+        known_papers=tuple(papers),
         named=frozenset(
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
@@ -270,6 +272,9 @@ def _check_scale(config: Config) -> None:
         for model, recipe in roles.get("target_of", {}).items():
             _check_name(model, config.models, f"{where}: recipes.{dataset}.target_of")
             named[f"target_of.{model}"] = recipe
+        for paper, recipe in roles.get("target_in", {}).items():
+            _check_name(paper, config.known_papers, f"{where}: recipes.{dataset}.target_in")
+            named[f"target_in.{paper}"] = recipe
         for role, recipe in named.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
         _check_recipes(config, dataset, named, where)

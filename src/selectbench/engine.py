@@ -31,6 +31,7 @@ class Augment:
     crop_padding: int
     flip: bool
     cutout: int
+    crop_fill: str = "zeros"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +172,10 @@ def count_steps(num_kept: int, num_pool: int, recipe: Descent, regime: str) -> i
 
 
 def learning_rate_at(step: float, total_steps: int, recipe: Descent) -> float:
-    """Return the learning rate of one step: linear warm-up, then the schedule over the steps that are left."""
+    """Return the learning rate of one step: linear warm-up (one cycle: along a cosine), then the schedule over the steps that are left."""
     warmup = round(total_steps * min(1.0, recipe.warmup_epochs / recipe.epochs))
+    if recipe.schedule == "onecycle":
+        return recipe.learning_rate * _one_cycle(step, total_steps, warmup)
     if step < warmup:
         return recipe.learning_rate * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, total_steps - warmup)
@@ -183,6 +186,16 @@ def learning_rate_at(step: float, total_steps: int, recipe: Descent) -> float:
         "steps": 0.1 ** math.floor(3.0 * step / total_steps),
     }
     return recipe.learning_rate * factor[recipe.schedule]
+
+
+def _one_cycle(step: float, total_steps: int, warmup: int) -> float:
+    """Return the share of the highest rate: along cosines from 1/25 to 1 and down to 1/250,000 at the last step (Smith and Topin 2018).
+
+    These are torch's ``OneCycleLR`` and its defaults, the momentum left as it is.
+    """
+    top, last = max(1, warmup - 1), total_steps - 1
+    start, stop, done = (0.04, 1.0, step / top) if step <= top else (1.0, 4e-6, min(1.0, (step - top) / max(1, last - top)))
+    return stop + 0.5 * (start - stop) * (1.0 + math.cos(math.pi * done))
 
 
 @dataclass
@@ -447,7 +460,7 @@ def load_training_batch(pool: Pool, positions: np.ndarray, augment: Augment, str
         return pool.normalise(pool.load(positions, np.stack([draw(f"crop-{axis}") for axis in range(5)], axis=1)))
     images = pool.load(positions)
     if augment.crop_padding:
-        images = crop_images(images, augment.crop_padding, draw("row"), draw("column"))
+        images = crop_images(images, augment.crop_padding, draw("row"), draw("column"), augment.crop_fill)
     if augment.flip:
         mirrored = torch.from_numpy(draw("flip") < 0.5).to(images.device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
@@ -457,10 +470,13 @@ def load_training_batch(pool: Pool, positions: np.ndarray, augment: Augment, str
     return images
 
 
-def crop_images(images: torch.Tensor, padding: int, row_draws: np.ndarray, column_draws: np.ndarray) -> torch.Tensor:
-    """Pad (B, C, H, W) images with zeros and crop them at the offsets ⌊draw · (2·padding + 1)⌋."""
+def crop_images(images: torch.Tensor, padding: int, row_draws: np.ndarray, column_draws: np.ndarray, fill: str = "zeros") -> torch.Tensor:
+    """Pad (B, C, H, W) images with zeros, or with their own mirrored pixels, and crop them at the offsets ⌊draw · (2·padding + 1)⌋."""
     batch, _, height, width = images.shape
-    padded = nn.functional.pad(images, (padding,) * 4)
+    if fill == "reflect":
+        padded = images[:, :, _mirror(height, padding, images.device)][:, :, :, _mirror(width, padding, images.device)]
+    else:
+        padded = nn.functional.pad(images, (padding,) * 4)
 
     def offsets(draws: np.ndarray, size: int) -> torch.Tensor:
         start = torch.from_numpy((draws * (2 * padding + 1)).astype(np.int64)).to(images.device)
@@ -469,6 +485,13 @@ def crop_images(images: torch.Tensor, padding: int, row_draws: np.ndarray, colum
     rows, columns = offsets(row_draws, height), offsets(column_draws, width)
     index = torch.arange(batch, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirror(size: int, padding: int, device: torch.device) -> torch.Tensor:
+    """Return the pixels (size + 2·padding,) along an axis that is mirrored at its first and last pixel, however small it is."""
+    period = max(1, 2 * (size - 1))
+    places = torch.arange(-padding, size + padding, device=device).remainder(period)
+    return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
 
 
 def cut_squares(images: torch.Tensor, side: int, row_draws: np.ndarray, column_draws: np.ndarray) -> torch.Tensor:

@@ -36,13 +36,13 @@ class Layout:
 
     @cached_property
     def batches(self) -> dict[str, dict[str, list[Run]]]:
-        """Stage (train or evaluate) → batch name → the runs that one job does: one data set, target and regime."""
+        """Stage (train or evaluate) → batch name → the runs that one job does: one data set, target, recipe and regime."""
         groups: dict[str, list[Run]] = {}
         for run in sorted(self.runs.values(), key=lambda run: (run.group, run.seed, Fraction(run.keep))):
             groups.setdefault(run.group, []).append(run)
         places: dict[str, list[list[Run]]] = {}
         for runs in groups.values():
-            places.setdefault(f"{runs[0].dataset}/{runs[0].target}/{runs[0].regime}", []).append(runs)
+            places.setdefault(f"{runs[0].dataset}/{runs[0].trained}/{runs[0].regime}", []).append(runs)
         return {
             stage: {
                 f"{place}/{index}": runs
@@ -87,18 +87,26 @@ class Layout:
             "proxy": f"proxies/{dataset}/{proxy}",
             "gradient_norms": f"gradients/{dataset}/{proxy}/gradient_norms",
             "alignments": f"gradients/{dataset}/{proxy}/alignments",
-            "influences": f"gradients/{dataset}/{proxy}/influences",
+            "influences": f"gradients/{dataset}/influences",
             "encoder": f"encoders/{dataset}",
         }[source]
         return f"{self.folder}/{folder}/seed-{seed}.npz"
 
     def embeddings(self, dataset: str) -> str:
         """Return the embeddings and token counts of all splits of a data set of texts."""
-        return f"{self.folder}/texts/{dataset}/splits.npz"
+        return f"{self.folder}/texts/{dataset}/encoder.splits.npz"
 
     def head_embeddings(self, dataset: str, *models: str) -> list[str]:
         """List the embeddings that language models read: one file if any of them is a head on frozen embeddings."""
         return [self.embeddings(dataset)] if any(self.config.models[model].get("kind") == "head" for model in models) else []
+
+    def reads_matches(self, dataset: str) -> bool:
+        """Tell whether a data set holds questions, and heads, of runs or for influences, read how their options match them."""
+        runs = [run for run in self.runs.values() if run.dataset == dataset]
+        models = {model for run in runs for model in (run.proxy, run.target) if model != NO_PROXY}
+        sources = {source for run in runs for source in self.run_sources(run)}
+        is_read = "influences" in sources or bool(self.head_embeddings(dataset, *models))
+        return self.config.datasets[dataset]["task"] == "choice" and is_read
 
     def clusters(self, dataset: str, clustering: str, clusters: int | str, seed: int | str) -> str:
         """Return the clusters of a pool of texts."""
@@ -141,16 +149,19 @@ class Layout:
     def count_sources(self) -> dict[str, int]:
         """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
         files: dict[str, set[str]] = {source: set() for source in SOURCES}
-        for run in filter(self.has_subset, self.runs.values()):
-            if self.config.is_search(run.method):
-                files["encoder"].add(self.signals("encoder", run.dataset, run.proxy, run.seed))
-                continue
-            method = self.config.find_method(run.method)
-            for source in () if method.learned else method.sources():
+        for run in self.runs.values():
+            for source in self.run_sources(run):
                 files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
                 if run.proxy != NO_PROXY and not self.config.is_text(run.dataset):
                     files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
         return {source: len(names) for source, names in files.items()}
+
+    def run_sources(self, run: Run) -> tuple[str, ...]:
+        """Return who records the signals that a run's subset is made of; samplers, and agents beside a model, read none."""
+        if self.config.is_search(run.method):
+            return ("encoder",)
+        method = self.config.find_method(run.method) if self.has_subset(run) else None
+        return () if method is None or method.learned else method.sources()
 
     def has_subset(self, run: Run) -> bool:
         """Tell whether a run trains on a subset chosen before; dynamic methods choose while it trains."""
@@ -310,7 +321,7 @@ class Layout:
         return next(name for name, test in self.config.datasets[dataset]["test_sets"].items() if test["kind"] == "id")
 
     def recipe_name(self, role: str, dataset: str, model: str) -> str:
-        """Return the recipe by which a model is trained in its role: a target may have one of its own."""
+        """Return the recipe by which a model is usually trained in its role: a target may have one of its own."""
         recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
         return recipes.get("target_of", {}).get(model, recipes["target"]) if role == "target" else recipes[role]
 

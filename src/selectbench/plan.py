@@ -87,6 +87,7 @@ class Plan(Layout):
             **self._data_spec(dataset),
             **self._encoder_spec(dataset),
             "splits": ["pool", "validation", *self.test_sets(dataset)],
+            "matches": self.reads_matches(dataset),
             "code": fingerprint("selectbench.stages.embed_texts"),
         }
 
@@ -102,10 +103,10 @@ class Plan(Layout):
             "code": fingerprint("selectbench.stages.measure_texts"),
         }
 
-    def influences_spec(self, dataset: str, proxy: str, seed: str) -> dict:
-        """Specify the warm-up training of a head and the influences of a pool at its checkpoints."""
+    def influences_spec(self, dataset: str, seed: str) -> dict:
+        """Specify the warm-up training of a head on frozen embeddings and the influences of a pool at its checkpoints."""
         return {
-            **self._training_spec("proxy", dataset, proxy),
+            **self._data_spec(dataset),
             "seed": int(seed),
             "code": fingerprint("selectbench.stages.measure_influences"),
         }
@@ -181,7 +182,7 @@ class Plan(Layout):
         """Specify a batch of target trainings."""
         first = self.batches["train"][batch][0]
         return {
-            **self._training_spec("target", first.dataset, first.target),
+            **self._training_spec("target", first.dataset, first.target, first.own_recipe),
             "regime": first.regime,
             "runs": [self._describe_run(run) | self._describe_choice(run) for run in self.batches["train"][batch]],
             "folder": self.folder,
@@ -192,7 +193,7 @@ class Plan(Layout):
         """Specify a batch of evaluations: every checkpoint on the test sets that tables ask of it."""
         runs = self.batches["evaluate"][batch]
         return {
-            **self._training_spec("target", runs[0].dataset, runs[0].target),
+            **self._training_spec("target", runs[0].dataset, runs[0].target, runs[0].own_recipe),
             "runs": [self._describe_run(run) | {"test_sets": self.run_test_sets(run)} for run in runs],
             "folder": self.folder,
             "code": fingerprint(f"selectbench.stages.evaluate_{'texts' if self.config.is_text(runs[0].dataset) else 'targets'}"),
@@ -276,8 +277,8 @@ class Plan(Layout):
         name = self.config.scale["encoders"][dataset]
         return {"encoder_name": name, "encoder": self.config.encoders[name]}
 
-    def _training_spec(self, role: str, dataset: str, model: str) -> dict:
-        recipe_name = self.recipe_name(role, dataset, model)
+    def _training_spec(self, role: str, dataset: str, model: str, recipe: str = "") -> dict:
+        recipe_name = recipe or self.recipe_name(role, dataset, model)
         recipe = self.config.recipes[recipe_name]
         return {
             **self._data_spec(dataset),

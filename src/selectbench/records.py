@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selectbench.errors import RecordError
-from selectbench.files import read_json, write_json, write_text
+from selectbench.files import digest_file, read_json, write_json, write_text
 
 SCHEMA = 1
 TRAIN, EVALUATE = "train", "evaluate"
@@ -37,6 +37,29 @@ def read_record(path: Path) -> dict:
     if record.get("schema") != SCHEMA:
         raise RecordError(f"{path}: record layout {record.get('schema')!r} is not {SCHEMA}; delete it and run again")
     return record
+
+
+def find_maker(path: Path) -> Path:
+    """Return where the record of arrays or weights lies: beside them, by the part of their name before its first dot."""
+    return path.with_name(f"{path.name.partition('.')[0]}.json")
+
+
+def check_made(path: Path) -> None:
+    """Raise unless arrays or weights are, byte for byte, those that the record beside them describes; other files pass.
+
+    A cache shared by workflows hands files out by what they should be made of, and looks at none of them.
+
+    Raises
+    ------
+    RecordError
+        They were altered, or written in part.
+    """
+    record = find_maker(path)
+    if path.suffix not in (".npz", ".pt") or not record.exists():
+        return
+    if read_record(record).get("sha256", {}).get(path.name) != digest_file(path):
+        files = sorted({str(name) for file in (path, record) for name in (file, file.resolve() if file.is_symlink() else file)})
+        raise RecordError(f"{path}: not the file that {record.name} says was made; delete {', '.join(files)} and run again")
 
 
 def read_finished(path: Path, key: str) -> dict | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     present = [place for place in places if is_present(config, place)]
     panels, runs = [], []
     for place in present:
-        panel, panel_runs = resolve_panel(config, entry, place, keeps, printed)
+        panel, panel_runs = resolve_panel(config, paper, entry, place, keeps, printed)
         panels.append(panel | {"id": name_panel(config, place, present)})
         runs += panel_runs
     specification = {
@@ -122,7 +123,12 @@ def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
 
 
 def resolve_panel(
-    config: Config, entry: dict, place: Place, keeps: Sequence[str], printed: Mapping[tuple[str, str, str, str], Mapping[str, str]]
+    config: Config,
+    paper: str,
+    entry: dict,
+    place: Place,
+    keeps: Sequence[str],
+    printed: Mapping[tuple[str, str, str, str], Mapping[str, str]],
 ) -> tuple[dict, list[Run]]:
     """Return one panel of a table's entry, controls first, and its runs."""
     axes, methods, where = config.scale["axes"], config.methods, entry["where"]
@@ -134,12 +140,14 @@ def resolve_panel(
     kinds = {find_kind(config, method) for method in named}
     added = [method for method in list_additions(config) if find_kind(config, method) in kinds] if where.get("additions", True) else []
     seeds = config.scale["seeds"][: where.get("seeds")]
+    recipe = config.scale["recipes"][config.base_of(dataset)].get("target_in", {}).get(paper, "")
     rows, runs = [], []
     for method in [*controls, *named, *added]:
         planned = bool(methods[method].get("planned"))
         cells = {}
         for keep in ["1"] if method == "full" else keeps:
-            cell = [] if planned else [make_run(config, where["regime"], (dataset, proxy, target), method, keep, seed) for seed in seeds]
+            run = partial(make_run, config, where["regime"], (dataset, proxy, target), recipe, method, keep)
+            cell = [] if planned else [run(seed) for seed in seeds]
             row = printed.get((place.dataset, place.target, method, keep)) or printed.get((place.dataset, "", method, keep))
             cells[keep] = {"runs": [run.id for run in cell], "reported": describe_reported(row)}
             runs += cell
@@ -157,12 +165,13 @@ def resolve_panel(
     return panel, runs
 
 
-def make_run(config: Config, regime: str, place: tuple[str, str, str], method: str, keep: str, seed: int) -> Run:
+def make_run(config: Config, regime: str, place: tuple[str, str, str], recipe: str, method: str, keep: str, seed: int) -> Run:
     """Return the run of these axes; axes that make no difference (the proxy of random, the regime of full data) are levelled.
 
     Parameters
     ----------
     place : data set, proxy, target
+    recipe : of the target, if the paper has one of its own, or an empty name
     """
     dataset, proxy, target = place
     return Run(
@@ -173,6 +182,7 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], method: s
         method=method,
         keep=keep,
         seed=seed,
+        own_recipe=recipe,
     )
 
 

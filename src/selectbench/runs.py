@@ -9,7 +9,10 @@ NO_PROXY = "none"
 
 @dataclass(frozen=True)
 class Run:
-    """One trained target: the unit of every table."""
+    """One trained target: the unit of every table.
+
+    ``own_recipe`` is empty for the target's usual recipe; it names the one that a paper trains its targets by instead.
+    """
 
     dataset: str
     proxy: str
@@ -18,11 +21,17 @@ class Run:
     method: str
     keep: str
     seed: int
+    own_recipe: str = ""
 
     @property
     def id(self) -> str:
         """The run's name and the folder of its record, readable by people."""
-        return f"{self.dataset}/{self.proxy}-to-{self.target}/{self.regime}/{self.method}/keep-{self.keep}/seed-{self.seed}"
+        return f"{self.dataset}/{self.proxy}-to-{self.trained}/{self.regime}/{self.method}/keep-{self.keep}/seed-{self.seed}"
+
+    @property
+    def trained(self) -> str:
+        """The target, and the recipe it is trained by if that is not its usual one."""
+        return f"{self.target}-by-{self.own_recipe}" if self.own_recipe else self.target
 
     @property
     def group(self) -> str:

@@ -22,7 +22,7 @@ SOURCES = {
     "perplexities": ("perplexities",),
 }
 TEXT_SIGNALS = frozenset({"validation_embeddings", "influences", "lengths", "rarities", "perplexities"})  # recorded of texts alone
-PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments", "influences"})  # those that a proxy's training gives
+PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments"})  # those that a proxy's training gives
 
 
 @dataclass(frozen=True, eq=False)

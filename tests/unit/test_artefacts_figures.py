@@ -1,5 +1,9 @@
+import io
 import math
+import re
+from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from artefact_fixtures import (
@@ -14,11 +18,12 @@ from artefact_fixtures import (
     make_states,
 )
 from matplotlib.collections import PathCollection
+from PIL import Image
 
 from selectbench.artefacts.cells import t_interval
-from selectbench.artefacts.figures import draw_figure, list_points, render_figure
+from selectbench.artefacts.figures import draw_figure, list_points, render_figure, shrink_png, shrink_svg
 from selectbench.artefacts.heatmaps import format_share, order_matrix
-from selectbench.artefacts.plots import assign_styles
+from selectbench.artefacts.plots import STYLE, assign_styles
 from selectbench.artefacts.trajectories import Curve, average_curves, spread_keeps
 from selectbench.errors import ConfigError, RecordError
 
@@ -62,6 +67,29 @@ def test_two_renders_have_equal_bytes(records, kind, file_format):
     first, second = (render_figure(draw_figure(*inputs), file_format) for _ in range(2))
     assert first == second
     assert b"Date" not in first
+
+
+def test_small_drawings_show_what_large_ones_do(records):
+    figure = draw_figure(make_figure_spec("cost"), records)
+    streams = {form: io.BytesIO() for form in ("png", "svg")}
+    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
+        for form, stream in streams.items():
+            figure.savefig(stream, format=form, dpi=200)
+    large, small = streams["svg"].getvalue(), shrink_svg(streams["svg"].getvalue())
+    assert len(small) < 0.9 * len(large)
+    root, shrunk = (ElementTree.fromstring(content) for content in (large, small))
+    elements = list(zip(root.iter(), shrunk.iter(), strict=True))
+    assert len(elements) > 100
+    for one, other in elements:
+        assert one.tag == other.tag and one.attrib.keys() == other.attrib.keys()
+        for name, value in one.attrib.items():
+            numbers, rounded = (re.findall(r"-?\d+\.?\d*", text) for text in (value, other.attrib[name]))
+            assert [float(number) for number in numbers] == pytest.approx([float(number) for number in rounded], abs=0.00501), name
+    first, second = (
+        np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), dtype=int)
+        for content in (streams["png"].getvalue(), shrink_png(streams["png"].getvalue()))
+    )
+    assert first.shape == second.shape and np.abs(first - second).mean() < 1 and np.abs(first - second).max() < 64
 
 
 def test_holes_are_refused_or_told_in_the_figure(records):

@@ -85,6 +85,8 @@ MISTAKES = [
     ("papers/rl_selector.yaml", "test_set: [shift, imagenet_a", "test_set: [shfit, imagenet_a", "tables.ood.test_set: unknown 'shfit'; did you mean 'shift'?"),
     ("papers/rl_selector.yaml", "target: [vit_small,", "target: [vit_smal,", "tables.cross_families.where.target: unknown 'vit_smal'; did you mean 'vit_small'?"),
     ("scale/tiny.yaml", "vit_micro: digits_adamw,", "vit_micro: digits_adam,", "recipes.digits.target_of.vit_micro: unknown 'digits_adam'; did you mean 'digits_adamw'?"),
+    ("scale/tiny.yaml", "target: digits, target_of", "target: digits, target_in: {data_agnt: digits}, target_of", "recipes.digits.target_in: unknown 'data_agnt'; did you mean 'data_agent'?"),
+    ("scale/tiny.yaml", "target: digits, target_of", "target: digits, target_in: {data_agent: digts}, target_of", "recipes.digits.target_in.data_agent: unknown 'digts'; did you mean 'digits'?"),
     ("papers/rl_selector.yaml", "kind: cost\n", "kind: costs\n", "figures.cost.kind: unknown 'costs'; did you mean 'cost'?"),
     ("papers/rl_selector.yaml", "table: cross", "table: crosss", "claims.transfers.table: unknown 'crosss'; did you mean 'cross'?"),
     ("papers/rl_selector.yaml", "keep: [0.9], metric", "keep: [0.33], metric", "claims.ninety_beats_full.compare.keep: table 'cross' has no keep fraction 0.33"),

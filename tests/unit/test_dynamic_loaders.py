@@ -191,3 +191,38 @@ def test_segmentation_model_of_torchvision(name):
     assert [row["observed"] for row in sampler.trace] == [12, 6, 6, 6, 6, 12]
     assert np.isfinite(sampler.scores if name == "data_agent" else sampler.losses).all()
     assert sampler.trace[-1]["loss"] < 0.8 * sampler.trace[0]["loss"]
+
+
+@pytest.mark.parametrize("name", ["top_loss", "data_agent"])
+def test_detection_model_of_torchvision(name):
+    """Bright boxes on noise; an image's loss is its own sum of the detector's losses, its uncertainty the mean over the anchors."""
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    generator = torch.Generator().manual_seed(0)
+    images, corners = torch.rand(8, 3, 96, 96, generator=generator), torch.randint(0, 48, (8, 2), generator=generator)
+    boxes = torch.cat([corners, corners + 40], dim=1)
+    for image, (left, top, right, bottom) in zip(images, boxes.tolist(), strict=True):
+        image[:, top:bottom, left:right] += 2.0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        norms = {"norm_layer": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels)}  # an image at a time is no batch to norm
+        model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2, **norms).train()
+    pooled, scored = [], []
+    model.backbone.register_forward_hook(lambda module, inputs, outputs: pooled.append(outputs["0"].mean(dim=(2, 3))))
+    model.head.register_forward_hook(lambda module, inputs, outputs: scored.append(outputs["cls_logits"]))
+    optimiser, sampler = torch.optim.AdamW(model.parameters(), lr=0.001), make(name, num=8, keep=0.5)
+    loader = DataLoader(sb.dynamic.WithIds(TensorDataset(images, boxes)), batch_size=2, sampler=sampler)
+    for _ in range(EPOCHS):
+        for ids, inputs, found in loader:
+            targets = [{"boxes": box[None].float(), "labels": torch.ones(1, dtype=torch.long)} for box in found]
+            losses = torch.stack([sum(model([image], [target]).values()) for image, target in zip(inputs, targets, strict=True)])
+            optimiser.zero_grad()
+            (losses * sampler.weights(ids)).mean().backward()
+            optimiser.step()
+            logits = torch.cat(scored).detach()
+            entropy = torch.special.entr(logits.softmax(dim=2)).sum(dim=2).mean(dim=1) / math.log(2)
+            sampler.observe(ids, losses, features=torch.cat(pooled), uncertainty=entropy.clamp(max=1.0))
+            pooled.clear(), scored.clear()
+    assert [row["observed"] for row in sampler.trace] == [8, 4, 4, 4, 4, 8]
+    assert np.isfinite(sampler.scores if name == "data_agent" else sampler.losses).all()
+    assert sampler.trace[-1]["loss"] < 0.8 * sampler.trace[0]["loss"]

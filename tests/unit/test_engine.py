@@ -165,6 +165,45 @@ def test_crops_and_holes_equal_a_loop():
     assert torch.equal(holes, expected)
 
 
+@pytest.mark.parametrize(("size", "padding"), [(5, 2), (5, 4), (3, 4), (2, 3), (1, 2)])
+def test_reflected_crops_show_the_image_mirrored_at_its_edge(size, padding):
+    images = torch.arange(2 * 3 * size * size, dtype=torch.uint8).reshape(2, 3, size, size)
+    mirrored = np.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
+    cropped = crop_images(images, padding, np.array([0.0, 0.99]), np.array([0.5, 0.0]), "reflect").numpy()
+    np.testing.assert_array_equal(cropped[0], mirrored[0, :, :size, padding : padding + size])
+    np.testing.assert_array_equal(cropped[1], mirrored[1, :, 2 * padding :, :size])
+
+
+def test_batches_are_filled_as_their_recipe_says(pool):
+    positions, stream = np.arange(12), ("fill",)
+    zeros, reflect = (
+        load_training_batch(pool, positions, Augment(crop_padding=2, flip=False, cutout=0, crop_fill=fill), stream)
+        for fill in ("zeros", "reflect")
+    )
+    assert not torch.equal(zeros, reflect)
+
+
+@pytest.mark.parametrize(("epochs", "warmup", "total"), [(200, 60, 400), (10, 3, 70), (10, 5, 30)])
+def test_one_cycle_is_that_of_torch(epochs, warmup, total):
+    recipe = replace(RECIPE, schedule="onecycle", epochs=epochs, warmup_epochs=warmup, learning_rate=0.1)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
+    oracle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=total, pct_start=warmup / epochs)
+    expected = []
+    for _ in range(total):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if len(expected) < total:
+            oracle.step()
+    np.testing.assert_allclose([learning_rate_at(step, total, recipe) for step in range(total)], expected, rtol=1e-9)
+
+
+def test_one_cycle_ends_where_a_training_ends():
+    recipe = replace(RECIPE, schedule="onecycle", epochs=4, warmup_epochs=1)
+    for total in (1, 2, 3, 9):
+        rates = [learning_rate_at(step, total, recipe) for step in (*range(total), total + 0.5)]
+        assert all(0 < rate <= recipe.learning_rate for rate in rates)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "steps", "constant"])
 def test_schedules_warm_up_and_fall(schedule):
     recipe = replace(RECIPE, schedule=schedule, epochs=30, warmup_epochs=3)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+import selectbench as sb
 from selectbench.config import read_yaml
 from selectbench.data.texts import TextSplit
 from selectbench.engine import Checkpoint, Recipe, train_model, visit_subset
@@ -81,6 +82,36 @@ def test_embeddings_are_unit_vectors_that_know_meaning_and_no_batch(encoder):
     assert vectors[0] @ vectors[3] > vectors[0] @ vectors[5]
     counts = encoder.count_tokens(texts)
     assert counts[6] == 2 and counts[7] == 3 and counts[8] == 10_002
+
+
+def test_matches_are_products_of_a_question_with_each_of_its_options(encoder):
+    matches = encoder.embed_matches(QUESTIONS.texts, QUESTIONS.options)
+    assert matches.shape == (3, 4, 384) and matches.dtype == np.float32
+    for row, (question, options) in enumerate(zip(QUESTIONS.texts, QUESTIONS.options, strict=True)):
+        for column, option in enumerate(options):
+            first, second = encoder.embed([question])[0], encoder.embed([option])[0]
+            assert np.allclose(matches[row, column], np.sqrt(384) * first * second, atol=1e-4)
+        assert not matches[row, len(options) :].any()
+    assert matches[0, :3].sum(axis=1).argmax() == 1  # a city's similarity to the question for France's capital
+
+
+def test_a_head_on_matches_learns_and_gives_no_weight_to_options_that_are_not_there(encoder, entries, tmp_path):
+    matches = encoder.embed_matches(QUESTIONS.texts, QUESTIONS.options)
+    pool = open_text_pool(QUESTIONS, entries["minilm_head"], matches, None, CPU)
+    with isolated_torch_rng(0):
+        model = build_language_model(entries["minilm_head"], 4, 384, "choice")
+    features, logits = pool.forward(model, np.array([1, 0]))
+    assert features.shape == (2, 384) and logits.shape == (2, 4)
+    assert torch.isneginf(logits[0, 2:]).all() and torch.isneginf(logits[1, 3:]).all() and logits[0, :2].isfinite().all()
+    losses = pool.sample_losses(make_recipe(), ())(model, np.array([1, 0]), 0)
+    by_hand = torch.nn.functional.cross_entropy(torch.from_numpy(matches[1, :2]) @ model.linear.weight[0], torch.tensor(0))
+    assert losses.losses[0].item() == pytest.approx(by_hand.item(), rel=1e-5)
+    sampler = sb.dynamic.make("data_agent", num_samples=2, keep=0.5, epochs=8)
+    list(sampler)
+    sampler.observe(np.arange(2), losses.losses, losses.logits, losses.features)
+    assert np.isfinite(sampler.scores).all()
+    train(model, pool, make_recipe(learning_rate=0.02, epochs=20), tmp_path)
+    assert measure_test(model, pool)["top1"] == 100.0
 
 
 def test_a_head_on_embeddings_learns_and_resumes_from_its_weights(encoder, entries, tmp_path):

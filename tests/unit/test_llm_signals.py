@@ -62,6 +62,15 @@ def problem():
     return rows, labels, draws.normal(size=(9, 5)).astype(np.float32), np.repeat([0, 1, 2], 3)
 
 
+def make_questions(problem):
+    """Matches of 20 and 3 questions with three options, of which every other question has two."""
+    rows, labels, wanted, _ = problem
+    matches, asked = np.concatenate([rows, rows[:20] + 1]).reshape(20, 3, 5), wanted.reshape(3, 3, 5).copy()
+    for split in (matches, asked):
+        split[::2, 2] = 0
+    return matches, labels[:20] % 2, asked, np.array([1, 2, 0])
+
+
 def test_gradients_of_a_head_are_those_of_autograd(problem):
     rows, labels, *_ = problem
     weights = np.random.default_rng(1).normal(size=(3, 6))
@@ -71,6 +80,29 @@ def test_gradients_of_a_head_are_those_of_autograd(problem):
         logits = variable @ torch.cat([torch.from_numpy(row).double(), torch.ones(1, dtype=torch.double)])
         torch.nn.functional.cross_entropy(logits[None], torch.tensor([label])).backward()
         assert gradient == pytest.approx(variable.grad.reshape(-1).numpy())
+
+
+def test_gradients_of_a_head_on_matches_are_those_of_autograd_where_options_are_missing_too(problem):
+    matches, labels, *_ = make_questions(problem)
+    weights = np.random.default_rng(1).normal(size=(1, 5))
+    found = head_gradients(weights, matches, labels)
+    for options, label, gradient in zip(matches, labels, found, strict=True):
+        variable = torch.tensor(weights[0], requires_grad=True)
+        present = torch.from_numpy(options[options.any(axis=1)]).double()
+        torch.nn.functional.cross_entropy((present @ variable)[None], torch.tensor([label])).backward()
+        assert gradient == pytest.approx(variable.grad.numpy())
+
+
+def test_influences_of_questions_are_those_on_all_validation_questions(problem):
+    matches, labels, wanted, right = make_questions(problem)
+    checkpoints = warm_up_head(matches[:10], labels[:10], 3, 0.01, seed=4)
+    expected = np.zeros(len(labels))
+    for checkpoint in checkpoints:
+        assert checkpoint.weights.shape == checkpoint.first.shape == (1, 5)
+        steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, matches, labels))
+        mean = head_gradients(checkpoint.weights, wanted, right).mean(axis=0)
+        expected += checkpoint.learning_rate * (steps @ mean / np.linalg.norm(steps, axis=1) / np.linalg.norm(mean))
+    assert measure_influences(checkpoints, matches, labels, wanted, right) == pytest.approx(expected)
 
 
 def test_an_adam_step_is_the_one_torch_takes(problem):

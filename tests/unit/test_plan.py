@@ -35,7 +35,8 @@ def test_every_table_has_its_controls_first_and_drops_no_row(plan):
     for (paper, name), table in plan.tables.items():
         entry = plan.config.papers[paper]["tables"][name]
         present = [panel for panel in table["panels"] if panel["absent"] is None]
-        assert present or entry["where"]["dataset"] == ["imagenet1k"]
+        stand_ins = {plan.config.scale["axes"]["dataset"][dataset] for dataset in entry["where"]["dataset"]}
+        assert bool(present) == (stand_ins != {None})
         for panel in present:
             controls = [row["id"] for row in panel["rows"] if row["control"]]
             assert controls == (["full", "random", "random_balanced"] if entry.get("controls", True) else [])
@@ -92,6 +93,34 @@ def test_a_target_may_have_a_recipe_of_its_own(plan):
     assert plan.recipe_name("target", "digits", "vit_micro") == "digits_adamw"
     assert plan.recipe_name("target", "digits", "resnet8") == "digits"
     assert plan.recipe_name("proxy", "digits", "vit_micro") == "digits"
+
+
+def test_a_paper_may_have_a_recipe_of_its_own_whose_runs_no_other_papers_are(root):
+    plan = load_plan(root, {"scale": "full"})
+    agent, others = (
+        {run for paper, table in plan.tables if (paper == "data_agent") == is_agent for run in plan.table_runs(paper, table)}
+        for is_agent in (True, False)
+    )
+    assert {run for run in agent & others if plan.runs[run].dataset in ("cifar10", "cifar100")} == set()
+    for name in agent | others:
+        run = plan.runs[name]
+        own = name in agent and run.dataset.startswith("cifar")
+        assert run.own_recipe == ("cifar_onecycle_200" if own else "")
+        assert name == run.id and (f"-to-{run.target}-by-cifar_onecycle_200/" in name) == own
+    for stage, specify in (("train", plan.train_spec), ("evaluate", plan.evaluate_spec)):
+        for batch, runs in plan.batches[stage].items():
+            assert len({run.own_recipe for run in runs}) == 1
+        batch = next(batch for batch, runs in plan.batches[stage].items() if runs[0].own_recipe)
+        spec = specify(batch)
+        assert spec["recipe_name"] == "cifar_onecycle_200" and spec["recipe"]["schedule"] == "onecycle"
+    assert plan.proxy_spec("cifar10", "resnet18", "0")["recipe_name"] == "cifar_200"
+
+
+def test_options_are_embedded_where_heads_or_influences_read_them(plan, root):
+    assert plan.embed_spec("commonsenseqa")["matches"] and not plan.embed_spec("tweets")["matches"]
+    small = load_plan(root, {"scale": "small"})
+    assert small.embed_spec("openbookqa")["matches"]  # LESS warms a head up
+    assert not load_plan(root, {"scale": "small", "papers": ["data_agent"]}).embed_spec("commonsenseqa")["matches"]
 
 
 def test_batches_hold_each_run_once_and_whole_groups_of_one_data_set_and_target(plan):

@@ -29,7 +29,10 @@ def test_every_artefact_is_there_and_a_second_run_starts_nothing(finished_texts)
 
 
 def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished_texts):
-    rows, lengths = read_runs(finished_texts), read_arrays(finished_texts.path("results/smoke/texts/tweets_few/splits.npz"))["lengths"]
+    rows, lengths = (
+        read_runs(finished_texts),
+        read_arrays(finished_texts.path("results/smoke/texts/tweets_few/encoder.splits.npz"))["lengths"],
+    )
     assert len(rows) == 2 * (3 + 6 + 1)  # controls, methods, random search; two seeds
     for name, row in rows.items():
         assert row["status"] == "ok", name

@@ -7,6 +7,7 @@ rule train_proxy:
         record=f"{plan.folder}/proxies/{{dataset}}/{{proxy}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/proxy/{{dataset}}/{{proxy}}/seed-{{seed}}.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
@@ -30,6 +31,7 @@ rule measure_gradients:
         record=f"{plan.folder}/gradients/{{dataset}}/{{proxy}}/{{signal}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/gradients/{{dataset}}/{{proxy}}/{{signal}}/seed-{{seed}}.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
@@ -54,6 +56,7 @@ rule embed_samples:
         record=f"{plan.folder}/encoders/{{dataset}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/encoders/{{dataset}}/seed-{{seed}}.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],

@@ -7,6 +7,7 @@ rule score_samples:
         record=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
     log:
         f"{plan.folder}/logs/score/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         mem_mb=ask["mem_mb"],
@@ -49,6 +50,7 @@ rule train_selectors:
         f"{plan.folder}/logs/selectors/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
     wildcard_constraints:
         method="|".join(plan.learned_methods()) or "$",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],

@@ -3,10 +3,11 @@ rule embed_texts:
         data=lambda w: plan.data(w.dataset),
     output:
         signals=f"{plan.folder}/texts/{{dataset}}/encoder.npz",
-        splits=f"{plan.folder}/texts/{{dataset}}/splits.npz",
+        splits=f"{plan.folder}/texts/{{dataset}}/encoder.splits.npz",
         record=f"{plan.folder}/texts/{{dataset}}/encoder.json",
     log:
         f"{plan.folder}/logs/texts/{{dataset}}/encoder.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
@@ -31,6 +32,7 @@ rule measure_texts:
         f"{plan.folder}/logs/texts/{{dataset}}/{{measure}}.log",
     wildcard_constraints:
         measure="statistics|perplexities",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],
@@ -47,23 +49,24 @@ rule measure_texts:
 
 rule measure_influences:
     input:
-        embedded=lambda w: plan.signals("encoder", w.dataset, w.proxy, w.seed),
         data=lambda w: plan.data(w.dataset),
+        embeddings=lambda w: plan.embeddings(w.dataset),
     output:
-        signals=f"{plan.folder}/gradients/{{dataset}}/{{proxy}}/influences/seed-{{seed}}.npz",
-        record=f"{plan.folder}/gradients/{{dataset}}/{{proxy}}/influences/seed-{{seed}}.json",
+        signals=f"{plan.folder}/gradients/{{dataset}}/influences/seed-{{seed}}.npz",
+        record=f"{plan.folder}/gradients/{{dataset}}/influences/seed-{{seed}}.json",
     log:
-        f"{plan.folder}/logs/gradients/{{dataset}}/{{proxy}}/influences/seed-{{seed}}.log",
+        f"{plan.folder}/logs/gradients/{{dataset}}/influences/seed-{{seed}}.log",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         mem_mb=ask["mem_mb"],
         runtime=ask["runtime"],
     params:
-        spec=lambda w: to_json(plan.influences_spec(w.dataset, w.proxy, w.seed)),
+        spec=lambda w: to_json(plan.influences_spec(w.dataset, w.seed)),
     message:
         "Measure influences on validation texts of {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        "python -m selectbench.stages.measure_influences --spec {params.spec:q} --data {input.data:q} --embedded {input.embedded:q}"
+        "python -m selectbench.stages.measure_influences --spec {params.spec:q} --data {input.data:q} --embeddings {input.embeddings:q}"
         " --signals {output.signals:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
 
 
@@ -107,6 +110,7 @@ rule search_clusters:
         f"{plan.folder}/logs/searches/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
     wildcard_constraints:
         method="|".join(plan.search_methods()) or "$",
+    cache: "omit-software"
     threads: ask["threads"]
     resources:
         gpu=ask["gpu"],

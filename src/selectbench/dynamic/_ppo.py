@@ -60,7 +60,7 @@ class PPO:
         self.generator = torch.Generator().manual_seed(derive_seed("ppo", "actions", seed))
         with isolated_torch_rng(derive_seed("ppo", "weights", seed)):
             self.net = ActorCritic(width, actor_width=128)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
         self.rollout: list[dict[str, torch.Tensor]] = []
 
     @own_mode()

@@ -39,6 +39,20 @@ class SentenceEncoder:
             vectors[rows] = self._embed_batch([texts[row] for row in rows])
         return vectors
 
+    def embed_matches(self, questions: Sequence[str], options: Sequence[Sequence[str]]) -> np.ndarray:
+        """Return how every option matches its question (N, O, d) float32: √d times the product of both vectors, number by number.
+
+        They are about as long as the vectors; their sum over d is √d times the cosine. O is the most options of a question; where
+        one has fewer, its matches are 0.
+        """
+        counts = np.array([len(row) for row in options], dtype=np.int64)
+        rows = np.repeat(np.arange(len(questions)), counts)
+        columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        products = self.embed(questions)[rows] * self.embed([option for row in options for option in row])
+        matches = np.zeros((len(questions), counts.max(initial=0), products.shape[1]), dtype=np.float32)
+        matches[rows, columns] = np.sqrt(products.shape[1]) * products
+        return matches
+
     @torch.no_grad()
     def _embed_batch(self, texts: list[str]) -> np.ndarray:
         batch = self.tokeniser(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(self.device)

@@ -1,4 +1,4 @@
-"""Influences on validation samples in the manner of LESS, exact for a linear head: its gradients need no projection."""
+"""Influences on validation samples in the manner of LESS, exact for heads: their gradients need no projection."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.llm.models import Head, OptionHead
 from selectbench.methods.ssp import normalise_rows
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import softmax_residuals
 
-EPOCHS, BATCH, BETAS, EPSILON = 4, 32, (0.9, 0.999), 1e-8
+EPOCHS, BATCH, LEARNING_RATE, BETAS, EPSILON = 4, 32, 0.02, (0.9, 0.999), 1e-8
 _BLOCK = 1 << 24  # numbers of a block of gradients
 
 
@@ -20,8 +21,8 @@ class HeadCheckpoint:
 
     Parameters
     ----------
-    weights : (C, d + 1), the bias last
-    first, second : (C, d + 1) moments
+    weights : (C, d + 1), the bias last, or (1, d) of a head on matches
+    first, second : their moments
     steps : taken so far
     learning_rate : of the epoch
     """
@@ -33,21 +34,23 @@ class HeadCheckpoint:
     learning_rate: float
 
 
-def warm_up_head(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, learning_rate: float, seed: int) -> list[HeadCheckpoint]:
-    """Train a linear head by Adam for four epochs, at a linearly falling rate; return a checkpoint an epoch.
+def warm_up_head(inputs: np.ndarray, labels: np.ndarray, num_classes: int, learning_rate: float, seed: int) -> list[HeadCheckpoint]:
+    """Train a head by Adam for four epochs, at a linearly falling rate; return a checkpoint an epoch.
 
     Parameters
     ----------
-    embeddings : (n, d) of the samples of the warm-up
+    inputs : (n, d) embeddings of the samples of the warm-up, or (n, O, d) matches of their options
     labels : (n,)
     num_classes : C
     learning_rate : of the first epoch
     seed : of weights and order
     """
+    width = inputs.shape[-1]
     with isolated_torch_rng(derive_seed(seed, "init")):
-        head = nn.Linear(embeddings.shape[1], num_classes)
+        head = Head(width, num_classes) if inputs.ndim == 2 else OptionHead(width)
+    weights = list(head.linear.parameters())
     optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate, betas=BETAS, eps=EPSILON)
-    rows, classes, checkpoints, steps = torch.from_numpy(np.array(embeddings)), torch.from_numpy(np.array(labels)), [], 0
+    rows, classes, checkpoints, steps = torch.from_numpy(np.array(inputs)), torch.from_numpy(np.array(labels)), [], 0
     for epoch in range(EPOCHS):
         rate = learning_rate * (1 - epoch / EPOCHS)
         optimiser.param_groups[0]["lr"] = rate
@@ -55,55 +58,67 @@ def warm_up_head(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, l
         for start in range(0, len(order), BATCH):
             batch = torch.from_numpy(order[start : start + BATCH])
             optimiser.zero_grad()
-            nn.functional.cross_entropy(head(rows[batch]), classes[batch]).backward()
+            nn.functional.cross_entropy(head(rows[batch])[1], classes[batch]).backward()
             optimiser.step()
             steps += 1
-        moments = [[optimiser.state[value][name] for value in (head.weight, head.bias)] for name in ("exp_avg", "exp_avg_sq")]
-        parts = [join_head(weight, bias) for weight, bias in ((head.weight, head.bias), *moments)]
-        checkpoints.append(HeadCheckpoint(*parts, steps, rate))
+        moments = [[optimiser.state[value][name] for value in weights] for name in ("exp_avg", "exp_avg_sq")]
+        checkpoints.append(HeadCheckpoint(*map(join_head, (weights, *moments)), steps, rate))
     return checkpoints
 
 
-def join_head(weight: torch.Tensor, bias: torch.Tensor) -> np.ndarray:
-    """Return weights (C, d) and biases (C,) as one array (C, d + 1)."""
-    return torch.cat([weight.detach(), bias.detach()[:, None]], dim=1).double().numpy()
+def join_head(parts: list[torch.Tensor]) -> np.ndarray:
+    """Return weights (C, d), and biases (C,) if there are some, as one array (C, d + 1) or (C, d)."""
+    columns = [part.detach().reshape(len(parts[0]), -1) for part in parts]
+    return torch.cat(columns, dim=1).double().numpy()
 
 
 def measure_influences(
     checkpoints: list[HeadCheckpoint],
-    embeddings: np.ndarray,
+    inputs: np.ndarray,
     labels: np.ndarray,
-    validation_embeddings: np.ndarray,
+    validation_inputs: np.ndarray,
     validation_labels: np.ndarray,
 ) -> np.ndarray:
     """Return influences (N,): the largest over validation classes of Σ rate · cos(Adam's step, mean gradient of the class).
 
     The sum runs over checkpoints. Adam's step is that of LESS (Xia et al. 2024, arXiv 2402.04333), with bias correction and ε outside
     the root as in Adam itself, where the published code corrects no bias and adds ε inside the root. The classes of the validation
-    samples stand for LESS's sub-tasks. A head has few weights, so that no gradient is projected.
+    samples stand for LESS's sub-tasks; questions are one. A head has few weights, so that no gradient is projected.
 
     Parameters
     ----------
     checkpoints : of the warm-up
-    embeddings, labels : (N, d) and (N,) of the pool
-    validation_embeddings, validation_labels : (V, d) and (V,)
+    inputs, labels : embeddings (N, d), or matches (N, O, d), and (N,) of the pool
+    validation_inputs, validation_labels : likewise of V samples
     """
-    classes = np.unique(validation_labels)
-    total = np.zeros((len(labels), len(classes)))
+    tasks = validation_labels if inputs.ndim == 2 else np.zeros_like(validation_labels)
+    names = np.unique(tasks)
+    total = np.zeros((len(labels), len(names)))
     for checkpoint in checkpoints:
-        gradients = head_gradients(checkpoint.weights, validation_embeddings, validation_labels)
-        wanted = normalise_rows(np.stack([gradients[validation_labels == label].mean(axis=0) for label in classes]))
+        gradients = head_gradients(checkpoint.weights, validation_inputs, validation_labels)
+        wanted = normalise_rows(np.stack([gradients[tasks == name].mean(axis=0) for name in names]))
         size = max(1, _BLOCK // checkpoint.weights.size)
         for start in range(0, len(labels), size):
             block = slice(start, start + size)
-            steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, embeddings[block], labels[block]))
+            steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, inputs[block], labels[block]))
             total[block] += checkpoint.learning_rate * (normalise_rows(steps) @ wanted.T)
     return total.max(axis=1)
 
 
-def head_gradients(weights: np.ndarray, embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the gradients (N, C·(d + 1)) of the cross-entropy of each sample with respect to a head's weights (C, d + 1)."""
-    rows = np.concatenate([np.asarray(embeddings, dtype=np.float64), np.ones((len(embeddings), 1))], axis=1)
+def head_gradients(weights: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the gradients (N, P) of the cross-entropy of each sample with respect to a head's P weights.
+
+    Parameters
+    ----------
+    weights : (C, d + 1), or (1, d) of a head on matches
+    inputs : (N, d) embeddings, or (N, O, d) matches
+    labels : (N,)
+    """
+    if inputs.ndim == 3:
+        matches = np.asarray(inputs, dtype=np.float64)
+        scores = np.where(matches.any(axis=2), matches @ weights[0], -np.inf)
+        return np.einsum("no,nod->nd", softmax_residuals(scores, labels), matches)
+    rows = np.concatenate([np.asarray(inputs, dtype=np.float64), np.ones((len(inputs), 1))], axis=1)
     residuals = softmax_residuals(rows @ weights.T, labels)
     return (residuals[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
 

@@ -1,4 +1,4 @@
-"""Language models that classify: a head on frozen embeddings, a fine-tuned encoder, or a causal model that scores options."""
+"""Language models that classify: a head on frozen embeddings or matches, a fine-tuned encoder, or a causal model that scores options."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -62,6 +62,19 @@ class Head(nn.Module):
         return embeddings, self.linear(embeddings)
 
 
+class OptionHead(nn.Module):
+    """A linear score of how an option matches its question, the same for every option."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1, bias=False)
+
+    def forward(self, matches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sum (B, d) of matches (B, O, d) and the options' scores (B, O), −∞ where a question has fewer."""
+        scores = self.linear(matches)[:, :, 0]
+        return matches.sum(dim=1), scores.masked_fill(~matches.any(dim=2), -torch.inf)
+
+
 class Classifier(nn.Module):
     """An encoder, the mean of its last states, and a linear layer; all of it is trained."""
 
@@ -102,7 +115,7 @@ class Causal(nn.Module):
         return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
 
 
-def build_language_model(entry: Mapping, num_classes: int, width: int | None) -> nn.Module:
+def build_language_model(entry: Mapping, num_classes: int, width: int | None, task: str = "classification") -> nn.Module:
     """Build a model of ``config/language_models.yaml``; fresh weights are drawn from torch's global generator.
 
     Parameters
@@ -110,6 +123,7 @@ def build_language_model(entry: Mapping, num_classes: int, width: int | None) ->
     entry : of the model
     num_classes : C
     width : of the embeddings, for a head
+    task : ``"classification"`` or ``"choice"``, of which a head reads matches
 
     Raises
     ------
@@ -119,7 +133,7 @@ def build_language_model(entry: Mapping, num_classes: int, width: int | None) ->
     if entry["kind"] == "head":
         if width is None:
             raise DataError("a head on frozen embeddings needs embeddings")
-        return Head(width, num_classes)
+        return OptionHead(width) if task == "choice" else Head(width, num_classes)
     if entry["kind"] == "classifier":
         from transformers import AutoModel
 

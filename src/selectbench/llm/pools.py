@@ -65,7 +65,7 @@ class TextPool(ABC):
 
 
 class EmbeddedPool(TextPool):
-    """Texts by their frozen embeddings (N, d), for heads."""
+    """Texts by their frozen embeddings (N, d), or questions by the matches (N, O, d) of their options, for heads."""
 
     def __init__(self, split: TextSplit, device: torch.device, embeddings: np.ndarray) -> None:
         super().__init__(split, device)
@@ -74,7 +74,7 @@ class EmbeddedPool(TextPool):
         self.embeddings = torch.from_numpy(np.array(embeddings)).to(device)
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the embeddings and the head's logits."""
+        """Return the head's features and logits."""
         return model(self.embeddings[self.locate(positions)])
 
     def count_tokens(self) -> list[int]:
@@ -195,7 +195,7 @@ def open_text_pool(
     ----------
     split : texts, labels and options
     entry : of the model, in ``config/language_models.yaml``
-    embeddings : (N, d) of the split, for a head
+    embeddings : (N, d) of the split, or matches (N, O, d), for a head
     class_names : of a classification, for a causal model
     device : where batches are made
 

@@ -63,16 +63,18 @@ def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def sum_distances(rows: np.ndarray) -> np.ndarray:
     """Return Σ_j ‖x_i − x_j‖ for every row of (n, d) float64.
 
-    A block of rows meets only itself and the rows after it, and its distances are added to both sides. Squared lengths ride in two
-    more columns of the matrix product, so that it gives squared distances by itself.
+    A block of rows meets only itself and the rows after it, and its distances are added to both sides. The matrix product is added
+    to sums of squared lengths that already lie where it goes, so that it gives squared distances by itself.
     """
+    from scipy.linalg.blas import dgemm
+
     rows = rows - rows.mean(axis=0)
     num, squares, ones = len(rows), np.einsum("nd,nd->n", rows, rows), np.ones(len(rows))
-    left, right = np.column_stack([rows, squares, ones]), np.column_stack([-2.0 * rows, ones, squares])
     sums = np.zeros(num)
-    for block in _split_rows(num, max(_SUM_BYTES, 8 * num * _LEAST_ROWS)):
+    for block in _split_rows(num, min(max(_SUM_BYTES, 8 * num * _LEAST_ROWS), 2 * num * num)):
         height = block.stop - block.start
-        distances = left[block] @ right[block.start :].T
+        added = np.add.outer(squares[block], squares[block.start :])
+        distances = dgemm(-2.0, rows[block.start :].T, rows[block].T, 1.0, added.T, trans_a=True, overwrite_c=True).T
         distances[np.arange(height), np.arange(height)] = 0.0
         if distances.min() < 0.0:
             np.maximum(distances, 0.0, out=distances)

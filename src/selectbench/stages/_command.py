@@ -7,17 +7,42 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selectbench.errors import SelectbenchError
+from selectbench.files import digest_file
+from selectbench.records import check_made, write_record
 
 
 def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[str]) -> argparse.Namespace:
-    """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output."""
+    """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output.
+
+    Raises
+    ------
+    RecordError
+        An input is not the file that the record beside it describes.
+    """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--spec", type=json.loads, required=True, help="what to do, as JSON: everything that may influence the result")
     for name in inputs:
         parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
     for name in outputs:
         parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.outputs = tuple(outputs)
+    for name in inputs:
+        for path in getattr(arguments, name):
+            check_made(path)
+    return arguments
+
+
+def write_made(arguments: argparse.Namespace, fields: dict) -> None:
+    """Write the record of a stage's arrays and weights, which lie beside it, with the SHA-256 of each.
+
+    Parameters
+    ----------
+    arguments : of the command
+    fields : of the record
+    """
+    made = [getattr(arguments, name) for name in arguments.outputs]
+    write_record(arguments.record, {**fields, "sha256": {path.name: digest_file(path) for path in made if path.suffix != ".json"}})
 
 
 def run_stage(stage: Callable[[], object]) -> None:

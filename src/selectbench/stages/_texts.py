@@ -15,11 +15,16 @@ from selectbench.files import digest_value, read_arrays
 from selectbench.llm.files import digest_model
 from selectbench.llm.models import build_language_model, load_trainable, trainable_state
 from selectbench.llm.pools import TextPool, open_text_pool
-from selectbench.records import read_record
+from selectbench.records import find_maker, read_record
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.stages._targets import Family
 
 LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
+
+
+def name_matches(split: str) -> str:
+    """Return the name of the matches of a split's options, beside the embeddings of all splits."""
+    return f"{split}-matches"
 
 
 def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
@@ -34,16 +39,17 @@ def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
     torch.set_num_threads(spec["threads"])
     device, entry = choose_device(), spec["model"]
     arrays = {} if embeddings is None else read_arrays(embeddings)
-    embedded = None if embeddings is None else read_record(embeddings.with_name("encoder.json"))
+    embedded = None if embeddings is None else read_record(find_maker(embeddings))
     width = arrays["pool"].shape[1] if arrays else None
 
     def open_split(name: str) -> TextPool:
-        return open_text_pool(open_texts(data.parent, name), entry, arrays.get(name), spec["class_names"], device)
+        read = arrays.get(name_matches(name) if spec["task"] == "choice" else name)
+        return open_text_pool(open_texts(data.parent, name), entry, read, spec["class_names"], device)
 
     def build(stream: tuple[object, ...]) -> tuple[nn.Module, dict]:
         seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
         with isolated_torch_rng(seeds["init"]):
-            model = build_language_model(entry, spec["num_classes"], width)
+            model = build_language_model(entry, spec["num_classes"], width, spec["task"])
         return model.to(device), seeds
 
     start = {"origin": embedded["context"]["encoder"], "sha256": embedded["key"]} if embedded else digest_model(entry)

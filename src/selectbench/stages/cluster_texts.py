@@ -8,10 +8,10 @@ from threadpoolctl import threadpool_limits
 from selectbench.files import write_arrays
 from selectbench.llm.clusters import cluster_embeddings, describe_clusters
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, write_record
+from selectbench.records import read_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
         wall_s = time.perf_counter() - clock
         coherence = describe_clusters(signals.embeddings, signals.labels, assignment, seed=seed)
     write_arrays(arguments.clusters, {"assignment": assignment})
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             **{name: spec[name] for name in ("dataset", "clustering", "clusters", "seed")},

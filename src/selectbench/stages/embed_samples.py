@@ -11,10 +11,9 @@ from selectbench.encoders import SimCLR, SimCLRRecipe, contrastive_loss, embed_p
 from selectbench.engine import Checkpoint, Pool, choose_device, name_device, predict, train_model, visit_subset
 from selectbench.files import digest_value, read_json
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared
 
 
@@ -31,8 +30,8 @@ def main() -> None:
     embed = {"simclr": train_and_embed, "pretrained": load_and_embed}[spec["encoder"]["kind"]]
     embeddings, fields = embed(spec, pool, stream, key)
     Signals(labels=pool.labels.cpu().numpy(), embeddings=embeddings).save(arguments.signals)
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "source": "encoder",

@@ -12,10 +12,9 @@ from selectbench.engine import choose_device, name_device
 from selectbench.files import digest_value, read_json, write_arrays
 from selectbench.llm.encoder import load_encoder
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._texts import LENGTHS
+from selectbench.stages._command import parse_arguments, run_stage, write_made
+from selectbench.stages._texts import LENGTHS, name_matches
 
 
 def main() -> None:
@@ -30,6 +29,8 @@ def main() -> None:
         clock = time.perf_counter()
         opened = open_texts(data.parent, split)
         arrays[split] = encoder.embed(opened.prompts())
+        if spec["matches"]:
+            arrays[name_matches(split)] = encoder.embed_matches(opened.texts, opened.options)
         if split == "pool":
             arrays[LENGTHS] = encoder.count_tokens(opened.prompts())
         wall_s[split] = time.perf_counter() - clock
@@ -41,8 +42,8 @@ def main() -> None:
     num = sum(len(arrays[split]) for split in chosen_by)
     cost = {"share": 0.0, "wall_s": sum(wall_s[split] for split in chosen_by), "sample_visits": 0, "forward_visits": num}
     contents = read_json(data)["splits"]
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "source": "encoder",

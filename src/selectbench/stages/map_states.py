@@ -65,7 +65,7 @@ def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
     import umap
 
     neighbours = min(15, len(masks) - 1)
-    mapper = umap.UMAP(neighbours, metric="jaccard", disconnection_distance=_BEYOND, random_state=seed % (1 << 32), n_jobs=1)
+    mapper = umap.UMAP(neighbours, metric="jaccard", disconnection_distance=_BEYOND, n_epochs=200, random_state=seed % (1 << 32), n_jobs=1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="gradient function")  # that new points could not be mapped back
         return "umap", mapper.fit_transform(masks).astype(np.float64)

@@ -10,9 +10,9 @@ import torch
 from selectbench.engine import Pool, Recipe, choose_device, name_device
 from selectbench.gradients import Batches, measure_alignments, measure_norms
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, write_record
+from selectbench.records import read_record
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared
 from selectbench.stages.train_proxy import list_epochs
 
@@ -55,8 +55,8 @@ def main() -> None:
         "alignments": {"step_sizes": np.array([kept[epoch]["step_size"] for epoch in epochs])},
     }
     Signals(labels=pool.labels.cpu().numpy(), **{spec["signal"]: np.stack(rows)}, **axis[spec["signal"]]).save(arguments.signals)
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "source": spec["signal"],

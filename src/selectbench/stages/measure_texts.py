@@ -13,10 +13,9 @@ from selectbench.files import digest_value, read_json
 from selectbench.llm.encoder import load_encoder
 from selectbench.llm.perplexity import measure_perplexities, measure_rarities, ngram_perplexities
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 
 
 def main() -> None:
@@ -29,8 +28,8 @@ def main() -> None:
     measured, context = {"statistics": count_words, "perplexities": ask_reference}[spec["signal"]](spec, split)
     Signals(labels=read_array(data.parent / "pool" / "labels.npy"), **measured).save(arguments.signals)
     passes = len(split) if context["reference"] not in (None, "ngram") else 0
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "source": spec["signal"],

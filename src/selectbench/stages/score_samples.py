@@ -12,10 +12,10 @@ from selectbench.data.splits import open_split, read_array
 from selectbench.files import digest_array, write_arrays
 from selectbench.methods import make_method
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, write_record
+from selectbench.records import read_record
 from selectbench.selection import score
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 
 _COSTS = ("wall_s", "sample_visits", "forward_visits")
 _FORWARD_SHARE = 1 / 3  # a forward pass costs about a third of a forward and backward pass
@@ -39,8 +39,8 @@ def main() -> None:
         scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
     score_s = time.perf_counter() - clock
     write_arrays(arguments.scores, {"scores": scores, "ids": signals.ids, "labels": signals.labels})
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "method": spec["method"],

@@ -14,9 +14,9 @@ from selectbench.llm.clusters import cap_union
 from selectbench.llm.values import CountedValues
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, tabulate, write_record
+from selectbench.records import read_record, tabulate
 from selectbench.seeds import derive_seed
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._texts import make_family, train_and_measure
 from selectbench.stages.score_samples import describe_source
 from selectbench.stages.select_subsets import describe_subset
@@ -60,8 +60,8 @@ def main() -> None:
     write_arrays(arguments.subsets, subsets)
     axes = {"dataset": spec["dataset"], "method": spec["method_name"], "title": spec["title"], "seed": spec["seed"]}
     write_json(arguments.states, {"searches": [{**axes, "clusters": agent.clusters, **found} for found in explored]})
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "method": spec["method"],

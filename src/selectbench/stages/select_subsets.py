@@ -10,9 +10,9 @@ from selectbench.files import digest_array, read_arrays, write_arrays
 from selectbench.methods import make_method
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance
-from selectbench.records import read_record, write_record
+from selectbench.records import read_record
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
             "cost": describe_cost(scored, time.perf_counter() - clock),
         }
     write_arrays(arguments.subsets, subsets)
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "method": spec["method"],

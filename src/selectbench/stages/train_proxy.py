@@ -23,9 +23,8 @@ from selectbench.engine import (
 )
 from selectbench.files import digest_value, read_json, write_atomically
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
 from selectbench.signals import Signals, error_norms
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
 
 _MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
@@ -155,8 +154,8 @@ def main() -> None:
     )
     recorder.signals(progress).save(arguments.signals)
     write_atomically(arguments.weights, lambda stream: torch.save(recorder.weights(progress), stream))
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "source": "proxy",

@@ -16,12 +16,12 @@ from selectbench.methods import make_method
 from selectbench.methods.rl_selector import RLSelector
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import tabulate, write_record
+from selectbench.records import tabulate
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
 from selectbench.seeds import derive_seed
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
 
@@ -44,8 +44,8 @@ def main() -> None:
             subsets[keep] = np.array(ids)
         print(f"{spec['method_name']}, keep {keep}: {described[keep]['failure'] or 'chosen'}, {described[keep]['cost']['wall_s']:.1f} s")
     write_arrays(arguments.subsets, subsets)
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "method": spec["method"],

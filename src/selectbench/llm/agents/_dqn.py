@@ -42,7 +42,7 @@ class QLearner:
         with isolated_torch_rng(derive_seed(seed, "network")):
             self.network = nn.Sequential(nn.Linear(clusters, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, clusters))
         self.target = deepcopy(self.network)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=_RATE)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=_RATE, fused=True)
         self.draws = np.random.default_rng(derive_seed(seed, "draws"))
         self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
 

@@ -1,0 +1,95 @@
+"""Outputs shared by workflows through Snakemake's cache: hits, misses, and entries that were altered."""
+
+import shutil
+
+import pytest
+
+from conftest import make_project
+from selectbench.plan import load_plan
+
+PLACE = "digits/convnet"
+SIGNALS = [f"results/smoke/proxies/{PLACE}/seed-0.{form}" for form in ("npz", "pt", "json")]
+SCORES = [f"results/smoke/scores/{PLACE}/el2n/seed-0.{form}" for form in ("npz", "json")]
+THEORY = f"results/smoke/theory/{PLACE}/seed-0.json"  # made of the proxy's signals and weights, and not cached
+
+
+@pytest.fixture(scope="module")
+def shared(root, tmp_path_factory):
+    """A folder of entries, and a project that filled it."""
+    folder = tmp_path_factory.mktemp("entries")
+    project = make_project(root, tmp_path_factory.mktemp("first"))
+    result = make(project, folder, SCORES[0])
+    assert result.returncode == 0, result.stderr
+    return folder, project
+
+
+def make(project, folder, target):
+    """Make a file with the outputs in a folder shared."""
+    command = ["snakemake", "--cores", "2", "--printshellcmds", "--cache", "--", target]
+    return project.run("env", f"SNAKEMAKE_OUTPUT_CACHE={folder}", *command)
+
+
+def ran(result) -> set[str]:
+    """Return the stages that were really run."""
+    return {stage for stage in ("prepare_data", "train_proxy", "score_samples") if f"python -m selectbench.stages.{stage}" in result.stderr}
+
+
+def test_a_second_workflow_takes_what_a_first_has_made_and_it_is_byte_for_byte_what_it_would_have_made(shared, root, tmp_path):
+    folder, first = shared
+    second, alone = make_project(root, tmp_path / "second"), make_project(root, tmp_path / "alone")
+    result = make(second, folder, SCORES[0])
+    assert result.returncode == 0, result.stderr
+    assert ran(result) == {"prepare_data"}
+    assert alone.snakemake("--", SCORES[0]).returncode == 0
+    for name in (*SIGNALS, *SCORES):
+        assert first.path(name).is_symlink() and second.path(name).resolve() == first.path(name).resolve()
+        assert not alone.path(name).is_symlink()
+    for name in (SIGNALS[0], SIGNALS[1], SCORES[0]):
+        assert second.path(name).read_bytes() == alone.path(name).read_bytes()
+    assert second.snakemake("--", SCORES[0]).returncode == 0  # without the cache, what was taken from it stays
+    assert second.path(SCORES[0]).is_symlink()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("damage", "form"), [(truncate, ".npz"), (flip, ".npz"), (flip, ".pt")])
+def test_an_altered_entry_is_told_before_anything_is_made_of_it(shared, root, tmp_path, damage, form):
+    folder, first = shared
+    copy = tmp_path / "entries"
+    shutil.copytree(folder, copy)
+    entry = copy / first.path(f"results/smoke/proxies/{PLACE}/seed-0{form}").resolve().name
+    damage(entry)
+    project = make_project(root, tmp_path / "project")
+    result = make(project, copy, THEORY)
+    assert result.returncode != 0
+    assert f"seed-0{form}: not the file that seed-0.json says was made; delete" in result.stderr and str(entry) in result.stderr
+    assert not project.path(THEORY).exists()
+
+
+def test_seeds_keep_fractions_precisions_and_code_never_share_an_entry(root, tmp_path, monkeypatch):
+    plan = load_plan(root, {"scale": "tiny"})
+    specs = [plan.proxy_spec("digits", "convnet", seed) for seed in "01"]
+    specs += [
+        plan.selector_spec("digits", "convnet", "rl_selector", "0"),
+        plan.selector_spec("digits_symmetric", "convnet", "rl_selector", "0"),
+    ]
+    specs += [plan.encoder_spec("digits", "0"), plan.embed_spec("tweets"), plan.search_spec("tweets", "minilm_head", "climb_disc", "0")]
+    keeps = plan.selector_spec("digits", "convnet", "rl_selector", "0")["keeps"]
+    recipe = plan.config.recipes["digits"]
+    recipe["precision"] = "bf16"
+    changed = plan.proxy_spec("digits", "convnet", "0")
+    recipe["precision"] = "fp32"
+    assert len(keeps) > 1 and {key for key in changed if changed[key] != specs[0][key]} == {"recipe"}
+    monkeypatch.setattr("selectbench.plan.fingerprint", lambda *modules, **files: "other")
+    edited = plan.proxy_spec("digits", "convnet", "0")
+    assert {key for key in edited if edited[key] != specs[0][key]} == {"code"}
+    spelled = [str(sorted(spec.items())) for spec in (*specs, changed, edited)]
+    assert len(set(spelled)) == len(spelled)
