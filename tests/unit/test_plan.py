@@ -108,8 +108,7 @@ def test_a_paper_may_have_a_recipe_of_its_own_whose_runs_no_other_papers_are(roo
         assert run.own_recipe == ("cifar_onecycle_200" if own else "")
         assert name == run.id and (f"-to-{run.target}-by-cifar_onecycle_200/" in name) == own
     for stage, specify in (("train", plan.train_spec), ("evaluate", plan.evaluate_spec)):
-        for batch, runs in plan.batches[stage].items():
-            assert len({run.own_recipe for run in runs}) == 1
+        assert all(len({run.own_recipe for run in runs}) == 1 for runs in plan.batches[stage].values())
         batch = next(batch for batch, runs in plan.batches[stage].items() if runs[0].own_recipe)
         spec = specify(batch)
         assert spec["recipe_name"] == "cifar_onecycle_200" and spec["recipe"]["schedule"] == "onecycle"

@@ -1,4 +1,4 @@
-"""Warm a head on frozen embeddings up on a random part of a pool and measure how each sample's gradient agrees with the validation samples'."""
+"""Warm a head up on a random part of a pool and measure how each sample's gradient agrees with those of validation samples."""
 
 import time
 from datetime import UTC, datetime
