@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _BLOCK_BYTES = 1 << 28
-_SUM_BYTES, _LEAST_ROWS = 1 << 21, 64  # blocks that are only summed stay in the processor's cache
+_SUM_BYTES, _LEAST_ROWS, _LEAST_BLOCKS = 1 << 21, 64, 8  # blocks that are only summed stay in the processor's cache
 _NEAR_EPSILON = 1e-6  # pairs whose distance differs from ε by less than this share are measured anew, from differences
 
 
@@ -43,8 +43,9 @@ def sample_cover(features: "np.ndarray | torch.Tensor", labels: "np.ndarray | to
         return _sample_cover_of_tensor(features, labels)
     checked = Signals(labels=labels, features=features)
     sums = np.empty(len(checked))
-    for members, rows in split_classes(checked):
-        sums[members] = sum_distances(rows)
+    for label in np.unique(checked.labels):
+        members = np.flatnonzero(checked.labels == label)
+        sums[members] = sum_distances(checked.features[members])
     return sums
 
 
@@ -61,26 +62,25 @@ def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def sum_distances(rows: np.ndarray) -> np.ndarray:
-    """Return Σ_j ‖x_i − x_j‖ for every row of (n, d) float64.
+    """Return Σ_j ‖x_i − x_j‖ (n,) float64 for every row of (n, d).
 
     A block of rows meets only itself and the rows after it, and its distances are added to both sides. The matrix product is added
     to sums of squared lengths that already lie where it goes, so that it gives squared distances by itself.
     """
     from scipy.linalg.blas import dgemm
 
-    rows = rows - rows.mean(axis=0)
-    num, squares, ones = len(rows), np.einsum("nd,nd->n", rows, rows), np.ones(len(rows))
+    rows = np.subtract(rows, rows.mean(axis=0, dtype=np.float64), dtype=np.float64)
+    num, squares = len(rows), np.einsum("nd,nd->n", rows, rows)
     sums = np.zeros(num)
-    for block in _split_rows(num, min(max(_SUM_BYTES, 8 * num * _LEAST_ROWS), 2 * num * num)):
-        height = block.stop - block.start
+    for block in _split_rows(num, min(max(_SUM_BYTES, 8 * num * _LEAST_ROWS), 8 * num * max(1, num // _LEAST_BLOCKS))):
         added = np.add.outer(squares[block], squares[block.start :])
         distances = dgemm(-2.0, rows[block.start :].T, rows[block].T, 1.0, added.T, trans_a=True, overwrite_c=True).T
-        distances[np.arange(height), np.arange(height)] = 0.0
+        np.fill_diagonal(distances, 0.0)
         if distances.min() < 0.0:
             np.maximum(distances, 0.0, out=distances)
         np.sqrt(distances, out=distances)
-        sums[block] += distances @ ones[block.start :]
-        sums[block.stop :] += ones[block] @ distances[:, height:]
+        sums[block] += distances.sum(axis=1)
+        sums[block.stop :] += distances[:, block.stop - block.start :].sum(axis=0)
     return sums
 
 
