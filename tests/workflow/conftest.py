@@ -93,8 +93,8 @@ def copy_project(root: Path, target: Path, papers: str) -> Project:
 
 
 def make_text_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut the paper on texts down to a few methods."""
-    project = copy_project(root, target, "cluster_mdp")
+    """Copy the project and cut its papers down to a few methods on texts."""
+    project = copy_project(root, target, "cluster_mdp, data_agent")
     paper = yaml.safe_load(project.path("config/papers/cluster_mdp.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in TEXT_METHODS}
     for name, methods in TEXT_METHODS.items():
@@ -103,6 +103,11 @@ def make_text_project(root: Path, target: Path) -> Project:
     paper["figures"]["coherence"]["table"] = "agents"
     paper["claims"] = {name: paper["claims"][name] for name in ("matches_full", "saves_time", "proxy_predicts")}
     project.path("config/papers/cluster_mdp.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    paper = yaml.safe_load(project.path("config/papers/data_agent.yaml").read_text(encoding="utf-8"))
+    paper["tables"] = {"language": {**paper["tables"]["language"], "partial": False}}
+    paper["tables"]["language"]["where"]["method"] = ["data_agent"]
+    paper["figures"], paper["claims"] = {}, {"lossless_language": paper["claims"]["lossless_language"]}
+    project.path("config/papers/data_agent.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     return project
 
 

@@ -15,8 +15,12 @@ from selectbench.files import read_arrays
 RUNS = "results/smoke/cluster_mdp/records.jsonl"
 
 
+def read_rows(path) -> dict[str, dict]:
+    return {row["run"]["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+
+
 def read_runs(project) -> dict[str, dict]:
-    return {row["run"]["id"]: row for row in map(json.loads, project.path(RUNS).read_text(encoding="utf-8").splitlines())}
+    return read_rows(project.path(RUNS))
 
 
 def test_every_artefact_is_there_and_a_second_run_starts_nothing(finished_texts):
@@ -55,6 +59,18 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
         assert set(row["selection"]["sources"]) == {"encoder", "clusters", "agent"}
         assert row["training"]["encode_s"] == 0  # selection has embedded the pool
     assert all(row["training"]["encode_s"] > 0 for row in rows.values() if row["run"]["method"] == "random")
+
+
+def test_a_head_answers_questions_by_how_their_options_match(finished_texts):
+    embedded = read_arrays(finished_texts.path("results/smoke/texts/commonsenseqa_few/encoder.splits.npz"))
+    assert embedded["pool-matches"].shape == (60, 5, 384) and embedded["test-matches"].shape == (40, 5, 384)
+    rows = read_rows(finished_texts.path("results/smoke/data_agent/records.jsonl"))
+    assert len(rows) == 2 * 4  # controls and Data Agent; two seeds
+    for row in rows.values():
+        assert row["status"] == "ok" and row["run"]["dataset"] == "commonsenseqa_few"
+        assert row["training"]["encode_s"] > 0 and 0 < row["test"]["test"]["top1"] < 100
+    visits = {row["run"]["method"]: row["training"]["sample_visits"] for row in rows.values()}
+    assert visits["random"] < visits["data_agent"] < visits["full"]
 
 
 def test_texts_are_embedded_once_and_an_edited_agent_reruns_its_own_searches(finished_texts):
