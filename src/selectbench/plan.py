@@ -103,6 +103,11 @@ class Plan(Layout):
             "code": fingerprint("selectbench.stages.measure_texts"),
         }
 
+    def texts_gpus(self, dataset: str, signal: str) -> int:
+        """Return the GPUs that measuring a signal of texts alone asks for: none, unless a language model says how likely they are."""
+        computes = signal == "perplexities" and self.config.scale["reference_models"][dataset] != NGRAM
+        return self.config.scale["resources"]["gpu"] if computes else 0
+
     def influences_spec(self, dataset: str, seed: str) -> dict:
         """Specify the warm-up training of a head on frozen embeddings and the influences of a pool at its checkpoints."""
         return {

@@ -3,6 +3,9 @@ rule prepare_data:
         manifest=f"{plan.resources}/{{dataset}}/prepared/manifest.json",
     log:
         f"{plan.folder}/logs/prepare/{{dataset}}.log",
+    resources:
+        mem_mb=ask["mem_mb"],
+        runtime=ask["runtime"],
     params:
         spec=lambda w: to_json(plan.prepare_spec(w.dataset)),
     message:

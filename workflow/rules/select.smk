@@ -1,3 +1,8 @@
+# Subsets take seconds; with artefacts they are made where Snakemake runs, without a trip through a scheduler.
+localrules:
+    select_subsets,
+
+
 rule score_samples:
     input:
         data=lambda w: plan.data(w.dataset),

@@ -35,7 +35,7 @@ rule measure_texts:
     cache: "omit-software"
     threads: ask["threads"]
     resources:
-        gpu=ask["gpu"],
+        gpu=lambda w: plan.texts_gpus(w.dataset, w.measure),
         mem_mb=ask["mem_mb"],
         runtime=ask["runtime"],
     params:
