@@ -1,0 +1,59 @@
+"""What jobs ask a scheduler for, as rules and profile say it; no SLURM is needed to read them."""
+
+import re
+
+import pytest
+import yaml
+
+from selectbench.fingerprint import import_closure
+from selectbench.plan import load_plan
+
+RULE = re.compile(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def stages(root) -> dict[str, str]:
+    """Rules that run a stage somewhere else than where Snakemake runs → their text."""
+    rules = dict(
+        match for path in (root / "workflow/rules").glob("*.smk") for match in RULE.findall(path.read_text(encoding="utf-8") + "\n")
+    )
+    away = {name: text for name, text in rules.items() if "shell:" in text and "localrule: True" not in text}
+    return {name: text for name, text in away.items() if name != "select_subsets"}
+
+
+def computes_on_gpu(root, stage: str) -> bool:
+    """Tell whether a stage, or what it shares with other stages, asks which device to compute on."""
+    modules = [name for name in import_closure(f"selectbench.stages.{stage}") if name.startswith("selectbench.stages.")]
+    files = [root / "src" / f"{name.replace('.', '/')}.py" for name in modules]
+    return any("choose_device()" in path.read_text(encoding="utf-8") for path in files)
+
+
+def test_stages_that_compute_on_a_gpu_ask_for_one_and_others_do_not(root, stages):
+    asking = {name for name, text in stages.items() if re.search(r"^ {8}gpu=", text, flags=re.MULTILINE)}
+    assert asking == {name for name in stages if computes_on_gpu(root, name)}
+    assert 0 < len(asking) < len(stages)
+
+
+def test_every_job_asks_for_time_and_memory(stages):
+    for name, text in stages.items():
+        assert 'mem_mb=ask["mem_mb"]' in text, name
+        assert 'runtime=ask["runtime"]' in text, name
+
+
+@pytest.mark.parametrize(
+    ("scale", "dataset", "signal", "gpus"),
+    [("small", "tweets", "perplexities", 1), ("small", "tweets", "statistics", 0), ("tiny", "tweets", "perplexities", 0)],
+)
+def test_texts_are_measured_on_a_gpu_only_by_a_language_model(root, scale, dataset, signal, gpus):
+    assert load_plan(root, {"scale": scale}).texts_gpus(dataset, signal) == gpus
+
+
+def test_only_the_profile_names_anything_of_a_site(root):
+    profile = yaml.safe_load((root / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))
+    assert profile["executor"] == "slurm"
+    words = ("slurm_account", "slurm_partition", "slurm_extra", "gpu_model")
+    assert not [word for word in words if word in str(profile)]  # it leaves them to who uses it
+    for folder in ("workflow", "config", "src"):
+        for path in (root / folder).rglob("*"):
+            if path.suffix in (".smk", ".yaml", ".py"):
+                assert not [word for word in words if word in path.read_text(encoding="utf-8")], path
