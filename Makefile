@@ -11,7 +11,7 @@ reproduce: setup
 	@echo "Open results/$(SCALE)/index.html"
 
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
 
 lint:
 	$(BIN)/ruff check .

@@ -70,6 +70,11 @@ def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
+def name_matches(split: str) -> str:
+    """Return the name of the matches of a split's options, beside the embeddings of all splits."""
+    return f"{split}-matches"
+
+
 def load_encoder(entry: Mapping, device: torch.device) -> SentenceEncoder:
     """Return the encoder of an entry of ``config/encoders.yaml``.
 

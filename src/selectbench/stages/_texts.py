@@ -12,6 +12,7 @@ from selectbench.data.texts import open_texts
 from selectbench.engine import Checkpoint, Pool, Recipe, choose_device, train_model, visit_subset
 from selectbench.evaluation import measure_test
 from selectbench.files import digest_value, read_arrays
+from selectbench.llm.encoder import name_matches
 from selectbench.llm.files import digest_model
 from selectbench.llm.models import build_language_model, load_trainable, trainable_state
 from selectbench.llm.pools import TextPool, open_text_pool
@@ -20,11 +21,6 @@ from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.stages._targets import Family
 
 LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
-
-
-def name_matches(split: str) -> str:
-    """Return the name of the matches of a split's options, beside the embeddings of all splits."""
-    return f"{split}-matches"
 
 
 def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:

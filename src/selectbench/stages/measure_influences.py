@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from selectbench.data.splits import read_array
 from selectbench.files import digest_value, read_arrays, read_json
+from selectbench.llm.encoder import name_matches
 from selectbench.llm.influence import EPOCHS, LEARNING_RATE, measure_influences, warm_up_head
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
@@ -15,7 +16,6 @@ from selectbench.records import find_maker, read_record
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._texts import name_matches
 
 WARM_UP_KEEP = 0.05  # LESS warms up on 5 % of the pool
 
