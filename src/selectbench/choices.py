@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from selectbench.dynamic import DynamicSampler, make
-from selectbench.dynamic_training import observed_loss, visit_dynamically
-from selectbench.engine import BatchLoss, Pool, Recipe, Visits, visit_subset
+from selectbench.dynamic_training import observed_loss, observed_parts, visit_dynamically
+from selectbench.engine import BatchLoss, PartedLoss, Pool, Recipe, Visits, cut_loss, visit_subset
 from selectbench.records import tabulate
 
 _RATE_DIGITS = 6
@@ -21,18 +21,20 @@ class Choice(ABC):
     ids : (M,) every sample that may be visited
     num_kept : samples of an epoch, as the keep fraction asks
     seed : of the selection
+    micro_batch : samples that are learned from at a time where a whole batch does not fit into memory, or None
     """
 
     ids: np.ndarray
     num_kept: int
     seed: int
+    micro_batch: int | None = None
 
     @abstractmethod
     def visit(self, pool: Pool, recipe: Recipe, regime: str) -> Visits:
         """Return the visits of a training by a recipe."""
 
     @abstractmethod
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
+    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the loss of a batch; ``stream`` names the draws of augmentation."""
 
     @abstractmethod
@@ -69,9 +71,10 @@ class SubsetChoice(Choice):
         """Return visits of the subset."""
         return visit_subset(self.ids, len(pool), recipe, regime)
 
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
+    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean loss."""
-        return pool.batch_loss(recipe, stream)
+        loss = pool.batch_loss(recipe, stream)
+        return loss if self.micro_batch is None else cut_loss(loss, self.micro_batch)
 
     def describe_selection(self) -> dict:
         """Return the cost, digest and class counts of the subset."""
@@ -105,9 +108,10 @@ class SamplerChoice(Choice):
         """Return the visits the sampler chooses; a sampler knows epochs, so its regime is equal epochs."""
         return visit_dynamically(self.sampler, recipe)
 
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
+    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean of losses weighted by the sampler, which observes each batch."""
-        return observed_loss(pool.sample_losses(recipe, stream), self.sampler)
+        losses = pool.sample_losses(recipe, stream)
+        return observed_loss(losses, self.sampler) if self.micro_batch is None else observed_parts(losses, self.sampler, self.micro_batch)
 
     def describe_selection(self) -> dict:
         """Return the time spent in the sampler and its agent, and its trace by columns; it visits no sample of its own."""

@@ -130,9 +130,10 @@ def show_status(arguments: argparse.Namespace) -> None:
         for batch, runs in plan.batches[stage].items():
             for run in runs:
                 path = record_path(Path(plan.folder), run.id, stage)
+                if state.get(run.id) == "failed":  # a failed training is not evaluated
+                    continue
                 if not path.exists():
-                    if state.get(run.id) != "failed":  # a failed training is not evaluated
-                        state[run.id] = "missing"
+                    state[run.id] = "missing"
                     continue
                 try:
                     record = read_record(path)
@@ -148,8 +149,9 @@ def show_status(arguments: argparse.Namespace) -> None:
         counts = Counter(state[run] for run in runs)
         details = ", ".join(f"{counts[name]} {name}" for name in ("missing", "failed") if counts[name])
         print(f"{paper}/{table}: {counts['done']} of {len(runs)} runs done{', ' + details if details else ''}")
+    scale = f" --config scale={arguments.scale}" if arguments.scale else ""
     for run, reason, files in failures:
-        print(f"failed: {run}: {reason}\n  to retry: rm {files} && snakemake --cores 2")
+        print(f"failed: {run}: {reason}\n  to retry: rm -f {files} && snakemake --cores 2{scale}")
 
 
 def show_why(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Training beside a dynamic sampler: it says what an epoch visits, and observes every batch."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,18 @@ import torch
 from torch import nn
 
 from selectbench.dynamic import DynamicSampler
-from selectbench.engine import BatchLoss, Progress, Recipe, SampleLosses, TrainingDivergedError, Visits, count_batches
+from selectbench.engine import (
+    BatchLoss,
+    PartedLoss,
+    Progress,
+    Recipe,
+    SampleLosses,
+    SampleOutput,
+    TrainingDivergedError,
+    Visits,
+    count_batches,
+    split_batches,
+)
 
 _STATE = "sampler"
 
@@ -71,10 +83,39 @@ def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> Batch
     """
 
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
-        said = sample_losses(model, positions, epoch)
-        if not bool(said.losses.isfinite().all()):
-            raise TrainingDivergedError(f"a training loss is no longer finite in epoch {epoch + 1}")
+        said = _ask(sample_losses, model, positions, epoch)
         sampler.observe(positions, said.losses, said.logits, said.features, said.uncertainty)
-        return (said.losses * sampler.weights(torch.from_numpy(positions).to(said.losses.device))).mean()
+        return _weigh(said.losses, sampler, positions).mean()
 
     return batch_loss
+
+
+def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: int) -> PartedLoss:
+    """Return ``observed_loss`` in parts of ``size`` samples; the sampler still observes each batch whole, before its step."""
+
+    def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
+        said: list[SampleOutput] = []
+        for part in split_batches(positions, size):
+            output = _ask(sample_losses, model, part, epoch)
+            said.append(SampleOutput(*(None if value is None else value.detach() for value in output)))
+            yield _weigh(output.losses, sampler, part).sum() / len(positions)
+        whole = _join(said)
+        sampler.observe(positions, whole.losses, whole.logits, whole.features, whole.uncertainty)
+
+    return PartedLoss(parts)
+
+
+def _ask(sample_losses: SampleLosses, model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
+    said = sample_losses(model, positions, epoch)
+    if not bool(said.losses.isfinite().all()):
+        raise TrainingDivergedError(f"a training loss is no longer finite in epoch {epoch + 1}")
+    return said
+
+
+def _weigh(losses: torch.Tensor, sampler: DynamicSampler, positions: np.ndarray) -> torch.Tensor:
+    return losses * sampler.weights(torch.from_numpy(positions).to(losses.device))
+
+
+def _join(said: Sequence[SampleOutput]) -> SampleOutput:
+    """Put what a model said of the parts of a batch together."""
+    return SampleOutput(*(None if values[0] is None else torch.cat(values) for values in zip(*said, strict=True)))

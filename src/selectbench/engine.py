@@ -226,6 +226,31 @@ SampleLosses = Callable[[nn.Module, np.ndarray, int], SampleOutput]
 
 
 @dataclass(frozen=True)
+class PartedLoss:
+    """A batch loss in parts, of which one at a time is in memory with what its gradients need.
+
+    Parameters
+    ----------
+    parts : (model, positions of a batch, epoch from 0) → losses that add up to the mean loss; each goes backward before the next is made
+    """
+
+    parts: Callable[[nn.Module, np.ndarray, int], Iterator[torch.Tensor]]
+
+
+def cut_loss(batch_loss: BatchLoss, size: int) -> PartedLoss:
+    """Return a mean loss in parts of ``size`` samples, each weighed by its share of the batch.
+
+    The gradients are those of the whole batch, up to rounding, unless layers draw (dropout) or mix samples (batch normalisation).
+    """
+
+    def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
+        for part in split_batches(positions, size):
+            yield batch_loss(model, part, epoch) * (len(part) / len(positions))
+
+    return PartedLoss(parts)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Where a training can be taken up again: a file outside the workflow's outputs, bound to what is trained by a key."""
 
@@ -346,7 +371,7 @@ def train_model(
     recipe: Descent,
     *,
     stream: tuple[object, ...],
-    batch_loss: BatchLoss,
+    batch_loss: BatchLoss | PartedLoss,
     on_epoch_end: EpochEnd,
     checkpoint: Checkpoint,
 ) -> Progress:
@@ -360,7 +385,7 @@ def train_model(
     model : on the pool's device
     visits : which samples each epoch visits; see ``visit_subset``
     stream : the axes that name the random streams of this training
-    batch_loss : (model, positions of a batch, epoch from 0) → mean loss, with gradients; see ``supervised_loss``
+    batch_loss : (model, positions of a batch, epoch from 0) → mean loss, with gradients; see ``supervised_loss`` and ``cut_loss``
     on_epoch_end : called with (epoch from 1, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
     checkpoint : where to save and to resume
 
@@ -400,7 +425,7 @@ def _train_epoch(
     device: torch.device,
     order: np.ndarray,
     recipe: Descent,
-    batch_loss: BatchLoss,
+    batch_loss: BatchLoss | PartedLoss,
     visits: Visits,
     progress: Progress,
 ) -> None:
@@ -411,20 +436,38 @@ def _train_epoch(
     for batch, positions in enumerate(split_batches(order, recipe.batch_size)):
         if visits.is_over(progress):
             break
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, device)):
-            loss = batch_loss(model, positions, progress.epoch)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(visits.count_schedule(progress, batch, num_batches), visits.total_steps, recipe)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(recipe, device))
+        loss = _add_gradients(model, positions, progress.epoch, batch_loss, autocast)
         optimiser.step()
-        loss_sum += loss.detach() * len(positions)
+        loss_sum += loss * len(positions)
         num_visited += len(positions)
         progress.step += 1
     progress.sample_visits += num_visited
     progress.final_loss = loss_sum.item() / num_visited
     if not math.isfinite(progress.final_loss):
         raise TrainingDivergedError(f"the training loss is {progress.final_loss} after epoch {progress.epoch + 1}")
+
+
+def _add_gradients(
+    model: nn.Module, positions: np.ndarray, epoch: int, batch_loss: BatchLoss | PartedLoss, autocast: torch.autocast
+) -> torch.Tensor:
+    """Add the gradients of a batch's mean loss to the weights' and return that loss, detached."""
+    if not isinstance(batch_loss, PartedLoss):
+        with autocast:
+            loss = batch_loss(model, positions, epoch)
+        loss.backward()
+        return loss.detach()
+    shares, parts = [], batch_loss.parts(model, positions, epoch)
+    while True:
+        with autocast:
+            share = next(parts, None)
+        if share is None:
+            return torch.stack(shares).sum()
+        share.backward()
+        shares.append(share.detach())
 
 
 def supervised_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:

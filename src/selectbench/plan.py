@@ -72,6 +72,7 @@ class Plan(Layout):
         entry = self.config.encoders[name]
         return {
             **self._data_spec(dataset),
+            **self._device_spec(),
             "encoder_name": name,
             "encoder": entry,
             "model_name": entry.get("model"),
@@ -85,6 +86,7 @@ class Plan(Layout):
         """Specify the embedding of all splits of a data set of texts."""
         return {
             **self._data_spec(dataset),
+            **self._device_spec(),
             **self._encoder_spec(dataset),
             "splits": ["pool", "validation", *self.test_sets(dataset)],
             "matches": self.reads_matches(dataset),
@@ -96,6 +98,7 @@ class Plan(Layout):
         reference = self.config.scale["reference_models"][dataset]
         return {
             **self._data_spec(dataset),
+            **self._device_spec(),
             **self._encoder_spec(dataset),
             "signal": signal,
             "reference_name": reference,
@@ -144,6 +147,7 @@ class Plan(Layout):
             "proxy": self._training_spec("proxy", dataset, proxy),
             "target": self._training_spec("target", dataset, target),
             "dataset": dataset,
+            **self._device_spec(),
             "threads": self.config.scale["resources"]["threads"],
             "seed": int(seed),
             "keep": VALIDITY_KEEP,
@@ -278,6 +282,10 @@ class Plan(Layout):
             return {**shared, "task": entry["task"], "class_names": entry.get("class_names")}
         return {**shared, "input_shape": entry["input_shape"]}
 
+    def _device_spec(self) -> dict:
+        """Return the GPUs of a job, which leases them where it runs."""
+        return {"gpu": self.config.scale["resources"]["gpu"]}
+
     def _encoder_spec(self, dataset: str) -> dict:
         name = self.config.scale["encoders"][dataset]
         return {"encoder_name": name, "encoder": self.config.encoders[name]}
@@ -287,6 +295,7 @@ class Plan(Layout):
         recipe = self.config.recipes[recipe_name]
         return {
             **self._data_spec(dataset),
+            **self._device_spec(),
             "role": role,
             "id_test_set": self.id_test_set(dataset),
             "model_name": model,

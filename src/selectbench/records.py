@@ -77,6 +77,8 @@ def merge_record(folder: Path, run_id: str) -> dict:
     if train["status"] != "ok":
         return {**row, "test": None, "evaluation": None}
     evaluation = read_record(record_path(folder, run_id, EVALUATE))
+    if evaluation["status"] != "ok":
+        return {**row, "status": "failed", "failure": evaluation["failure"], "test": None, "evaluation": None}
     return {**row, "test": evaluation["test"], "evaluation": {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}}
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from selectbench.data.check import check_dataset
 from selectbench.data.sources import locate_package_file
 from selectbench.data.texts import check_corpus
-from selectbench.errors import ConfigError
+from selectbench.errors import ConfigError, SelectbenchError
+from selectbench.leases import try_lock
 from selectbench.plan import NGRAM, Plan
 from selectbench.progress import start_progress
 from selectbench.records import find_damage
@@ -89,14 +90,32 @@ def check_language_models(plan: Plan) -> None:
             locate_package_file(entry["distribution"], entry["path"])
 
 
-def check_before_start(plan: Plan) -> None:
-    """Raise if data are missing or damaged, a model cannot take its images, or a record cannot be read; then start counting progress.
+def claim_results(folder: Path) -> None:
+    """Hold a results folder until this process ends; a workflow that was killed holds nothing.
 
     Raises
     ------
-    ConfigError, DataError, RecordError
-        Each in one line that names the file.
+    SelectbenchError
+        Another workflow is at work in it.
     """
+    lock = folder / "state" / "workflow.lock"
+    if not try_lock(lock):
+        raise SelectbenchError(
+            f"{folder}: another workflow is at work here; wait until it ends, or end it (`fuser {lock}` names its process)"
+        )
+
+
+def check_before_start(plan: Plan) -> None:
+    """Raise if another workflow is at work here, data are missing or damaged, a model cannot take its images, or a record cannot be read.
+
+    Then start counting progress.
+
+    Raises
+    ------
+    SelectbenchError
+        In one line that names the file.
+    """
+    claim_results(Path(plan.folder))
     for dataset in plan.datasets():
         check = check_corpus if plan.config.is_text(dataset) else check_dataset
         check(dataset, plan.config.datasets[dataset], Path(plan.resources), plan.test_sets(dataset))

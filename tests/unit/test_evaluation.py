@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -244,14 +245,14 @@ def test_each_run_is_evaluated_on_its_own_test_sets_and_damage_is_in_its_record(
     assert set(merge_record(folder, "run-1")["test"]) == {"test"}
 
 
-def test_a_subset_of_damaged_images_is_no_training(prepared, specification, tmp_path, monkeypatch):
+def test_a_subset_of_damaged_images_is_a_failed_run_that_names_a_file(prepared, specification, tmp_path, monkeypatch):
     spec, subsets = specification
     for position in (0, 3):
         find_image(prepared, "pool", position).write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"unreadable image .*; 2 of (4|12) images cannot be read"):
-        call(
-            monkeypatch, train_targets, "--spec", json.dumps(spec), "--data", prepared, "--subsets", *subsets, "--manifest", tmp_path / "m"
-        )
+    call(monkeypatch, train_targets, "--spec", json.dumps(spec), "--data", prepared, "--subsets", *subsets, "--manifest", tmp_path / "m")
+    damaged, whole = (read_record(record_path(Path(spec["folder"]), run, "train")) for run in ("run-0", "run-1"))
+    assert (damaged["status"], whole["status"]) == ("failed", "ok")
+    assert re.search(r"\.JPEG: unreadable image .*; 2 of (4|12) images cannot be read", damaged["failure"]["reason"])
 
 
 def test_a_test_set_that_is_not_prepared_is_told(prepared, specification, tmp_path, monkeypatch):

@@ -61,6 +61,15 @@ def test_a_failed_run_becomes_a_row(tmp_path):
     json.dumps(row, allow_nan=False)
 
 
+def test_a_trained_run_that_could_not_be_evaluated_is_a_failed_row(tmp_path):
+    failure = {"reason": "cat.jpg: unreadable image", "log_tail": "…"}
+    trained = {"run": {"id": "a"}, "status": "ok", "failure": None, "key": "k", "provenance": {}}
+    write_record(record_path(tmp_path, "a", "train"), trained)
+    write_record(record_path(tmp_path, "a", "evaluate"), trained | {"status": "failed", "failure": failure})
+    row = merge_record(tmp_path, "a")
+    assert (row["status"], row["failure"], row["test"], row["evaluation"]) == ("failed", failure, None, None)
+
+
 def test_writing_is_all_or_nothing(tmp_path):
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})

@@ -5,13 +5,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selectbench.errors import RunFailedError
+import torch
+
+from selectbench.errors import DataError, RecordError, RunFailedError
 from selectbench.files import write_json
+from selectbench.leases import hold_lock
 from selectbench.progress import report_run
 from selectbench.provenance import describe_provenance
 from selectbench.records import read_finished, record_path, write_record
 
-_FAILURES = (RunFailedError, MemoryError)
+_NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # what torch and its libraries say in errors of no class of their own
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory, of the device or of this machine, did not suffice."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def is_result(error: Exception) -> bool:
+    """Tell whether an error says something of a run: it diverged, memory did not suffice, or its data cannot be read."""
+    return isinstance(error, (RunFailedError, DataError, RecordError)) or is_out_of_memory(error)
 
 
 def run_batch(
@@ -21,6 +34,7 @@ def run_batch(
     device: str,
     make_key: Callable[[dict], str],
     work: Callable[[dict], tuple[dict, str]],
+    forget: Callable[[dict], object] = lambda run: None,
 ) -> None:
     """Do the runs of a batch that have no finished record of the same key, then write the batch's manifest.
 
@@ -31,26 +45,36 @@ def run_batch(
     manifest : written last
     device : for the record
     make_key : run → digest of everything that may influence its result
-    work : run → (fields of its record, one line for the log); a run that diverges or runs out of memory becomes a failed record
+    work : run → (fields of its record, one line for the log); what it raises becomes a failed record if it says something of the run
+    forget : run → drops what was kept to take it up again; called once its record is written
     """
-    folder = Path(spec["folder"])
-    keys: dict[str, str] = {}
-    for run in spec["runs"]:
-        path = record_path(folder, run["id"], stage)
-        keys[run["id"]] = key = make_key(run)
-        if read_finished(path, key):
-            report_run(folder, stage, manifest, f"{run['id']}: already done")
-            continue
-        started = datetime.now(UTC)
-        try:
-            fields, line = work(run)
-            outcome = {"status": "ok", "failure": None, **fields}
-        except _FAILURES as error:
-            tail = "".join(traceback.format_exception(error)[-3:])
-            fields = error.fields if isinstance(error, RunFailedError) else {}
-            outcome = {"status": "failed", "failure": {"reason": str(error) or type(error).__name__, "log_tail": tail}, **fields}
-            line = f"failed: {outcome['failure']['reason']}"
-        axes = {name: value for name, value in run.items() if name not in ("subset", "sampler", "test_sets")}
-        write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
-        report_run(folder, stage, manifest, f"{run['id']}: {line}")
-    write_json(manifest, {"stage": stage, "runs": keys})
+    folder, keys = Path(spec["folder"]), {}
+    with hold_lock(manifest.with_name(f".{manifest.name}.lock"), f"waiting: another process is at work on {manifest}"):
+        for run in spec["runs"]:
+            path = record_path(folder, run["id"], stage)
+            keys[run["id"]] = key = make_key(run)
+            if read_finished(path, key):
+                forget(run)
+                report_run(folder, stage, manifest, f"{run['id']}: already done")
+                continue
+            started = datetime.now(UTC)
+            outcome, line = _do_run(run, work)
+            axes = {name: value for name, value in run.items() if name not in ("subset", "sampler", "test_sets")}
+            write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
+            if outcome["status"] == "ok":
+                forget(run)
+            report_run(folder, stage, manifest, f"{run['id']}: {line}")
+        write_json(manifest, {"stage": stage, "runs": keys})
+
+
+def _do_run(run: dict, work: Callable[[dict], tuple[dict, str]]) -> tuple[dict, str]:
+    """Return the outcome of a run for its record, success or failure, and a line for the log."""
+    try:
+        fields, line = work(run)
+    except Exception as error:
+        if not is_result(error):
+            raise
+        fields = error.fields if isinstance(error, RunFailedError) else {}
+        reason, tail = str(error) or type(error).__name__, "".join(traceback.format_exception(error)[-3:])
+        return {"status": "failed", "failure": {"reason": reason, "log_tail": tail}, **fields}, f"failed: {reason}"
+    return {"status": "ok", "failure": None, **fields}, line

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from selectbench.errors import SelectbenchError
 from selectbench.files import digest_file
+from selectbench.leases import lease_devices
 from selectbench.records import check_made, write_record
 
 
 def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[str]) -> argparse.Namespace:
     """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output.
+
+    Waits for the GPUs that the specification asks for, and hides all others; a stage that asks for none sees none.
 
     Raises
     ------
@@ -30,6 +33,7 @@ def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[s
     for name in inputs:
         for path in getattr(arguments, name):
             check_made(path)
+    lease_devices(arguments.spec.get("gpu", 0))
     return arguments
 
 

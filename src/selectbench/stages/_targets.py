@@ -1,5 +1,8 @@
 """What the stages that train and evaluate targets share, whether a target sees images or texts."""
 
+import gc
+import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +16,18 @@ from torch import nn
 from selectbench.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
 from selectbench.data.splits import NOISY, read_array
 from selectbench.engine import Checkpoint, Pool, Progress, Recipe, name_device, train_model
-from selectbench.errors import RecordError, SelectionFailedError
+from selectbench.errors import RecordError, RunFailedError, SelectionFailedError, first_line
 from selectbench.evaluation import measure_test, measure_tests
 from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
-from selectbench.stages._batch import run_batch
+from selectbench.stages._batch import is_out_of_memory, run_batch
 
 if TYPE_CHECKING:
     import argparse
+
+_PARTS, _SMALLEST_PART = 4, 2  # batch normalisation needs two samples
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,57 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
         return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start})
 
     def work(run: dict) -> tuple[dict, str]:
-        choice = make_choice(run, described, len(pool), recipe.epochs)
-        return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
+        def train(micro_batch: int | None) -> tuple[dict, str]:
+            choice = make_choice(run, described, len(pool), recipe.epochs)
+            choice.micro_batch = micro_batch
+            return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
 
-    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work)
+        return train_within_memory(train, recipe.batch_size, run["id"])
+
+    def forget(run: dict) -> None:
+        _checkpoint_path(spec, run).unlink(missing_ok=True)
+
+    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work, forget)
+
+
+def train_within_memory(train: Callable[[int | None], tuple[dict, str]], batch_size: int, name: str) -> tuple[dict, str]:
+    """Train a run; if memory does not suffice, once more with the same batches in four parts.
+
+    Parameters
+    ----------
+    train : samples learned from at a time, or None for whole batches → what ``train_target`` returns
+    batch_size : of the recipe
+    name : of the run, for the log
+
+    Raises
+    ------
+    RunFailedError
+        Memory does not suffice for the parts either, or a batch is too small to be cut.
+    """
+    try:
+        return train(None)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = first_line(error)
+    gc.collect()  # what the failed attempt left on the device
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    micro_batch = max(_SMALLEST_PART, math.ceil(batch_size / _PARTS))
+    if micro_batch >= batch_size:
+        raise RunFailedError(f"out of memory in batches of {batch_size}, which are too small to be cut: {reason}")
+    print(f"{name}: out of memory in batches of {batch_size}; once more with {micro_batch} samples at a time", file=sys.stderr, flush=True)
+    try:
+        return train(micro_batch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        told = f"out of memory in batches of {batch_size}, and again with {micro_batch} samples at a time: {first_line(error)}"
+        raise RunFailedError(told) from error
+
+
+def _checkpoint_path(spec: dict, run: dict) -> Path:
+    return Path(spec["folder"]) / "state" / "runs" / f"{run['id']}.pt"
 
 
 def identify_subset(subset: Mapping) -> str | list | None:
@@ -116,6 +169,8 @@ def train_target(
 ) -> tuple[dict, str]:
     """Train one target, save its weights and return its record's fields and a line for the log.
 
+    Its last checkpoint stays until the record is written, so that a kill in between costs no more than any other.
+
     Parameters
     ----------
     family, spec, run : what is trained
@@ -128,7 +183,8 @@ def train_target(
     stream = (spec["role"], spec["dataset"], run["seed"])
     model, seeds = family.build(stream)
     start = family.warm_start(model)
-    checkpoint = Checkpoint(folder / "state" / "runs" / f"{run['id']}.pt", key)
+    state_key = key if choice.micro_batch is None else digest_value({"key": key, "micro_batch": choice.micro_batch})
+    checkpoint = Checkpoint(_checkpoint_path(spec, run), state_key)
 
     def track(epoch: int, model: nn.Module, progress: Progress) -> None:
         progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(choice.ids)})
@@ -149,7 +205,6 @@ def train_target(
     )
     weights = record_path(folder, run["id"], TRAIN).with_name("model.pt")
     write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
-    checkpoint.remove()
     curve, selection = progress.extra.get("test_top1", []), choice.describe_selection()
     has_paid = not family.encode_s or "encoder" in selection["sources"]
     encode_s = 0.0 if has_paid else family.encode_s * len(choice.ids)
@@ -166,6 +221,7 @@ def train_target(
         "training": {
             "epochs": progress.epoch,
             "steps": progress.step,
+            "micro_batch": describe_micro_batch(model, choice.micro_batch),
             "sample_visits": progress.sample_visits,
             "forward_visits": progress.sample_visits,
             "backward_visits": progress.sample_visits,
@@ -181,6 +237,16 @@ def train_target(
     }
     last = f"{curve[-1]:.2f} % after the last epoch, " if curve else ""
     return record, f"{last}{progress.wall_s:.1f} s"
+
+
+def describe_micro_batch(model: nn.Module, size: int | None) -> dict | None:
+    """Return, for the record, how many samples were learned from at a time and whether that changed the arithmetic; None for whole batches.
+
+    Gradients of parts add up to those of their batch, but batch normalisation takes its statistics from each part.
+    """
+    if size is None:
+        return None
+    return {"size": size, "batch_norm": any(isinstance(layer, _BATCH_NORMS) for layer in model.modules())}
 
 
 def read_noisy(data: Path) -> np.ndarray | None:

@@ -1,0 +1,166 @@
+"""Locks that end with their process, however it ends: one job a GPU, one workflow a results folder, one process a batch."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+from selectbench.errors import ConfigError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICES = "SELECTBENCH_DEVICES"  # the GPUs of this machine, in place of those that nvidia-smi lists
+LEASES = "SELECTBENCH_LEASES"  # the folder of their locks
+LEASED = "SELECTBENCH_LEASED"  # for children of a job: the GPUs that it holds
+SCHEDULED = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB_ID")
+
+_held: dict[Path, int] = {}
+
+
+def _forget_all() -> None:
+    """Let go of every lock in a forked child; those of its parent stay."""
+    for handle in _held.values():
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def try_lock(path: Path) -> bool:
+    """Lock a file until this process ends, or return False at once if another process holds it.
+
+    The kernel frees the lock however the process ends; its children do not inherit it. Where a file system knows no locks, one line
+    says so and the file counts as locked.
+
+    Parameters
+    ----------
+    path : made if it is not there; its content means nothing
+    """
+    path = Path(path).absolute()
+    if path in _held:
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _open(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    except OSError as error:
+        print(f"{path}: cannot be locked ({error.strerror}): nothing keeps two processes apart here", file=sys.stderr, flush=True)
+    _held[path] = handle
+    return True
+
+
+def free_lock(path: Path) -> None:
+    """Free a lock that this process holds."""
+    os.close(_held.pop(Path(path).absolute()))
+
+
+@contextmanager
+def hold_lock(path: Path, reason: str, every_s: float = 0.5) -> Iterator[None]:
+    """Lock a file inside the block; while another process holds it, print the reason once and wait."""
+    if not try_lock(path):
+        print(reason, file=sys.stderr, flush=True)
+        while not try_lock(path):
+            time.sleep(every_s)
+    try:
+        yield
+    finally:
+        free_lock(path)
+
+
+def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ, every_s: float = 0.5) -> list[str]:
+    """Take GPUs of this machine for this process until it ends, and let CUDA see no others; wait while too few are free.
+
+    To be called before CUDA starts, which importing torch does not do. A process that asks for none sees none. Nothing is leased
+    where a parent holds a lease, where a scheduler has assigned exactly what is asked for, and where there is no GPU at all: work is
+    then done on the processor.
+
+    Parameters
+    ----------
+    count : of GPUs; all are taken at once or none
+    environment : is read and changed
+    every_s : pause between two attempts
+
+    Returns
+    -------
+    The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them.
+
+    Raises
+    ------
+    ConfigError
+        There are fewer.
+    """
+    if not count:
+        environment[VISIBLE] = ""
+        return []
+    devices = list_devices(environment)
+    job = next((environment[name] for name in SCHEDULED if name in environment), None)
+    is_assigned = job is not None and VISIBLE in environment and len(devices) == count
+    if not devices or is_assigned or LEASED in environment:
+        return devices
+    if count > len(devices):
+        raise ConfigError(f"resources.gpu: a job asks for {count} GPUs, and there are {len(devices)} here: {', '.join(devices)}")
+    folder = find_leases(environment, job)
+    if not (leased := _take(folder, devices, count)):
+        print(f"waiting for a GPU: other jobs hold {', '.join(devices)} ({folder})", file=sys.stderr, flush=True)
+        while not (leased := _take(folder, devices, count)):
+            time.sleep(every_s)
+    environment[VISIBLE] = environment[LEASED] = ",".join(leased)
+    return leased
+
+
+def list_devices(environment: Mapping[str, str]) -> list[str]:
+    """List the GPUs that may be leased: those of this machine, cut down to what ``CUDA_VISIBLE_DEVICES`` names if it is set."""
+    there = _split(environment[DEVICES]) if DEVICES in environment else _ask_driver()
+    if VISIBLE not in environment:
+        return there
+    visible = takewhile(lambda name: not name.startswith("-"), _split(environment[VISIBLE]))  # CUDA stops at the first invalid one
+    return [name for name in visible if name in there or (there and not name.isdigit())]
+
+
+def find_leases(environment: Mapping[str, str], job: str | None) -> Path:
+    """Return the folder of the locks of GPUs: as ``SELECTBENCH_LEASES`` says, else one a user and job of a scheduler."""
+    if LEASES in environment:
+        return Path(environment[LEASES])
+    return Path(tempfile.gettempdir()) / "-".join(["selectbench-leases", str(os.getuid()), *([job] if job else [])])
+
+
+def _split(names: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def _ask_driver() -> list[str]:
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def _take(folder: Path, devices: Sequence[str], count: int) -> list[str]:
+    """Lock so many of the devices, or none."""
+    locks = {device: folder / f"gpu-{device.replace('/', '-')}.lock" for device in devices}
+    taken: list[str] = []
+    for device, lock in locks.items():
+        if len(taken) < count and try_lock(lock):
+            taken.append(device)
+    if len(taken) < count:
+        for device in taken:
+            free_lock(locks[device])
+        return []
+    return taken
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)  # another user's file, which can be locked all the same

@@ -1,0 +1,215 @@
+"""The workflow is killed at random moments, its disk fills up, and it always ends as if nothing had happened."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from test_workflow import read_rows, strip_time_and_host
+
+from conftest import Project, make_project
+
+OUT = "results/smoke"
+SIGNALS = ["group"] * 11 + ["polite"] * 5 + ["alone"] * 4
+FULL = 3
+DELAYS_S = (1.0, 7.0)
+ROOM_MB = 256
+
+
+def cut_project(root: Path, target: Path) -> Project:
+    """Copy the project and leave one static method beside a proxy and one dynamic one beside its agent, with their controls, one seed."""
+    project = make_project(root, target)
+    project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0]")
+    for name, table, method in (("rl_selector", "main", "el2n"), ("data_agent", "dynamic", "data_agent")):
+        path = project.path(f"config/papers/{name}.yaml")
+        paper = yaml.safe_load(path.read_text(encoding="utf-8"))
+        paper["tables"] = {table: paper["tables"][table]}
+        paper["tables"][table]["where"] |= {"method": [method], "keep": [0.5]}
+        paper |= {"figures": {}, "claims": {}}
+        path.write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    return project
+
+
+@dataclass
+class Disk:
+    """A small file system in memory that can be filled up to the last page."""
+
+    root: Path
+
+    def resize(self, size: int) -> bool:
+        return subprocess.run(["mount", "-o", f"remount,size={size}", self.root], capture_output=True, check=False).returncode == 0
+
+    def fill(self) -> None:
+        """Leave no room; what is written meanwhile may take a page or two."""
+        for _ in range(20):
+            state = os.statvfs(self.root)
+            if self.resize((state.f_blocks - state.f_bfree) * state.f_frsize):
+                return
+        raise AssertionError("the disk cannot be filled")
+
+    def grow(self) -> None:
+        assert self.resize(ROOM_MB << 20)
+
+
+@dataclass
+class History:
+    """What became of a workflow: its interruptions, and how often it ended before one came."""
+
+    project: Project
+    disk: Disk | None
+    interruptions: Counter = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)  # groups whose jobs go on without their Snakemake
+
+    def finished_records(self) -> dict[Path, bytes]:
+        """Path → content of the records of finished runs."""
+        found = {path: path.read_bytes() for path in self.project.path(f"{OUT}/runs").rglob("train.json")}
+        return {path: content for path, content in found.items() if json.loads(content)["status"] == "ok"}
+
+    def start(self) -> subprocess.Popen:
+        command, environment = ["snakemake", "--cores", "2"], self.project.environment()
+        with open(self.project.root.parent / "said.txt", "a", encoding="utf-8") as said:
+            process = subprocess.Popen(command, cwd=self.project.root, env=environment, stdout=said, stderr=said, start_new_session=True)
+        return process
+
+    def interrupt(self, how: str, delay_s: float) -> bool:
+        """Start the workflow and end it after a while, in one way; return False if it was done before."""
+        before, process = self.finished_records(), self.start()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=delay_s)
+        if process.poll() == 0:
+            return False
+        assert process.poll() is None, process.returncode
+        if how == "full":
+            self.disk.fill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=6)
+            kill_group(process.pid)
+            process.wait()
+            self.disk.grow()
+        elif how == "polite":
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
+        else:
+            os.kill(process.pid, signal.SIGKILL) if how == "alone" else os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.orphans += [process.pid] * (how == "alone")
+        self.interruptions[how] += 1
+        self.note_lost(before)
+        return True
+
+    def note_lost(self, before: dict[Path, bytes]) -> None:
+        """Note the finished runs whose records are no longer what they were."""
+        after = self.finished_records()
+        self.lost += [str(path) for path, content in before.items() if after.get(path) != content]
+
+
+def kill_group(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    """A file system of its own, or None where none may be mounted."""
+    root = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM_MB << 20}", "selectbench-test", root]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield None
+        return
+    yield Disk(root)
+    subprocess.run(["umount", "--lazy", root], check=True)
+
+
+@pytest.fixture(scope="module")
+def history(root, disk, tmp_path_factory):
+    """A workflow that was interrupted at random moments, again and again, and ended in the end."""
+    place = disk.root if disk else tmp_path_factory.mktemp("kills")
+    history, draws = History(cut_project(root, place / "project"), disk), random.Random(20260)
+    ways = SIGNALS + ["full"] * (FULL if disk else 0)
+    draws.shuffle(ways)
+    try:
+        for how in ways:
+            delay_s = draws.uniform(*DELAYS_S)
+            while not history.interrupt(how, delay_s):
+                subprocess.run(["rm", "-r", history.project.path(OUT)], check=True)  # it ended before: from the start again
+        before = history.finished_records()
+        process = history.start()
+        assert process.wait(timeout=600) == 0, place.joinpath("said.txt").read_text(encoding="utf-8")[-4000:]
+        history.note_lost(before)
+        history.said = place.joinpath("said.txt").read_text(encoding="utf-8").splitlines()
+        yield history
+    finally:
+        for group in history.orphans:
+            kill_group(group)
+
+
+def test_a_workflow_killed_at_twenty_moments_ends_and_repeats_no_finished_run(history):
+    assert sum(history.interruptions[how] for how in ("group", "polite", "alone")) >= 20
+    assert history.lost == []
+    assert history.project.jobs() == {}
+    assert not any("Error: Directory cannot be locked" in line or "--unlock" in line for line in history.said)
+
+
+def test_the_records_are_those_of_an_unbroken_run(history, finished):
+    num = 0
+    for paper in ("rl_selector", "data_agent"):
+        whole = read_rows(finished, paper)
+        for run, row in read_rows(history.project, paper).items():
+            broken, unbroken = strip_time_and_host(row), strip_time_and_host(whole[run])
+            assert broken.pop("test")["test"] == unbroken.pop("test")["test"]
+            for record in (broken, unbroken):
+                del record["evaluation"]  # there it is tested on more sets
+            assert broken == unbroken
+            num += 1
+    assert num == 8
+    for name in ("proxies/digits/convnet/seed-0.npz", "subsets/digits/convnet/el2n/seed-0.npz"):
+        kept, other = (project.path(f"{OUT}/{name}") for project in (history.project, finished))
+        assert kept.read_bytes() == other.read_bytes()
+
+
+def test_a_full_disk_costs_no_finished_run(history):
+    if history.disk is None:
+        pytest.skip("a small file system can be mounted by root only, and not in every container")
+    assert history.interruptions["full"] == FULL
+    assert any("No space left on device" in line for line in history.said)
+
+
+def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
+    """A file vanishes: its run fails, everything else is done, strict tables refuse, partial ones show a hole, and one line repairs it."""
+    project = history.project
+    run = "digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0"
+    subset = project.path(f"{OUT}/subsets/digits/convnet/el2n/seed-0.npz")
+    record = project.path(f"{OUT}/runs/{run}/train.json")
+    content, times, before = subset.read_bytes(), subset.stat(), json.loads(record.read_text(encoding="utf-8"))
+    subset.write_bytes(content[:100])
+    os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
+    record.unlink()
+    project.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/0.json").unlink()
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "rl_selector/main: 1 of 4 runs have no value" in result.stderr
+    assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
+    status = project.run("selectbench", "status", "--scale", "smoke").stdout
+    assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 4 of 4 runs done\n" in status
+    name, command = re.search(rf"^failed: {run}: (\S+): not a readable .npz.*\n  to retry: (.*)$", status, flags=re.MULTILINE).groups()
+    assert name == str(subset.relative_to(project.root))
+    result = project.snakemake("--config", "partial=true")
+    assert result.returncode == 0, result.stderr[-3000:]
+    table = project.path(f"{OUT}/rl_selector/tables/main.md").read_text(encoding="utf-8")
+    assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: not a readable", table)
+    subset.write_bytes(content)
+    os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = project.run("bash", "-c", command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert strip_time_and_host(json.loads(record.read_text(encoding="utf-8"))) == strip_time_and_host(before)
+    assert "failed" not in project.run("selectbench", "status").stdout
