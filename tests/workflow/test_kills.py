@@ -20,7 +20,7 @@ from conftest import Project, make_project
 OUT = "results/smoke"
 SIGNALS = ["group"] * 11 + ["polite"] * 5 + ["alone"] * 4
 FULL = 3
-DELAYS_S = (1.0, 7.0)
+DELAYS_S = (2.0, 7.0)  # Snakemake itself takes about 3 s to start
 ROOM_MB = 256
 
 
@@ -35,6 +35,9 @@ def cut_project(root: Path, target: Path) -> Project:
         paper["tables"][table]["where"] |= {"method": [method], "keep": [0.5]}
         paper |= {"figures": {}, "claims": {}}
         path.write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    methods = project.path("config/methods.yaml")
+    lines = methods.read_text(encoding="utf-8").splitlines(keepends=True)
+    methods.write_text("".join(line for line in lines if "control" in line or line.startswith(("el2n:", "data_agent:"))), encoding="utf-8")
     return project
 
 
@@ -172,9 +175,8 @@ def test_the_records_are_those_of_an_unbroken_run(history, finished):
             assert broken == unbroken
             num += 1
     assert num == 8
-    for name in ("proxies/digits/convnet/seed-0.npz", "subsets/digits/convnet/el2n/seed-0.npz"):
-        kept, other = (project.path(f"{OUT}/{name}") for project in (history.project, finished))
-        assert kept.read_bytes() == other.read_bytes()
+    signals, unbroken_signals = (project.path(f"{OUT}/proxies/digits/convnet/seed-0.npz") for project in (history.project, finished))
+    assert signals.read_bytes() == unbroken_signals.read_bytes()
 
 
 def test_a_full_disk_costs_no_finished_run(history):
@@ -203,7 +205,7 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 4 of 4 runs done\n" in status
     name, command = re.search(rf"^failed: {run}: (\S+): not a readable .npz.*\n  to retry: (.*)$", status, flags=re.MULTILINE).groups()
     assert name == str(subset.relative_to(project.root))
-    result = project.snakemake("--config", "partial=true")
+    result = project.snakemake("--config", "partial=True")
     assert result.returncode == 0, result.stderr[-3000:]
     table = project.path(f"{OUT}/rl_selector/tables/main.md").read_text(encoding="utf-8")
     assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: not a readable", table)
