@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -248,6 +250,21 @@ def test_unreadable_data_are_a_failed_record_and_the_batch_goes_on(batch, monkey
     records, _ = batch("subset-2 sampler", [16])
     assert [record["status"] for record in records.values()] == ["failed", "ok"]
     assert records["subset-2"]["failure"]["reason"] == f"{tmp_path / 'subset.npz'}: no such file"
+
+
+def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
+    """Jobs whose Snakemake was killed go on; the jobs of the next one wait for them and keep what they have done."""
+    program = "import sys, time; from pathlib import Path; from selectbench.leases import try_lock; assert try_lock(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", f"{program}; print(flush=True); time.sleep(float(sys.argv[2]))", tmp_path / ".trained.json.lock", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline()
+        batch("subset", [16])
+        assert other.wait() == 0
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == f"waiting: another process is at work on {tmp_path / 'trained.json'}"
+    assert second.startswith("[train] subset: ")
+    batch("subset", [])
+    assert capfd.readouterr().err == "[train] subset: already done\n"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,8 @@
 """The DAG on real data, from the first array to the last figure, and what a second run does."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -312,25 +308,3 @@ def test_a_new_method_is_one_file_and_one_line(finished):
         finished.path("src/selectbench/methods/margin.py").unlink()
         methods.write_text(before, encoding="utf-8")
     assert finished.jobs() == {}
-
-
-def test_a_killed_run_is_continued_and_ends_the_same(finished, project):
-    """SIGKILL the workflow and its jobs in the middle of training, then start it again."""
-    command = ["snakemake", "--cores", "2"]
-    environment = project.environment()
-    running = subprocess.Popen(
-        command, cwd=project.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and len(list(project.path(f"{OUT}/runs").rglob("train.json"))) < 5:
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    done = {path: path.read_bytes() for path in project.path(f"{OUT}/runs").rglob("train.json")}
-    assert 5 <= len(done) < RUNS
-    project.snakemake("--unlock")
-    result = project.snakemake()
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert all(path.read_bytes() == content for path, content in done.items())  # nothing finished was computed again
-    one, two = read_rows(finished), read_rows(project)
-    assert {run: strip_time_and_host(row) for run, row in one.items()} == {run: strip_time_and_host(row) for run, row in two.items()}
