@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,29 +16,33 @@ import pytest
 import yaml
 from test_workflow import read_rows, strip_time_and_host
 
-from conftest import Project, make_project
+from conftest import DYNAMIC, Project, make_project
 
 OUT = "results/smoke"
-SIGNALS = ["group"] * 11 + ["polite"] * 5 + ["alone"] * 4
-FULL = 3
-DELAYS_S = (2.0, 7.0)  # Snakemake itself takes about 3 s to start
+RUNS = 4 + 3 + len(DYNAMIC)
+STARTING = ["group"] * 5 + ["polite"] * 2 + ["alone"] * 2  # ends of a workflow that has started no job yet, or just so
+WORKING = ["group"] * 6 + ["polite"] * 3 + ["alone"] * 2  # … of one at work
+FULL = 2
+DELAYS_S = {False: (0.3, 3.5), True: (0.5, 6.5)}  # after the start, after the first job
 ROOM_MB = 256
 
 
 def cut_project(root: Path, target: Path) -> Project:
-    """Copy the project and leave one static method beside a proxy and one dynamic one beside its agent, with their controls, one seed."""
+    """Copy the project and leave a static method with its proxy, dynamic ones, their controls, and one seed."""
     project = make_project(root, target)
     project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0]")
-    for name, table, method in (("rl_selector", "main", "el2n"), ("data_agent", "dynamic", "data_agent")):
+    for name, table, kept in (("rl_selector", "main", ["el2n"]), ("data_agent", "dynamic", DYNAMIC)):
         path = project.path(f"config/papers/{name}.yaml")
         paper = yaml.safe_load(path.read_text(encoding="utf-8"))
         paper["tables"] = {table: paper["tables"][table]}
-        paper["tables"][table]["where"] |= {"method": [method], "keep": [0.5]}
+        paper["tables"][table]["where"] |= {"method": kept, "keep": [0.5]}
         paper |= {"figures": {}, "claims": {}}
         path.write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     methods = project.path("config/methods.yaml")
     lines = methods.read_text(encoding="utf-8").splitlines(keepends=True)
-    methods.write_text("".join(line for line in lines if "control" in line or line.startswith(("el2n:", "data_agent:"))), encoding="utf-8")
+    methods.write_text(
+        "".join(line for line in lines if "control" in line or line.partition(":")[0] in ["el2n", *DYNAMIC]), encoding="utf-8"
+    )
     return project
 
 
@@ -78,15 +83,22 @@ class History:
         found = {path: path.read_bytes() for path in self.project.path(f"{OUT}/runs").rglob("train.json")}
         return {path: content for path, content in found.items() if json.loads(content)["status"] == "ok"}
 
+    @property
+    def log(self) -> Path:
+        return self.project.root.with_name("said.txt")
+
     def start(self) -> subprocess.Popen:
         command, environment = ["snakemake", "--cores", "2"], self.project.environment()
-        with open(self.project.root.parent / "said.txt", "a", encoding="utf-8") as said:
+        with open(self.log, "a", encoding="utf-8") as said:
             process = subprocess.Popen(command, cwd=self.project.root, env=environment, stdout=said, stderr=said, start_new_session=True)
         return process
 
-    def interrupt(self, how: str, delay_s: float) -> bool:
-        """Start the workflow and end it after a while, in one way; return False if it was done before."""
-        before, process = self.finished_records(), self.start()
+    def interrupt(self, how: str, working: bool, delay_s: float) -> bool:
+        """Start the workflow and end it a while after its start, or its first job, in one way; return False if it was done before."""
+        before, said = self.finished_records(), self.log.stat().st_size if self.log.exists() else 0
+        process = self.start()
+        while working and process.poll() is None and b"Execute" not in self.log.read_bytes()[said:]:
+            time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=delay_s)
         if process.poll() == 0:
@@ -138,18 +150,18 @@ def history(root, disk, tmp_path_factory):
     """A workflow that was interrupted at random moments, again and again, and ended in the end."""
     place = disk.root if disk else tmp_path_factory.mktemp("kills")
     history, draws = History(cut_project(root, place / "project"), disk), random.Random(20260)
-    ways = SIGNALS + ["full"] * (FULL if disk else 0)
+    ways = [(how, False) for how in STARTING] + [(how, True) for how in WORKING + ["full"] * (FULL if disk else 0)]
     draws.shuffle(ways)
     try:
-        for how in ways:
-            delay_s = draws.uniform(*DELAYS_S)
-            while not history.interrupt(how, delay_s):
+        for how, working in ways:
+            delay_s = draws.uniform(*DELAYS_S[working])
+            while not history.interrupt(how, working, delay_s):
                 subprocess.run(["rm", "-r", history.project.path(OUT)], check=True)  # it ended before: from the start again
         before = history.finished_records()
         process = history.start()
-        assert process.wait(timeout=600) == 0, place.joinpath("said.txt").read_text(encoding="utf-8")[-4000:]
+        assert process.wait(timeout=600) == 0, history.log.read_text(encoding="utf-8")[-4000:]
         history.note_lost(before)
-        history.said = place.joinpath("said.txt").read_text(encoding="utf-8").splitlines()
+        history.said = history.log.read_text(encoding="utf-8").splitlines()
         yield history
     finally:
         for group in history.orphans:
@@ -174,7 +186,7 @@ def test_the_records_are_those_of_an_unbroken_run(history, finished):
                 del record["evaluation"]  # there it is tested on more sets
             assert broken == unbroken
             num += 1
-    assert num == 8
+    assert num == RUNS
     signals, unbroken_signals = (project.path(f"{OUT}/proxies/digits/convnet/seed-0.npz") for project in (history.project, finished))
     assert signals.read_bytes() == unbroken_signals.read_bytes()
 
@@ -202,7 +214,7 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     assert "rl_selector/main: 1 of 4 runs have no value" in result.stderr
     assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
     status = project.run("selectbench", "status", "--scale", "smoke").stdout
-    assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 4 of 4 runs done\n" in status
+    assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 6 of 6 runs done\n" in status
     name, command = re.search(rf"^failed: {run}: (\S+): not a readable .npz.*\n  to retry: (.*)$", status, flags=re.MULTILINE).groups()
     assert name == str(subset.relative_to(project.root))
     result = project.snakemake("--config", "partial=True")
