@@ -1,37 +1,25 @@
 """Configuration: strict YAML, strict schemas, and errors that name file, key and the closest valid value."""
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
     from selectbench.llm.agents import ClusterAgent
     from selectbench.methods._base import Method
 
-from selectbench.errors import ConfigError, SelectbenchError, suggest
+from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, spell, suggest
 from selectbench.policy import parse_keep
+from selectbench.strict_yaml import read_yaml
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")
-
-
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Plain YAML, but a key that stands twice is an error instead of a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -106,7 +94,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     papers = sorted(path.stem for path in (root / PAPERS).glob("*.yaml"))
     for paper in main["papers"]:
         if paper not in papers:
-            raise ConfigError(f"config/config.yaml: papers: unknown {paper!r}{suggest(paper, papers)}")
+            raise ConfigError(f"config/config.yaml: papers: unknown {shorten(repr(paper))}{suggest(paper, papers)}")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
     config = Config(
         main=main,
@@ -158,22 +146,6 @@ def _fill_noisy(datasets: dict) -> dict:
     return filled
 
 
-def read_yaml(path: Path, name: Path) -> dict:
-    """Read one YAML mapping; ``name`` is the path errors show."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{name}: no such file") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{name}: not valid YAML{line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{name}: holds a {type(content).__name__} instead of keys and values")
-    return content
-
-
 def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, object] | None = None) -> dict:
     content = read_yaml(root / name, name) | dict(overrides or {})
     schema_name = Path(f"workflow/schemas/{schema}.schema.yaml")
@@ -182,31 +154,42 @@ def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, o
 
 
 def check_schema(content: dict, schema: dict, name: Path) -> None:
-    """Raise a ``ConfigError`` for the first place where ``content`` does not follow its JSON schema."""
-    from jsonschema import Draft202012Validator
-
-    for error in sorted(Draft202012Validator(schema).iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]):
+    """Raise a ``ConfigError`` for the first place where ``content`` does not follow its JSON schema; numbers must be finite."""
+    for error in sorted(_make_validator()(schema).iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]):
         raise ConfigError(f"{name}: {_describe(error)}")
+
+
+@cache
+def _make_validator() -> type["Validator"]:
+    """Return a validator for which an integer is no float that happens to be whole, and a number neither NaN nor infinite."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    checker = checker.redefine("number", lambda _, value: type(value) is int or (type(value) is float and math.isfinite(value)))
+    return extend(Draft202012Validator, type_checker=checker)
 
 
 def _describe(error) -> str:
     """Tell one schema error as ``<key>: <what is wrong>; did you mean …?``."""
     while error.context:
         error = min(error.context, key=lambda inner: (inner.validator in ("type", "required"), len(inner.message)))
-    key = ".".join(str(part) for part in error.absolute_path)
+    key = ".".join(spell(part) for part in error.absolute_path)
     prefix = f"{key}: " if key else ""
     if error.validator == "additionalProperties":
         valid = error.schema.get("properties", {})
-        unknown = sorted(map(str, set(error.instance) - set(valid)))[0]
-        return f"{key + '.' if key else ''}{unknown}: unknown key{suggest(unknown, valid)}"
+        patterns = error.schema.get("patternProperties", {})
+        unknown = sorted(word for word in set(error.instance) - set(valid) if not any(re.search(pattern, word) for pattern in patterns))[0]
+        problem = "unknown key" if valid else f"no id: it should match {' or '.join(patterns)}"
+        return f"{key + '.' if key else ''}{spell(unknown)}: {problem}{suggest(unknown, valid)}"
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"{prefix}the key {missing!r} is missing"
     if error.validator == "enum":
-        return f"{prefix}unknown {error.instance!r}{suggest(error.instance, error.validator_value)}"
+        return f"{prefix}unknown {shorten(repr(error.instance))}{suggest(error.instance, error.validator_value)}"
     if error.validator in ("not", None):  # None: a schema that is false
         return f"{prefix}the key does not go with the others"
-    return f"{prefix}{error.message}"
+    return f"{prefix}{shorten(error.message)}"
 
 
 def as_list(names: str | Sequence[str]) -> list[str]:
@@ -216,7 +199,7 @@ def as_list(names: str | Sequence[str]) -> list[str]:
 
 def _check_name(name: object, valid: Iterable[str], where: str) -> None:
     if name not in valid:
-        raise ConfigError(f"{where}: unknown {name!r}{suggest(name, valid)}")
+        raise ConfigError(f"{where}: unknown {shorten(repr(name))}{suggest(name, valid)}")
 
 
 def _check_methods(config: Config) -> None:
@@ -246,7 +229,7 @@ def _check_methods(config: Config) -> None:
             else:
                 make_method(file, parameters)
         except SelectbenchError as error:
-            raise ConfigError(f"{where}.parameters: {error}") from None
+            raise ConfigError(f"{where}.parameters: {shorten(first_line(error))}") from None
 
 
 def _check_encoders(config: Config) -> None:

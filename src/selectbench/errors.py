@@ -55,10 +55,21 @@ def find_closest(word: object, valid: Iterable[object]) -> str | None:
 def suggest(word: object, valid: Iterable[object]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if none is close."""
     valid = sorted(map(str, valid))
-    closest = find_closest(word, valid)
+    closest = find_closest(shorten(str(word)), valid)
     if closest:
         return f"; did you mean {closest!r}?"
-    return f"; valid: {', '.join(valid)}" if valid else ""
+    return f"; valid: {', '.join(map(spell, valid))}" if valid else ""
+
+
+def shorten(text: str, most: int = 200) -> str:
+    """Return a text without its middle if it is longer than a message should be."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
+def spell(word: object) -> str:
+    """Return a word as a message shows it: on one line, and not too long."""
+    text = str(word)
+    return shorten(text if text.isprintable() else repr(text))
 
 
 def first_line(error: Exception) -> str:

@@ -4,14 +4,22 @@ import hashlib
 import json
 import os
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from selectbench.errors import RecordError
+from selectbench.errors import RecordError, first_line
+
+MOST_UNPACKED, MOST_GROWTH = 1 << 30, 100
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
+    *(RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError),
+)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -54,7 +62,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise RecordError(f"{path}: not valid JSON ({error}); delete it and run again") from None
     if not isinstance(value, dict):
         raise RecordError(f"{path}: holds a {type(value).__name__} instead of an object; delete it and run again")
@@ -77,16 +85,33 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises
     ------
     RecordError
-        The file is missing, truncated, no ``.npz``, or holds pickled objects.
+        The file is missing, truncated, no ``.npz``, holds pickled objects, or would grow without bound.
     """
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
+            refuse_bomb(path.stat().st_size, sum(member.file_size for member in archive.zip.infolist()))
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+    except _UNREADABLE as error:
+        raise RecordError(f"{path}: not a readable .npz of plain arrays ({first_line(error)})") from None
+
+
+def refuse_bomb(packed: int, unpacked: int) -> None:
+    """Raise for what is small and would fill the memory once unpacked.
+
+    Parameters
+    ----------
+    packed, unpacked : bytes before and after
+
+    Raises
+    ------
+    ValueError
+        More than 1 GiB, and more than a hundred times as much as before.
+    """
+    if unpacked > max(MOST_UNPACKED, MOST_GROWTH * packed):
+        raise ValueError(f"{packed:,} bytes would become more than {max(MOST_UNPACKED, MOST_GROWTH * packed):,}")
 
 
 def digest_file(path: Path, algorithm: str = "sha256") -> str:

@@ -6,13 +6,14 @@ workflow asks it for the inputs and the specification of every job, and a job's 
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
 from selectbench.config import load_config
-from selectbench.errors import ConfigError
+from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten
 from selectbench.fingerprint import fingerprint
 from selectbench.layout import Layout
 from selectbench.policy import parse_keep
@@ -359,15 +360,19 @@ def _read_reported(root: Path, name: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     columns = ["table", "dataset", "target", "method", "keep", "value", "evidence", "note"]
-    with open(path, newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if reader.fieldnames != columns:
-            raise ConfigError(f"{name}: columns are {reader.fieldnames} and should be {columns}")
-        rows = list(reader)
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream, restkey="too many values", restval="")
+            if reader.fieldnames != columns:
+                raise ConfigError(f"{name}: columns are {shorten(repr(reader.fieldnames))} and should be {columns}")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{name}: not a readable table ({first_line(error)})") from None
     for line, row in enumerate(rows, start=2):
         try:
-            float(row["value"])
+            if row.keys() != set(columns) or not math.isfinite(float(row["value"])):
+                raise ConfigError(f"should hold {len(columns)} values, of which 'value' is a finite number")
             parse_keep(row["keep"])
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{name}: line {line}: {error}") from None
+        except (SelectbenchError, ValueError) as error:
+            raise ConfigError(f"{name}: line {line}: {shorten(first_line(error))}") from None
     return rows

@@ -1,17 +1,21 @@
 """Policies: from scores to ids. Shared by every scoring method (keep counts, class quotas, tails, ties)."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError, suggest
+from selectbench.errors import SelectbenchError, shorten, suggest
 from selectbench.seeds import hash_ids
 
 Quota = Literal["none", "proportional", "equal"]
 Tail = Literal["high", "low", "middle"]
+
+_LONGEST_KEEP = 100
+_LARGE_POWER = re.compile(r"[eE][+-]?[\d_]{4}")  # of ten, which as an exact number would fill the memory
 
 
 def parse_keep(keep: float | str) -> Fraction:
@@ -22,12 +26,13 @@ def parse_keep(keep: float | str) -> Fraction:
     SelectbenchError
         Not a number, or outside (0, 1].
     """
+    text, shown = str(keep), shorten(repr(keep))
     try:
-        value = Fraction(str(keep))
+        value = Fraction("" if len(text) > _LONGEST_KEEP or _LARGE_POWER.search(text) else text)
     except (ValueError, ZeroDivisionError):
-        raise SelectbenchError(f"keep: {keep!r} is not a number; a keep fraction is in (0, 1], e.g. 0.5") from None
+        raise SelectbenchError(f"keep: {shown} is not a number; a keep fraction is in (0, 1], e.g. 0.5") from None
     if isinstance(keep, bool) or not 0 < value <= 1:
-        raise SelectbenchError(f"keep: {keep!r} is outside (0, 1]; a keep fraction is the share kept, e.g. 0.5")
+        raise SelectbenchError(f"keep: {shown} is outside (0, 1]; a keep fraction is the share kept, e.g. 0.5")
     return value
 
 

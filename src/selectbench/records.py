@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from selectbench.errors import RecordError
+from selectbench.errors import RecordError, shorten
 from selectbench.files import digest_file, read_json, write_json, write_text
 
 SCHEMA = 1
@@ -34,9 +34,24 @@ def read_record(path: Path) -> dict:
         Missing, corrupt, or of a layout this version does not know.
     """
     record = read_json(path)
-    if record.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: record layout {record.get('schema')!r} is not {SCHEMA}; delete it and run again")
+    check_layout(path, record.get("schema"))
+    if record.get("status") not in ("ok", "failed"):
+        raise RecordError(f"{path}: no record: it does not say whether it is ok or failed; delete it and run again")
     return record
+
+
+def check_layout(name: object, layout: object) -> None:
+    """Raise unless a layout is the one that this version reads; ``name`` is what the line names.
+
+    Raises
+    ------
+    RecordError
+        It is another one; a newer one is not to be deleted but to be read by a newer version.
+    """
+    if type(layout) is int and layout > SCHEMA:
+        raise RecordError(f"{name}: record layout {layout} is of a newer version; update selectbench, or delete it and run again")
+    if type(layout) is not int or layout != SCHEMA:
+        raise RecordError(f"{name}: record layout {shorten(repr(layout))} is not {SCHEMA}; delete it and run again")
 
 
 def find_maker(path: Path) -> Path:
@@ -73,7 +88,7 @@ def read_finished(path: Path, key: str) -> dict | None:
 def merge_record(folder: Path, run_id: str) -> dict:
     """Return what artefacts read: a run's training and evaluation as one row."""
     train = read_record(record_path(folder, run_id, TRAIN))
-    row = {name: train.get(name) for name in _TRAIN_FIELDS}
+    row = {"schema": SCHEMA, **{name: train.get(name) for name in _TRAIN_FIELDS}}
     if train["status"] != "ok":
         return {**row, "test": None, "evaluation": None}
     evaluation = read_record(record_path(folder, run_id, EVALUATE))
@@ -99,7 +114,9 @@ def find_damage(folder: Path, manifests: Iterable[str]) -> None:
         if not name.exists():
             continue
         manifest = read_json(name)
-        for run_id in manifest.get("runs", ()):
+        if manifest.get("stage") not in (TRAIN, EVALUATE) or not isinstance(manifest.get("runs"), dict):
+            raise RecordError(f"{name}: not the list of a batch's runs; delete it and run again")
+        for run_id in manifest["runs"]:
             path = record_path(folder, run_id, manifest["stage"])
             if not path.exists():
                 raise RecordError(f"{path}: missing, though {name} says it is done; delete {name} and run again: only this run is repeated")

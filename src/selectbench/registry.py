@@ -1,6 +1,7 @@
 """Registries by file: a package's modules are its entries, a module's name is the id of the one class in it; typed parameters."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import fields
@@ -70,6 +71,7 @@ def check_parameter(name: str, kind: object, value: object) -> None:
             raise SelectbenchError(f"{name}: unknown {value!r}{suggest(value, get_args(kind))}")
         return
     allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or not is_finite:
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
         raise SelectbenchError(f"{name}: {value!r} is not {words[kind]}")

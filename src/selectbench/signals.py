@@ -166,7 +166,10 @@ class Signals:
         """Make ``name`` float64 and raise unless it has one number for each row of every signal it describes."""
         if getattr(self, name) is None:
             return
-        values = np.asarray(getattr(self, name), dtype=np.float64)
+        values = np.asarray(getattr(self, name))
+        if values.dtype.kind not in "fiu":
+            raise SelectbenchError(f"{name}: holds {values.dtype}, not numbers")
+        values = values.astype(np.float64)
         for other in described:
             rows = getattr(self, other)
             if rows is not None and values.shape != (len(rows),):
@@ -232,16 +235,16 @@ class Signals:
             The file cannot be read, an array has an unknown name, or ``labels`` is missing.
         """
         arrays = read_arrays(path)
-        packed = bool(arrays.pop("correct_packed", False))
+        packed = arrays.pop("correct_packed", None) is not None
         valid = {field.name for field in fields(cls)}
         for name in arrays:
             if name not in valid:
                 raise SelectbenchError(f"{path}: unknown array {name!r}{suggest(name, valid)}")
         if "labels" not in arrays:
             raise SelectbenchError(f"{path}: has no array 'labels', which is required")
-        if packed:
-            arrays["correct"] = np.unpackbits(arrays["correct"], axis=-1, count=len(arrays["labels"])).astype(bool)
         try:
+            if packed:
+                arrays["correct"] = _unpack_bits(arrays.get("correct"), arrays["labels"])
             return cls(**arrays)
         except SelectbenchError as error:
             raise SelectbenchError(f"{path}: {error}") from None
@@ -287,9 +290,17 @@ def _as_integers(name: str, values: np.ndarray) -> np.ndarray:
 
 def _as_bits(values: np.ndarray) -> np.ndarray:
     array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise SelectbenchError(f"correct: holds {array.dtype}, not true and false")
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise SelectbenchError("correct: holds values other than true and false")
     return array.astype(bool)
+
+
+def _unpack_bits(packed: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+    if packed is None or packed.dtype != np.uint8 or not packed.ndim or labels.ndim != 1:
+        raise SelectbenchError("correct: is not packed as correct_packed says")
+    return np.unpackbits(packed, axis=-1, count=len(labels)).astype(bool)
 
 
 def _all_finite(values: np.ndarray) -> bool:

@@ -151,7 +151,7 @@ def test_missing_truncated_and_changed_files(tmp_path):
 def test_a_pickle_is_never_loaded_before_its_checksum_is_right(tmp_path, monkeypatch):
     entry, _, _ = make_cifar10("publisher", tmp_path)
     entry["sources"][0]["files"][0]["sha256"] = "0" * 64
-    monkeypatch.setattr("selectbench.data.layouts.pickle.loads", lambda *_, **__: pytest.fail("unpickled"))
+    monkeypatch.setattr("selectbench.data.layouts.decode_pickle", lambda *_: pytest.fail("unpickled"))
     with pytest.raises(DataError, match="wrong checksum"):
         prepare_published("cifar10", entry, tmp_path)
 

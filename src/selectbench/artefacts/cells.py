@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from selectbench.errors import RecordError
+from selectbench.records import SCHEMA, check_layout
 
 Records = Mapping[str, dict]
 
@@ -109,7 +110,8 @@ def read_records(path: Path) -> dict[str, dict]:
         try:
             record = json.loads(line)
             run = record["run"]["id"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            check_layout(f"{path}: line {number}", record.get("schema", SCHEMA))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"{path}: line {number} is not a record ({type(error).__name__}: {error}); delete it and run again") from None
         if run in records:
             raise RecordError(f"{path}: line {number} is a second record of {run}; delete the file and run again")

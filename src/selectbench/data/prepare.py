@@ -1,7 +1,6 @@
 """From the published files of a data set to its canonical arrays."""
 
 import pickle
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import numpy as np
 from selectbench.data.archives import read_archive
 from selectbench.data.class_folders import FOLDERS, index_folder, read_class_list
 from selectbench.data.corruptions import corrupt_images
+from selectbench.data.images import UNREADABLE
 from selectbench.data.label_lists import NO_LABEL
-from selectbench.data.layouts import LAYOUTS, Arrays
+from selectbench.data.layouts import LAYOUTS, PICKLED, Arrays
 from selectbench.data.messages import first_line
 from selectbench.data.noise import add_noise, read_human_labels
 from selectbench.data.placed import check_placed, index_placed, list_placed, pick_test_sets
@@ -22,18 +22,7 @@ from selectbench.files import digest_array, digest_value, write_array, write_tex
 from selectbench.seeds import derive_seed
 
 ARCHIVES = (".tgz", ".tar.gz", ".zip", ".deb")
-UNDECODABLE = (
-    KeyError,
-    IndexError,
-    ValueError,
-    TypeError,
-    EOFError,
-    OSError,
-    ImportError,
-    AttributeError,
-    pickle.UnpicklingError,
-    zlib.error,
-)
+UNDECODABLE = (*UNREADABLE, ImportError, RecursionError, pickle.UnpicklingError)
 
 
 def prepare_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence[str]) -> dict:
@@ -81,6 +70,7 @@ def prepare_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence
 
 def prepare_arrays(name: str, entry: dict, source: dict, resources: Path, prepared: Path) -> tuple[dict, list[float], list[float]]:
     """Decode, check and write the arrays of all splits; return their manifests and the pool's mean and standard deviation."""
+    refuse_unpinned(name, source)
     paths = [locate_file(get_base(name, entry), source, file, resources) for file in source["files"]]
     decoded = decode_files(paths, source["layout"], entry)
     splits = {split: decoded[split] for split in list_sizes(entry)}
@@ -100,6 +90,13 @@ def prepare_arrays(name: str, entry: dict, source: dict, resources: Path, prepar
         write_array(prepared / split / "labels.npy", labels)
     mean, std = measure_channels(splits["pool"][0])
     return manifests, mean, std
+
+
+def refuse_unpinned(name: str, source: dict) -> None:
+    """Raise for a source of pickles with a file whose checksum is not pinned: unpickling an unknown file may do anything."""
+    for file in source["files"] if source["layout"] in PICKLED else ():
+        if not {"sha256", "md5"} & file.keys():
+            raise DataError(f"config/datasets.yaml: {name}.sources: {file['path']} holds pickles, which are opened only with a `sha256`")
 
 
 def prepare_folders(name: str, entry: dict, source: dict, resources: Path, prepared: Path) -> dict:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
@@ -101,7 +101,7 @@ class FolderSplit(Split):
     def __init__(self, folder: Path, root: Path, num_threads: int | None = None) -> None:
         self.root = Path(root)
         self.labels = read_array(Path(folder) / "labels.npy")
-        self.paths = (Path(folder) / "paths.txt").read_text(encoding="utf-8").splitlines()
+        self.paths = read_paths(Path(folder) / "paths.txt")
         self.num_threads = num_threads or os.cpu_count() or 1
         self.unreadable: dict[int, str] = {}
 
@@ -134,6 +134,24 @@ class FolderSplit(Split):
             return load_image(self.root / self.paths[position], draws)
         except DataError as error:
             return str(error)
+
+
+def read_paths(path: Path) -> list[str]:
+    """Read the list of a split's image files.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or one of them lies outside the folder of its data set.
+    """
+    try:
+        paths = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable list of images ({first_line(error)}); prepare the data set again") from None
+    for name in paths:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DataError(f"{path}: {name!r} lies outside the folder of its data set; prepare the data set again")
+    return paths
 
 
 def refuse_damage(unreadable: Mapping[int, str], num: int) -> None:
@@ -180,5 +198,5 @@ def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:
         return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing; prepare the data set again") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError) as error:
         raise DataError(f"{path}: not a readable array ({first_line(error)}); prepare the data set again") from None

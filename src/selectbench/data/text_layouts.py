@@ -99,7 +99,7 @@ def read_vader(files: Files, entry: Mapping) -> Iterator[Row]:
     The confidence is the share of raters whose own score is of the label's class. Opinions of the New York Times are a shifted test set.
     """
     ((name, archive),) = files.items()
-    inner = read_tar(Path(name), io.BytesIO(archive))
+    inner = read_tar(Path(name), io.BytesIO(archive), len(archive))
     for domain in VADER_DOMAINS:
         truths, raters = (read_vader_table(name, inner, f"{domain}_{kind}") for kind in ("GroundTruth", "anonDataRatings"))
         ratings = {number: json.loads(scores) for number, (_, _, scores) in raters.items()}

@@ -1,6 +1,7 @@
 """Static selection methods: one file each; the file's name is the method's id."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from selectbench.methods._base import Method
 from selectbench.registry import check_parameter_names, list_ids, load_class
@@ -11,6 +12,7 @@ def available_methods() -> list[str]:
     return list_ids(__file__)
 
 
+@cache
 def load_method(name: str) -> type[Method]:
     """Return the class of a method by its id.
 

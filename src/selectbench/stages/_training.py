@@ -7,7 +7,7 @@ from torch import nn
 
 from selectbench.data.splits import open_split
 from selectbench.engine import Pool, open_pool
-from selectbench.errors import DataError, suggest
+from selectbench.errors import DataError, RecordError, first_line, suggest
 from selectbench.files import read_json
 from selectbench.models import build_model
 from selectbench.models.weights import find_weights, warm_start
@@ -30,6 +30,20 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
         raise DataError(f"{data}: has no split {split!r}{help_}")
     opened = open_split(data.parent, split)
     return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
+
+
+def read_weights(path: Path, device: torch.device) -> list[dict]:
+    """Read the weights that a proxy run kept, without ever unpickling code.
+
+    Raises
+    ------
+    RecordError
+        The file is missing or damaged, or holds something other than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # every kind of damage fails in its own way
+        raise RecordError(f"{path}: cannot be read as weights ({first_line(error)}); delete it and run again") from None
 
 
 def build_from_spec(spec: dict, stem: str, stream: tuple[object, ...], device: torch.device) -> tuple[nn.Module, dict]:

@@ -13,7 +13,7 @@ from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.stages._training import build_from_spec, open_prepared, read_weights
 from selectbench.stages.train_proxy import list_epochs
 
 _BATCH = 256
@@ -34,7 +34,7 @@ def main() -> None:
     recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(weights.with_suffix(".json"))
     measure, shares, backward_visits, forward_visits = _MEASURES[spec["signal"]]
     epochs = list_epochs(getattr(recipe, shares), recipe.epochs)
-    kept = {entry["epoch"]: entry for entry in torch.load(weights, map_location=device, weights_only=True)}
+    kept = {entry["epoch"]: entry for entry in read_weights(weights, device)}
     pool = open_prepared(data, "pool", device)
     model, _ = build_from_spec(spec, recipe.stem, (spec["role"],), device)
     rows, costs = [], []

@@ -15,7 +15,7 @@ from selectbench.rl import theory
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.stages._training import build_from_spec, open_prepared, read_weights
 
 _POINTS = 400  # of a proposition in the record; its statistic is of all pairs
 _DISTANCE = "feature distance of two samples of one class"
@@ -31,7 +31,7 @@ def main() -> None:
     started, clock = datetime.now(UTC), time.perf_counter()
     torch.set_num_threads(spec["threads"])
     recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(weights.with_suffix(".json"))
-    kept = max(torch.load(weights, map_location=device, weights_only=True), key=lambda entry: entry["epoch"])
+    kept = max(read_weights(weights, device), key=lambda entry: entry["epoch"])
     if kept["epoch"] != recipe.epochs:
         raise SelectbenchError(f"{weights}: the last weights are of epoch {kept['epoch']} of {recipe.epochs}; let record_at end with 1.0")
     model, _ = build_from_spec(spec, recipe.stem, (spec["role"],), device)
