@@ -1,7 +1,8 @@
-"""The command line: ``selectbench plan | status | why | data | select | new-method | report``."""
+"""The command line: ``selectbench plan | simulate | status | why | data | select | new-method | report``."""
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,8 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
+    plan = add("plan", show_plan, "Show what a scale runs and what it costs, before anything starts.")
+    plan.add_argument("--gpus", type=_parse_count, help="GPUs of the schedule's wall time (default: 1 if the scale asks for them)")
+    simulate = add("simulate", show_simulation, "Schedule a scale's jobs on machines of several sizes, without running any.")
+    simulate.add_argument("--gpus", type=_parse_count, nargs="+", help="one or more numbers of GPUs (default: 8 64)")
+    for command, default in ((plan, "those of this machine"), (simulate, "as many as jobs ask for; without GPUs, those of this machine")):
+        command.add_argument("--scale", help="a scale other than that of config/config.yaml")
+        command.add_argument("--cores", type=_parse_count, help=f"processors (default: {default})")
     for name, run, help_text in (
-        ("plan", show_plan, "Show what a scale runs, before anything starts."),
         ("status", show_status, "Show which runs are done, missing or failed."),
         ("why", show_why, "Show what would run now, grouped by cause."),
         ("report", rebuild_report, "Redraw every table, figure, verdict and the results page from collected records, without torch."),
@@ -60,6 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse_count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of devices, a whole number from 1")
+    return int(text)
+
+
 def _load_plan(arguments: argparse.Namespace):
     from selectbench.plan import load_plan
 
@@ -67,55 +80,50 @@ def _load_plan(arguments: argparse.Namespace):
 
 
 def show_plan(arguments: argparse.Namespace) -> None:
-    """Print runs, jobs and tables of a scale, and what the recorded runs of the same scale took."""
-    plan = _load_plan(arguments)
-    learned, searching, config = set(plan.learned_methods()), set(plan.search_methods()), plan.config
-    subsets = {(run.dataset, run.proxy, run.method, run.seed) for run in plan.runs.values() if plan.has_subset(run)}
-    selections = {subset for subset in subsets if subset[2] not in learned | searching}
-    searches = {subset for subset in subsets if subset[2] in searching}
-    texts = [dataset for dataset in plan.datasets() if config.is_text(dataset)]
-    sources = plan.count_sources()
-    batches = {
-        stage: sum(config.is_text(runs[0].dataset) for runs in found.values()) for stage, found in plan.batches.items()
-    }  # those of texts
+    """Print the jobs of a scale, what each paper and all of them cost, what that is based on, and how far off the last estimate was."""
+    from selectbench.costing import Costing
+    from selectbench.estimates import describe_costs, describe_last_estimate
+
+    costing = Costing(_load_plan(arguments))
+    plan, rows = costing.plan, costing.recorded.rows
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
-    jobs = {
-        "prepare_data": len(plan.datasets()),
-        "train_proxy": sources["proxy"],
-        "measure_gradients": sources["gradient_norms"] + sources["alignments"],
-        "embed_samples": sources["encoder"] - len(texts),
-        "embed_texts": len(texts),
-        "measure_texts": sources["statistics"] + sources["perplexities"],
-        "measure_influences": sources["influences"],
-        "cluster_texts": len({plan.searched_clusters(dataset, method, seed) for dataset, _, method, seed in searches}),
-        "search_clusters": len(searches),
-        "score_samples": len(selections),
-        "select_subsets": len(selections),
-        "train_selectors": len(subsets) - len(selections) - len(searches),
-        "train_targets": len(plan.batches["train"]) - batches["train"],
-        "finetune_targets": batches["train"],
-        "evaluate_targets": len(plan.batches["evaluate"]) - batches["evaluate"],
-        "evaluate_texts": batches["evaluate"],
-    }
-    for stage, count in jobs.items():
-        if count:
-            print(f"  {stage:<18}{count:>6} jobs")
+    for rule, count in Counter(job.rule for job in costing.jobs.values()).items():
+        print(f"  {rule:<19}{count:>6} jobs")
     for content in plan.config.papers.values():
         print(f"{content['title']}: {len(content['tables'])} tables, {len(content['figures'])} figures, {len(content['claims'])} claims")
     planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]
     if planned:
         print(f"Not built yet, shown as such in tables: {', '.join(planned)}")
-    training, selecting, records = 0.0, 0.0, 0
-    for paper in plan.config.papers:
-        path = Path(plan.records(paper))
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            record = json.loads(line)
-            if record["status"] == "ok":
-                records += 1
-                training += record["training"]["wall_s"]
-                selecting += record["selection"]["score_s"] + record["selection"]["select_s"]
-    if records:
-        print(f"Recorded at this scale: {records} runs took {training / 60:.1f} min of training and {selecting / 60:.1f} min of scoring")
+    done = [row for row in rows.values() if row["status"] == "ok"]
+    if done:
+        training = sum(row["training"]["wall_s"] for row in done)
+        scoring = sum(row["selection"]["score_s"] + row["selection"]["select_s"] for row in done)
+        print(f"Recorded at this scale: {len(done)} runs took {training / 60:.1f} min of training and {scoring / 60:.1f} min of scoring")
+    gpus = arguments.gpus if arguments.gpus is not None else 1 if costing.asks_gpu else 0
+    for line in describe_costs(costing, gpus, arguments.cores or count_cores()):
+        print(line)
+    last = describe_last_estimate(costing)
+    if last:
+        print(last)
+
+
+def show_simulation(arguments: argparse.Namespace) -> None:
+    """Print makespan, utilisation and lower bounds of a scale's jobs on machines of several sizes."""
+    from selectbench.costing import Costing
+    from selectbench.estimates import describe_schedules
+
+    costing = Costing(_load_plan(arguments))
+    if costing.asks_gpu:
+        machines = [(gpus, arguments.cores) for gpus in arguments.gpus or [8, 64]]
+    else:
+        machines = [(gpus, arguments.cores or count_cores()) for gpus in arguments.gpus or [0]]
+    for line in describe_schedules(costing, machines):
+        print(line)
+
+
+def count_cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show_status(arguments: argparse.Namespace) -> None:

@@ -108,7 +108,8 @@ def claim_results(folder: Path) -> None:
 def check_before_start(plan: Plan) -> None:
     """Raise if another workflow is at work here, data are missing or damaged, a model cannot take its images, or a record cannot be read.
 
-    Then start counting progress.
+    Then note what the work is: the number of runs, for progress, and what every job is estimated to take, which ``selectbench plan``
+    compares with what it took.
 
     Raises
     ------
@@ -123,4 +124,7 @@ def check_before_start(plan: Plan) -> None:
     check_language_models(plan)
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
+    from selectbench.estimates import write_estimate  # reads tables of records, which planning does not need
+
+    write_estimate(plan)
     start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

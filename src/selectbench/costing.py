@@ -1,0 +1,239 @@
+"""What a plan costs before it runs: recorded costs where there are any, and a declared extrapolation where there are not."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from selectbench.artefacts.cells import read_records
+from selectbench.errors import SelectbenchError
+from selectbench.jobs import TARGET_RULES, Job, find_needs, list_jobs, list_runs
+from selectbench.layout import Layout
+from selectbench.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
+from selectbench.records import TRAIN
+from selectbench.simulation import Schedule, Task, simulate
+from selectbench.visits import Network, count_visits, visit_run
+
+if TYPE_CHECKING:
+    from selectbench.models.counting import ModelSize
+
+CPU = "cpu"
+
+# Where no GPU was recorded: what NVIDIA publishes of its own ResNet-50 training (DeepLearningExamples,
+# PyTorch/Classification/ConvNets/README.md): 9,488 images a second on eight A100 of 40 GB in mixed precision.
+PUBLISHED_DEVICE = "one NVIDIA A100, by NVIDIA's published 1,186 ResNet-50 images a second (not recorded here)"
+PUBLISHED_IMAGES_PER_S = 9488.39 / 8
+PUBLISHED_MODEL = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
+
+RECORDED = "recorded work"
+SNAKEMAKE = "Snakemake's times of them"
+SAME_MODEL = "visits at the recorded pace of the same model"
+MULTIPLY_ADDS = "visits × multiply-adds ÷ the pace of the device"
+KIND = "the mean of recorded jobs of their kind"
+
+
+class Cost(NamedTuple):
+    """Seconds that a job takes, and what that is based on; both None where nothing is known."""
+
+    seconds: float | None
+    basis: str | None
+
+
+NO_COST = Cost(None, None)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a kind of device was seen to train.
+
+    Parameters
+    ----------
+    device : its name
+    seconds_per_visit : identity of a network → seconds for the forward and backward pass of a sample
+    """
+
+    device: str
+    seconds_per_visit: Mapping[str, float] = field(default_factory=dict)
+
+
+def identify_network(entry: Mapping, stem: str, inputs: object) -> str:
+    """Return the identity of a network: those of one identity train at one pace.
+
+    Parameters
+    ----------
+    entry : of ``config/models.yaml``
+    stem : of its recipe
+    inputs : the shape of images, or the data set of texts
+    """
+    return json.dumps([{name: value for name, value in entry.items() if name != "title"}, stem, inputs], sort_keys=True)
+
+
+def measure_pace(rows: Iterable[Mapping], datasets: Mapping[str, Mapping], asks_gpu: bool) -> Pace | None:
+    """Return the pace of the device that worked most, among recorded runs on GPUs or on processors; None without any.
+
+    Parameters
+    ----------
+    rows : collected records of any scales
+    datasets : the entries of the configuration; runs on others are left out
+    asks_gpu : whether to look at runs on GPUs
+    """
+    work: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        device, training, dataset = row["provenance"]["device"], row["training"], row["run"]["dataset"]
+        if training is None or dataset not in datasets or (device != CPU) != asks_gpu or not training["sample_visits"]:
+            continue
+        inputs = datasets[dataset].get("input_shape", dataset)
+        total = work.setdefault(device, {}).setdefault(identify_network(row["model"], row["recipe"].get("stem", ""), inputs), [0.0, 0.0])
+        total[0] += measure_run(row, TRAIN).seconds
+        total[1] += training["sample_visits"]
+    if not work:
+        return None
+    device = max(work, key=lambda name: sum(seconds for seconds, _ in work[name].values()))
+    return Pace(device, {network: seconds / visits for network, (seconds, visits) in work[device].items()})
+
+
+class Costing:
+    """What the jobs of a plan cost.
+
+    Parameters
+    ----------
+    plan : whose jobs are asked about
+    """
+
+    def __init__(self, plan: Layout) -> None:
+        self.plan = plan
+        self.jobs = list_jobs(plan)
+        self.recorded = Recorded(plan)
+        self.asks_gpu = plan.config.scale["resources"]["gpu"] > 0
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """First output → cost of every job."""
+        costs = {name: self._find_cost(job) for name, job in self.jobs.items()}
+        known: dict[str, list[float]] = {}
+        for name, cost in costs.items():
+            if cost.basis in (RECORDED, SNAKEMAKE):
+                known.setdefault(self.jobs[name].rule, []).append(cost.seconds)
+        means = {rule: Cost(statistics.fmean(seconds), KIND) for rule, seconds in known.items()}
+        return {name: cost if cost.basis else means.get(self.jobs[name].rule, NO_COST) for name, cost in costs.items()}
+
+    @cached_property
+    def times(self) -> dict[str, Times]:
+        """First output → Snakemake's times of jobs that did not wait in the queue of a cluster."""
+        found = {name: read_times(name) for name in self.jobs}
+        return {name: times for name, times in found.items() if times is not None and not times.queued}
+
+    @cached_property
+    def works(self) -> dict[str, list[Work | None]]:
+        """First output → recorded work of a job, one entry a run where it makes or tests targets; None for what was not recorded."""
+        works: dict[str, list[Work | None]] = {}
+        for name, job in self.jobs.items():
+            runs = list_runs(self.plan, job)
+            works[name] = [self.recorded.find_run(run, TARGET_RULES[job.rule]) for run in runs] if runs else [self.recorded.find_job(job)]
+        return works
+
+    @cached_property
+    def start_s(self) -> float | None:
+        """Median seconds that a job takes beside its recorded work: the start of its process, above all; None if never seen."""
+        gaps = []
+        for name, times in self.times.items():
+            works = self.works[name]
+            if None not in works and is_inside(times, works):
+                gaps.append(times.end - times.start - sum(work.seconds for work in works))
+        return max(0.0, statistics.median(gaps)) if gaps else None
+
+    @cached_property
+    def pace(self) -> Pace | None:
+        """The pace of the kind of device that the scale asks for, from collected records of all scales."""
+        collections = sorted(Path(self.plan.config.main["results"]).glob("*/*/records.jsonl"))
+        rows = {(path.parts[-3], run): row for path in collections for run, row in read_records(path).items()}
+        return measure_pace(rows.values(), self.plan.config.datasets, self.asks_gpu)
+
+    @cached_property
+    def device(self) -> str:
+        """The device that estimates by pace hold for."""
+        return self.pace.device if self.pace else PUBLISHED_DEVICE if self.asks_gpu else CPU
+
+    def _find_cost(self, job: Job) -> Cost:
+        name = job.outputs[0]
+        works, start_s = self.works[name], self.start_s or 0.0
+        if None not in works:
+            return Cost(start_s + sum(work.seconds for work in works), RECORDED)
+        if name in self.times and job.rule not in TARGET_RULES:
+            return Cost(self.times[name].end - self.times[name].start, SNAKEMAKE)
+        counted = count_visits(self.plan, job)
+        if counted is None:
+            return NO_COST
+        if job.rule in TARGET_RULES:
+            missing = [run for run, work in zip(list_runs(self.plan, job), works, strict=True) if work is None]
+            counted = counted[0], sum(visit_run(self.plan, run, TARGET_RULES[job.rule])[1] for run in missing)
+        seconds_per_visit, basis = self.find_pace(counted[0])
+        if seconds_per_visit is None:
+            return NO_COST
+        return Cost(start_s + sum(work.seconds for work in works if work) + counted[1] * seconds_per_visit, basis)
+
+    def find_pace(self, network: Network) -> tuple[float | None, str | None]:
+        """Return the seconds of a sample visit through a network on the kind of device that the scale asks for, and their basis."""
+        config = self.plan.config
+        dataset = config.datasets[network.dataset]
+        inputs = dataset.get("input_shape", network.dataset)
+        identity = identify_network(config.models[network.model], network.stem, inputs)
+        if self.pace and identity in self.pace.seconds_per_visit:
+            return self.pace.seconds_per_visit[identity], SAME_MODEL
+        if not self.asks_gpu or config.is_text(network.dataset):
+            return None, None
+        return self.size_network(network).multiply_adds / self.multiply_adds_per_s, MULTIPLY_ADDS
+
+    def size_network(self, network: Network) -> "ModelSize":
+        """Return the multiply-adds, parameters and width of a network on images."""
+        dataset = self.plan.config.datasets[network.dataset]
+        return self._size(self.plan.config.models[network.model], network.stem, tuple(dataset["input_shape"]), dataset["classes"])
+
+    @cached_property
+    def multiply_adds_per_s(self) -> float:
+        """Multiply-adds of forward passes that the device does in a second of training, by what was recorded of it or else published."""
+        paces = []
+        for identity, seconds in (self.pace.seconds_per_visit if self.pace else {}).items():
+            entry, stem, inputs = json.loads(identity)
+            if entry["library"] != "transformers":
+                paces.append(self._size(entry, stem, tuple(inputs), 10).multiply_adds / seconds)
+        return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * self._size(*PUBLISHED_MODEL).multiply_adds
+
+    @cached_property
+    def _sizes(self) -> dict[str, "ModelSize"]:
+        return {}
+
+    def _size(self, entry: Mapping, stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
+        from selectbench.models.counting import count_model
+
+        identity = identify_network(entry, stem, [input_shape, num_classes])
+        if identity not in self._sizes:
+            self._sizes[identity] = count_model(entry, stem, input_shape, num_classes)
+        return self._sizes[identity]
+
+    def schedule(self, gpus: int, cores: int | None, names: Iterable[str] | None = None) -> Schedule:
+        """Schedule jobs, by default all; one without a cost takes no time, and one that asks for more cores than there are gets all.
+
+        Raises
+        ------
+        SelectbenchError
+            Jobs ask for GPUs and there are none.
+        """
+        wanted = self.jobs.keys() if names is None else set(names)
+        if not gpus and any(self.jobs[name].gpus for name in wanted):
+            raise SelectbenchError(f"scale {self.plan.scale} asks for GPUs, and there are none: give --gpus at least 1")
+        needs = find_needs(self.jobs)
+        tasks = {
+            name: Task(
+                seconds=self.costs[name].seconds or 0.0,
+                needs=needs[name],
+                gpus=self.jobs[name].gpus,
+                cores=self.jobs[name].threads if cores is None else min(cores, self.jobs[name].threads),
+            )
+            for name in self.jobs
+            if name in wanted
+        }
+        return simulate(tasks, gpus, cores)

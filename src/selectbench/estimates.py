@@ -1,0 +1,209 @@
+"""Estimates a person reads before anything starts, and how far off the last one was."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from selectbench.costing import Costing
+from selectbench.disk import estimate_bytes, measure_bytes
+from selectbench.errors import RecordError
+from selectbench.files import read_json, write_json
+from selectbench.jobs import GPU_RULES, list_paper_jobs, list_runs
+from selectbench.layout import Layout
+from selectbench.recorded import is_inside, read_times
+from selectbench.records import SCHEMA
+from selectbench.simulation import Schedule
+
+HOUR = 3600.0
+_ENDS = ((90.0, 1.0, "s"), (90 * 60.0, 60.0, "min"), (48 * HOUR, HOUR, "h"), (float("inf"), 24 * HOUR, "days"))
+
+
+class Total(NamedTuple):
+    """What a set of jobs takes.
+
+    Parameters
+    ----------
+    runs, jobs : how many
+    hours : of GPUs, or of processors where the scale asks for no GPU
+    is_whole : whether the cost of every job is known that works on those
+    disk : bytes
+    wall_s : seconds of the schedule
+    """
+
+    runs: int
+    jobs: int
+    hours: float
+    is_whole: bool
+    disk: int
+    wall_s: float
+
+
+def sum_costs(costing: Costing, names: Iterable[str], gpus: int, cores: int | None, sizes: dict[str, int | None]) -> Total:
+    """Return what these jobs take on so many GPUs and cores.
+
+    Parameters
+    ----------
+    costing : of the plan
+    names : of jobs that hold all that they wait for
+    gpus, cores : of the schedule
+    sizes : job → bytes
+    """
+    names = set(names)
+    schedule = costing.schedule(gpus, cores, names)
+    return Total(
+        runs=len({run.id for name in names for run in list_runs(costing.plan, costing.jobs[name])}),
+        jobs=len(names),
+        hours=(schedule.gpu_seconds if costing.asks_gpu else schedule.core_seconds) / HOUR,
+        is_whole=all(costing.costs[name].basis for name in names if costing.jobs[name].rule in GPU_RULES),
+        disk=sum(sizes[name] or 0 for name in names),
+        wall_s=schedule.makespan,
+    )
+
+
+def size_jobs(costing: Costing) -> dict[str, int | None]:
+    """Return job → bytes of its files, on disk or by their shapes; None where neither says."""
+    plan = costing.plan
+    sizes = {name: measure_bytes(plan, job) for name, job in costing.jobs.items()}
+    return {name: estimate_bytes(plan, costing.jobs[name], costing.size_network) if size is None else size for name, size in sizes.items()}
+
+
+def describe_costs(costing: Costing, gpus: int, cores: int | None) -> Iterator[str]:
+    """Yield lines: runs, jobs, hours, disk and wall time of every paper and of all together, and what the numbers are based on."""
+    plan, sizes = costing.plan, size_jobs(costing)
+    unit = "GPU-hours" if costing.asks_gpu else "CPU-hours"
+    groups = {entry["title"]: list_paper_jobs(plan, costing.jobs, paper) for paper, entry in plan.config.papers.items()}
+    groups["all papers"] = set(costing.jobs)
+    width = max(map(len, groups))
+    yield f"{'':<{width}}{'runs':>8}{'jobs':>8}{unit:>13}{'disk':>11}{'wall time':>14}"
+    for title, names in groups.items():
+        total = sum_costs(costing, names, gpus, cores, sizes)
+        least = "" if total.is_whole else "≥ "
+        hours, wall = (f"{least}{text}" if total.wall_s else "unknown" for text in (f"{total.hours:,.2f}", format_seconds(total.wall_s)))
+        yield f"{title:<{width}}{total.runs:>8,}{total.jobs:>8,}{hours:>13}{format_bytes(total.disk):>11}{wall:>14}"
+    yield f"What papers share is counted once in the last line. Wall time: a schedule on {describe_machine(gpus, cores)}."
+    yield from describe_basis(costing)
+    unsized = sum(size is None for size in sizes.values())
+    if unsized:
+        yield f"Disk: what lies there, else arrays and weights by their shapes; the files of {unsized:,} jobs are known only afterwards."
+
+
+def describe_machine(gpus: int, cores: int | None) -> str:
+    """Return ``"2 cores"`` or ``"8 GPUs and as many cores as jobs ask for"``."""
+    parts = [f"{gpus} GPU{'s' if gpus != 1 else ''}"] if gpus else []
+    parts.append("as many cores as jobs ask for" if cores is None else f"{cores} core{'s' if cores != 1 else ''}")
+    return " and ".join(parts)
+
+
+def describe_basis(costing: Costing) -> Iterator[str]:
+    """Yield lines: what the seconds of how many jobs are based on, and which jobs have no recorded costs."""
+    bases = Counter(cost.basis for cost in costing.costs.values() if cost.basis)
+    if bases:
+        yield f"Based on: {'; '.join(f'{basis} ({count:,} jobs)' for basis, count in bases.most_common())}. Device: {costing.device}."
+        if costing.start_s is None:
+            yield "The time that processes take to start is not in it: it was never seen here."
+        else:
+            yield f"Each job takes {costing.start_s:.1f} s beside its recorded work, the median of those seen here."
+    unknown = Counter(costing.jobs[name].rule for name, cost in costing.costs.items() if cost.basis is None)
+    if unknown:
+        yield f"No recorded costs, counted as nothing: {format_counts(unknown)}."
+
+
+def format_counts(counts: Counter[str]) -> str:
+    """Return ``"3 make_table, 1 build_page"``."""
+    return ", ".join(f"{count:,} {rule}" for rule, count in sorted(counts.items()))
+
+
+def describe_schedules(costing: Costing, machines: Sequence[tuple[int, int | None]]) -> Iterator[str]:
+    """Yield lines: makespan, utilisation and lower bounds of all jobs on each of some machines, given as (GPUs, cores)."""
+    yield f"{costing.plan.config.scale['title']}: {len(costing.plan.runs):,} runs, {len(costing.jobs):,} jobs"
+    yield f"{'GPUs':>6}{'cores':>8}{'makespan':>12}{'utilisation':>13}{'critical path':>15}{'work ÷ devices':>16}"
+    for gpus, cores in machines:
+        schedule = costing.schedule(gpus, cores)
+        share, bound = measure_use(schedule, gpus, cores)
+        row = f"{gpus:>6}{'any' if cores is None else cores:>8}{format_seconds(schedule.makespan):>12}{100 * share:>11.1f} %"
+        yield f"{row}{format_seconds(schedule.critical_path):>15}{format_seconds(bound):>16}"
+    yield from describe_basis(costing)
+
+
+def measure_use(schedule: Schedule, gpus: int, cores: int | None) -> tuple[float, float]:
+    """Return the share of the makespan in which GPUs (or cores, without any) work, and the seconds if all of them always worked."""
+    work, devices = (schedule.gpu_seconds, gpus) if gpus else (schedule.core_seconds, cores)
+    if not devices or not schedule.makespan:
+        return 0.0, 0.0
+    return work / (devices * schedule.makespan), work / devices
+
+
+def format_seconds(seconds: float) -> str:
+    """Return ``"38 s"``, ``"12 min"``, ``"5.5 h"`` or ``"20.1 days"``."""
+    unit_s, unit = next((unit_s, unit) for end, unit_s, unit in _ENDS if seconds < end)
+    value = seconds / unit_s
+    return f"{value:,.1f} {unit}" if value < 10 and unit != "s" else f"{value:,.0f} {unit}"
+
+
+def format_bytes(size: int) -> str:
+    """Return ``"12 kB"``, ``"3.4 MB"``, …, by powers of 1000."""
+    value, units = float(size), iter(("B", "kB", "MB", "GB"))
+    for unit in units:
+        if value < 1000:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def write_estimate(plan: Layout) -> None:
+    """Write what every job is estimated to take to ``results/<scale>/estimate.json``; called once, when the workflow starts."""
+    costing = Costing(plan)
+    seconds = {name: round(cost.seconds, 3) for name, cost in costing.costs.items() if cost.seconds is not None}
+    write_json(estimate_path(plan), {"schema": SCHEMA, "written": time.time(), "seconds": seconds})
+
+
+def estimate_path(plan: Layout) -> Path:
+    """Return the file of the last estimate."""
+    return Path(plan.folder) / "estimate.json"
+
+
+def describe_last_estimate(costing: Costing) -> str | None:
+    """Return one line: how far off the last estimate was, over the jobs that have done all their work since; None without any.
+
+    Raises
+    ------
+    RecordError
+        The estimate cannot be read, or is of a newer version.
+    """
+    path = estimate_path(costing.plan)
+    if not path.exists():
+        return None
+    estimate = read_json(path)
+    if estimate.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: layout {estimate.get('schema')!r} is not {SCHEMA}; delete it")
+    expected, took, jobs, unexpected = 0.0, 0.0, 0, 0
+    for name in costing.jobs:
+        seconds = measure_job(costing, name, estimate["written"])
+        if seconds is None:
+            continue
+        if name not in estimate["seconds"]:
+            unexpected += 1
+            continue
+        expected, took, jobs = expected + estimate["seconds"][name], took + seconds, jobs + 1
+    started = time.strftime("%Y-%m-%d %H:%M", time.localtime(estimate["written"]))
+    others = f"; {unexpected:,} more had no estimate" if unexpected else ""
+    if not jobs:
+        return f"Last time ({started}): no job with an estimate has finished since{others}"
+    off = f" ({100 * (expected / took - 1):+.0f} %)" if took else ""
+    summary = f"{jobs:,} jobs, estimated at {format_seconds(expected)} of work, took {format_seconds(took)}{off}"
+    return f"Last time ({started}): {summary}{others}"
+
+
+def measure_job(costing: Costing, name: str, since: float) -> float | None:
+    """Return what a job took that did all its work since a moment; None if it did not, or nothing says."""
+    times = read_times(name)
+    if times is None or times.start < since:
+        return None
+    works = costing.works[name]
+    if None in works:
+        return None if times.queued or len(works) > 1 else times.end - times.start
+    if not is_inside(times, works):
+        return None
+    return sum(work.seconds for work in works) if times.queued else times.end - times.start
