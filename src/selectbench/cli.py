@@ -164,27 +164,19 @@ def show_status(arguments: argparse.Namespace) -> None:
 
 def show_why(arguments: argparse.Namespace) -> None:
     """Print what Snakemake would run and why, one line a rule and cause."""
+    from selectbench.reasons import find_reasons
+
     plan = _load_plan(arguments)
     command = [sys.executable, "-m", "snakemake", "--summary", "--config", f"scale={plan.scale}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if line.strip()]
         raise ConfigError(next((line for line in lines if "Error" in line), lines[-1] if lines else "snakemake --summary failed"))
-    sizes = plan.batch_sizes("train") | plan.batch_sizes("evaluate")
-    files: Counter[tuple[str, str]] = Counter()
-    runs: Counter[tuple[str, str]] = Counter()
-    for line in result.stdout.splitlines()[1:]:
-        fields = line.split("\t")
-        path, rule, status, pending = fields[0], fields[2], fields[-2], fields[-1]
-        if pending == "no update":
-            continue
-        cause = {"ok": "an input will be made again", "missing": "not made yet"}.get(status, status)
-        files[rule, cause] += 1
-        runs[rule, cause] += sizes.get(path, 0)
-    for (rule, cause), count in files.items():
+    jobs, runs = find_reasons(plan, result.stdout.splitlines())
+    for (rule, cause), count in jobs.items():
         at_stake = f", {runs[rule, cause]} runs" if runs[rule, cause] else ""
-        print(f"{rule}: {cause}: {count} files{at_stake}")
-    if not files:
+        print(f"{rule}: {cause}: {count} jobs{at_stake}")
+    if not jobs:
         print("Nothing would run: everything is up to date.")
 
 

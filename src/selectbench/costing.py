@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,6 +95,19 @@ def measure_pace(rows: Iterable[Mapping], datasets: Mapping[str, Mapping], asks_
     return Pace(device, {network: seconds / visits for network, (seconds, visits) in work[device].items()})
 
 
+def size_model(entry: Mapping, stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
+    """Return the size of a model of ``config/models.yaml`` as it is built for images of a shape; each is counted once."""
+    return _size_identity(identify_network(entry, stem, [input_shape, num_classes]))
+
+
+@cache
+def _size_identity(identity: str) -> "ModelSize":
+    from selectbench.models.counting import count_model
+
+    entry, stem, (input_shape, num_classes) = json.loads(identity)
+    return count_model(entry, stem, tuple(input_shape), num_classes)
+
+
 class Costing:
     """What the jobs of a plan cost.
 
@@ -136,14 +149,14 @@ class Costing:
         return works
 
     @cached_property
-    def start_s(self) -> float | None:
-        """Median seconds that a job takes beside its recorded work: the start of its process, above all; None if never seen."""
-        gaps = []
+    def start_s(self) -> dict[str, float]:
+        """Rule → median seconds that its jobs take beside their recorded work, where that was seen: the start of a process, above all."""
+        gaps: dict[str, list[float]] = {}
         for name, times in self.times.items():
             works = self.works[name]
             if None not in works and is_inside(times, works):
-                gaps.append(times.end - times.start - sum(work.seconds for work in works))
-        return max(0.0, statistics.median(gaps)) if gaps else None
+                gaps.setdefault(self.jobs[name].rule, []).append(times.end - times.start - sum(work.seconds for work in works))
+        return {rule: max(0.0, statistics.median(seconds)) for rule, seconds in gaps.items()}
 
     @cached_property
     def pace(self) -> Pace | None:
@@ -159,7 +172,7 @@ class Costing:
 
     def _find_cost(self, job: Job) -> Cost:
         name = job.outputs[0]
-        works, start_s = self.works[name], self.start_s or 0.0
+        works, start_s = self.works[name], self.start_s.get(job.rule, 0.0)
         if None not in works:
             return Cost(start_s + sum(work.seconds for work in works), RECORDED)
         if name in self.times and job.rule not in TARGET_RULES:
@@ -190,7 +203,7 @@ class Costing:
     def size_network(self, network: Network) -> "ModelSize":
         """Return the multiply-adds, parameters and width of a network on images."""
         dataset = self.plan.config.datasets[network.dataset]
-        return self._size(self.plan.config.models[network.model], network.stem, tuple(dataset["input_shape"]), dataset["classes"])
+        return size_model(self.plan.config.models[network.model], network.stem, tuple(dataset["input_shape"]), dataset["classes"])
 
     @cached_property
     def multiply_adds_per_s(self) -> float:
@@ -199,20 +212,8 @@ class Costing:
         for identity, seconds in (self.pace.seconds_per_visit if self.pace else {}).items():
             entry, stem, inputs = json.loads(identity)
             if entry["library"] != "transformers":
-                paces.append(self._size(entry, stem, tuple(inputs), 10).multiply_adds / seconds)
-        return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * self._size(*PUBLISHED_MODEL).multiply_adds
-
-    @cached_property
-    def _sizes(self) -> dict[str, "ModelSize"]:
-        return {}
-
-    def _size(self, entry: Mapping, stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
-        from selectbench.models.counting import count_model
-
-        identity = identify_network(entry, stem, [input_shape, num_classes])
-        if identity not in self._sizes:
-            self._sizes[identity] = count_model(entry, stem, input_shape, num_classes)
-        return self._sizes[identity]
+                paces.append(size_model(entry, stem, tuple(inputs), 10).multiply_adds / seconds)
+        return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * size_model(*PUBLISHED_MODEL).multiply_adds
 
     def schedule(self, gpus: int, cores: int | None, names: Iterable[str] | None = None) -> Schedule:
         """Schedule jobs, by default all; one without a cost takes no time, and one that asks for more cores than there are gets all.

@@ -66,7 +66,7 @@ def estimate_bytes(plan: Layout, job: Job, size_network: Callable[[Network], "Mo
         numbers = 2 * size.width + len(recipe["record_at"]) * dataset["classes"] + recipe["epochs"]
         return _FLOAT * (kept * size.parameters + numbers * pool_size)
     if job.rule == "measure_gradients":
-        return _FLOAT * pool_size * len(recipe["record_at" if job.key[2] == "gradient_norms" else "align_at"])
+        return _FLOAT * pool_size * len(recipe["record_at" if job.key[-1] == "gradient_norms" else "align_at"])
     return None
 
 

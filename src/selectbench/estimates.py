@@ -13,7 +13,7 @@ from selectbench.files import read_json, write_json
 from selectbench.jobs import GPU_RULES, list_paper_jobs, list_runs
 from selectbench.layout import Layout
 from selectbench.recorded import is_inside, read_times
-from selectbench.records import SCHEMA
+from selectbench.records import SCHEMA, check_layout
 from selectbench.simulation import Schedule
 
 HOUR = 3600.0
@@ -101,10 +101,11 @@ def describe_basis(costing: Costing) -> Iterator[str]:
     bases = Counter(cost.basis for cost in costing.costs.values() if cost.basis)
     if bases:
         yield f"Based on: {'; '.join(f'{basis} ({count:,} jobs)' for basis, count in bases.most_common())}. Device: {costing.device}."
-        if costing.start_s is None:
-            yield "The time that processes take to start is not in it: it was never seen here."
+        if costing.start_s:
+            least, most = min(costing.start_s.values()), max(costing.start_s.values())
+            yield f"Jobs take {least:.1f} to {most:.1f} s beside their recorded work, by rule, the median of those seen here."
         else:
-            yield f"Each job takes {costing.start_s:.1f} s beside its recorded work, the median of those seen here."
+            yield "The time that processes take to start is not in it: it was never seen here."
     unknown = Counter(costing.jobs[name].rule for name, cost in costing.costs.items() if cost.basis is None)
     if unknown:
         yield f"No recorded costs, counted as nothing: {format_counts(unknown)}."
@@ -176,8 +177,9 @@ def describe_last_estimate(costing: Costing) -> str | None:
     if not path.exists():
         return None
     estimate = read_json(path)
-    if estimate.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: layout {estimate.get('schema')!r} is not {SCHEMA}; delete it")
+    check_layout(path, estimate.get("schema"))
+    if not isinstance(estimate.get("seconds"), dict) or not isinstance(estimate.get("written"), float):
+        raise RecordError(f"{path}: no estimate; delete it")
     expected, took, jobs, unexpected = 0.0, 0.0, 0, 0
     for name in costing.jobs:
         seconds = measure_job(costing, name, estimate["written"])
@@ -191,7 +193,7 @@ def describe_last_estimate(costing: Costing) -> str | None:
     others = f"; {unexpected:,} more had no estimate" if unexpected else ""
     if not jobs:
         return f"Last time ({started}): no job with an estimate has finished since{others}"
-    off = f" ({100 * (expected / took - 1):+.0f} %)" if took else ""
+    off = f": {100 * abs(expected / took - 1):.0f} % too {'low' if expected < took else 'high'}" if took else ""
     summary = f"{jobs:,} jobs, estimated at {format_seconds(expected)} of work, took {format_seconds(took)}{off}"
     return f"Last time ({started}): {summary}{others}"
 

@@ -24,7 +24,7 @@ class Job:
     ----------
     rule : its rule, which is its stage too
     key : what it is about, as its rule's wildcards name it: data set, proxy, method, seed, batch, …
-    outputs : its files that others read
+    outputs : its files; the first names the job
     inputs : files of other jobs that it reads
     gpus : GPUs that it asks for
     threads : processors that it asks for
@@ -104,40 +104,44 @@ def _describe_selections(plan: Layout) -> Iterator[Description]:
             yield from _describe_signals(plan, "encoder", dataset, proxy, seed)
             yield _describe_clusters(plan, dataset, clusters, seed)
             inputs = [data, encoder, *plan.head_embeddings(dataset, proxy), clusters]
-            yield "search_clusters", key, [plan.subset(run), plan.search(run)], inputs
+            yield "search_clusters", key, [*with_record(plan.subset(run)), plan.search(run)], inputs
         elif method in learned:
-            yield "train_selectors", key, [plan.subset(run)], [data]
+            yield "train_selectors", key, with_record(plan.subset(run)), [data]
         else:
             scores = f"{plan.folder}/scores/{dataset}/{proxy}/{method}/seed-{seed}.npz"
             for source in plan.config.find_method(method).sources():
                 yield from _describe_signals(plan, source, dataset, proxy, seed)
-            yield "score_samples", key, [scores], [data, *plan.score_inputs(dataset, proxy, method, str(seed))]
-            yield "select_subsets", key, [plan.subset(run)], [scores]
+            yield "score_samples", key, with_record(scores), [data, *plan.score_inputs(dataset, proxy, method, str(seed))]
+            yield "select_subsets", key, with_record(plan.subset(run)), [scores]
 
 
 def _describe_signals(plan: Layout, source: str, dataset: str, proxy: str, seed: int | str) -> Iterator[Description]:
     """Describe the job that records a source's signals, after those that it reads from."""
     file, data, is_text = plan.signals(source, dataset, proxy, seed), plan.data(dataset), plan.config.is_text(dataset)
     if source == "encoder":
-        outputs = [file, plan.embeddings(dataset)] if is_text else [file]
+        outputs = [*with_record(file), plan.embeddings(dataset)] if is_text else with_record(file)
         yield ("embed_texts", (dataset,), outputs, [data]) if is_text else ("embed_samples", (dataset, str(seed)), outputs, [data])
     elif source in ("statistics", "perplexities"):
-        yield "measure_texts", (dataset, source), [file], [data]
+        yield "measure_texts", (dataset, source), with_record(file), [data]
     elif source == "influences":
         yield from _describe_signals(plan, "encoder", dataset, proxy, seed)
         inputs = [plan.signals("encoder", dataset, proxy, seed), data]
-        yield "measure_influences", (dataset, proxy, str(seed)), [file], inputs
+        yield "measure_influences", (dataset, proxy, str(seed)), with_record(file), inputs
     else:
         weights, recorded = plan.weights(dataset, proxy, seed), plan.signals("proxy", dataset, proxy, seed)
-        yield "train_proxy", (dataset, proxy, str(seed)), [recorded, weights], [data]
+        yield "train_proxy", (dataset, proxy, str(seed)), [*with_record(recorded), weights], [data]
         if source != "proxy":
-            yield "measure_gradients", (dataset, proxy, source, str(seed)), [file], [data, weights]
+            yield "measure_gradients", (dataset, proxy, str(seed), source), with_record(file), [data, weights]
 
 
 def _describe_clusters(plan: Layout, dataset: str, clusters: str, seed: int | str) -> Description:
-    kind = clusters.split("/")[-2]
-    record = clusters.removesuffix(".npz") + ".json"
-    return "cluster_texts", (dataset, kind, str(seed)), [clusters, record], [plan.signals("encoder", dataset, NO_PROXY, seed)]
+    kind, _, count = clusters.split("/")[-2].rpartition("-")
+    return "cluster_texts", (dataset, kind, count, str(seed)), with_record(clusters), [plan.signals("encoder", dataset, NO_PROXY, seed)]
+
+
+def with_record(file: str) -> list[str]:
+    """Return a file of arrays and the record beside it."""
+    return [file, file.removesuffix(".npz") + ".json"]
 
 
 def _describe_targets(plan: Layout) -> Iterator[Description]:
@@ -175,7 +179,8 @@ def _describe_artefacts(plan: Layout, paper: str) -> Iterator[Description]:
     yield "collect_records", (paper,), [records], plan.record_inputs(paper)
     cells = plan.table_cells(paper)
     for table, name in zip(entry["tables"], cells, strict=True):
-        yield "make_table", (paper, table), [name], [records]
+        others = [name.removesuffix("cells.json") + form for form in ("csv", "md", "tex")]
+        yield "make_table", (paper, table), [name, *others], [records]
     for figure, drawing in zip(entry["figures"], plan.figure_drawings(paper), strict=True):
         overlaps, states = plan.figure_overlaps(paper, figure), plan.figure_states(paper, figure)
         measurements, clusters = plan.figure_measurements(paper, figure), plan.figure_clusters(paper, figure)
@@ -185,8 +190,10 @@ def _describe_artefacts(plan: Layout, paper: str) -> Iterator[Description]:
             yield "map_states", (paper,), [name], plan.searches(paper)
         for name in measurements:
             yield from _describe_measurement(plan, name)
-        yield "draw_figure", (paper, figure), [drawing], [records, *overlaps, *measurements, *states, *clusters]
+        others = [drawing.removesuffix("svg") + form for form in ("pdf", "png")]
+        yield "draw_figure", (paper, figure), [drawing, *others], [records, *overlaps, *measurements, *states, *clusters]
     measurements = plan.measurements(paper)
     for name in measurements:
         yield from _describe_measurement(plan, name)
-    yield "judge_claims", (paper,), [plan.verdict(paper)], [records, *cells, *measurements]
+    verdict = plan.verdict(paper)
+    yield "judge_claims", (paper,), [verdict, verdict.removesuffix("json") + "md"], [records, *cells, *measurements]

@@ -39,14 +39,23 @@ class Work(NamedTuple):
 
 def read_times(output: str, metadata: Path = METADATA) -> Times | None:
     """Return when Snakemake last made an output; None if it did not, or keeps its notes elsewhere."""
+    note = read_note(output, metadata)
+    try:
+        return Times(float(note["starttime"]), float(note["endtime"]), note.get("external_jobid") is not None)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_note(output: str, metadata: Path = METADATA) -> dict:
+    """Return what Snakemake noted when it last made an output; empty if it did not, or keeps its notes elsewhere."""
     name = urlsafe_b64encode(output.encode()).decode()
     parts = [name[start : start + _LONGEST_NAME] for start in range(0, len(name), _LONGEST_NAME)]
     path = metadata.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        return Times(float(note["starttime"]), float(note["endtime"]), note.get("external_jobid") is not None)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def measure_work(rule: str, record: Mapping) -> float | None:

@@ -41,7 +41,7 @@ def count_visits(plan: Layout, job: Job) -> tuple[Network, float] | None:
         passes = recipe["epochs"] * (1 + FORWARD_SHARE)
     elif job.rule == "train_selectors":
         passes = recipe["epochs"] * len({run.keep for run in plan.runs.values() if is_chosen_by(run, job)})
-    elif rest[0] == "gradient_norms":
+    elif rest[-1] == "gradient_norms":
         passes = len(recipe["record_at"])
     else:
         passes = len(recipe["align_at"]) * (1 + 2 * FORWARD_SHARE)

@@ -193,7 +193,8 @@ def test_an_edited_method_reruns_exactly_its_runs(finished):
         assert "train_proxy" not in jobs
         assert "prepare_data" not in jobs
         why = finished.run("selectbench", "why").stdout
-        assert "score_samples: params changed: 8 files" in why
+        assert "score_samples: code changed: 4 jobs\n" in why
+        assert re.search(r"^train_targets: an input will be made again: 3 jobs, \d+ runs$", why, flags=re.MULTILINE)
         before = read_rows(finished)
         assert finished.snakemake().returncode == 0
         after = read_rows(finished)

@@ -1,0 +1,359 @@
+"""Costs by hand: the job graph, recorded work, the declared extrapolation, disk, and how far off an estimate was."""
+
+import json
+import re
+import shutil
+from base64 import urlsafe_b64encode
+
+import pytest
+
+from selectbench import costing as costing_module
+from selectbench.cli import main
+from selectbench.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED, SAME_MODEL, SNAKEMAKE, Costing, measure_pace
+from selectbench.disk import estimate_bytes, measure_bytes
+from selectbench.errors import RecordError, SelectbenchError
+from selectbench.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
+from selectbench.jobs import GPU_RULES, THREADED_RULES, find_ancestors, find_needs, list_jobs, list_paper_jobs
+from selectbench.models.counting import count_model
+from selectbench.plan import load_plan
+from selectbench.reasons import compare_specs, explain_status, find_reasons, log_path, specify_job
+from selectbench.recorded import measure_run, read_times
+from selectbench.records import TRAIN
+from selectbench.visits import count_visits
+
+RESNET50 = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
+
+
+@pytest.fixture
+def project(root, tmp_path, monkeypatch):
+    """A folder with the configuration and the records of scale tiny that are in git, and nothing else."""
+    for part in ("config", "workflow/schemas"):
+        shutil.copytree(root / part, tmp_path / part)
+    kept = ("*/records.jsonl", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json")
+    for path in (path for pattern in kept for path in (root / "results/tiny").glob(pattern)):
+        target = tmp_path / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan_scale(project, scale):
+    return load_plan(project, {"scale": scale})
+
+
+def find_job(jobs, rule, *parts):
+    return next(job for job in jobs.values() if job.rule == rule and all(part in "/".join(job.key).split("/") for part in parts))
+
+
+def note_times(project, output, start, end, **more):
+    """Write what Snakemake notes of a file that it made."""
+    path = project / ".snakemake/metadata" / urlsafe_b64encode(output.encode()).decode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"starttime": start, "endtime": end, "external_jobid": None, **more}), encoding="utf-8")
+
+
+def test_rules_that_ask_for_gpus_and_threads_are_those_of_the_workflow(root):
+    text = "\n\n".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk"))
+    bodies = dict(re.findall(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", text, flags=re.MULTILINE))
+    assert {name for name, body in bodies.items() if "gpu=" in body} == GPU_RULES
+    assert {name for name, body in bodies.items() if "threads: ask" in body} == THREADED_RULES
+
+
+@pytest.mark.parametrize("scale", ["smoke", "tiny", "full"])
+def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
+    plan = plan_scale(project, scale)
+    jobs = list_jobs(plan)
+    needs = find_needs(jobs)
+    assert find_ancestors(needs, [plan.page()]) == set(jobs)
+    papers = [list_paper_jobs(plan, jobs, paper) for paper in plan.config.papers]
+    assert set().union(*papers) == set(jobs) - {plan.page()}
+    assert sum(map(len, papers)) > len(jobs)  # some jobs serve two papers
+    assert {job.gpus for job in jobs.values() if job.rule in GPU_RULES} == {plan.config.scale["resources"]["gpu"]}
+    assert {job.gpus for job in jobs.values() if job.rule not in GPU_RULES} == {0}
+
+
+def test_recorded_work_is_what_records_say(project):
+    costing = Costing(plan_scale(project, "tiny"))
+    rows = costing.recorded.rows
+    job = find_job(costing.jobs, "train_targets", "digits", "resnet8", "0")
+    runs = costing.plan.batches["train"][job.key[0]]
+    expected = sum(measure_run(rows[run.id], TRAIN).seconds for run in runs)
+    assert costing.costs[job.outputs[0]] == (pytest.approx(expected), RECORDED)
+    proxy = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
+    row = rows["digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.4/seed-0"]
+    assert row["selection"]["proxy_share"] == 0.2
+    assert costing.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
+    selectors = find_job(costing.jobs, "train_selectors", "digits", "convnet", "rl_selector", "0")
+    chosen = {
+        run.keep: rows[run.id]["selection"]["sources"]["agent"]["wall_s"]
+        for run in costing.plan.runs.values()
+        if (run.dataset, run.proxy, run.method, str(run.seed)) == selectors.key
+    }
+    assert len(chosen) > 1
+    assert costing.costs[selectors.outputs[0]] == (pytest.approx(sum(chosen.values())), RECORDED)
+    assert costing.costs[costing.plan.page()] == (None, None)
+
+
+def test_work_of_a_run_is_what_its_job_does():
+    provenance = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:09+00:00"}
+    training = {"wall_s": 5.0, "encode_s": 1.5}
+    static = {"provenance": provenance, "training": training, "selection": {"score_s": 2.0}, "evaluation": None}
+    assert measure_run(static, "train").seconds == 3.5  # a frozen encoder is another job's work
+    assert measure_run(static | {"selection": {"score_s": 2.0, "sampler": "ucb"}}, "train").seconds == 5.5  # a sampler works beside it
+    assert measure_run(static | {"training": None}, "train").seconds == 9.0
+    assert measure_run(static, "evaluate").seconds == 0.0
+    evaluated = static | {"evaluation": {"wall_s": 0.25, "provenance": provenance}}
+    assert measure_run(evaluated, "evaluate").seconds == 0.25
+
+
+def test_a_scale_without_records_takes_the_pace_of_the_same_models(project):
+    costing = Costing(plan_scale(project, "smoke"))
+    job = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
+    network, visits = count_visits(costing.plan, job)
+    assert network == ("convnet", "small", "digits")
+    assert visits == pytest.approx(8 * 1400 * 4 / 3)
+    runs = Costing(plan_scale(project, "tiny")).recorded.rows.values()
+    rows = [row for row in runs if row["run"]["target"] == "convnet" and row["training"]]
+    seconds, passed = sum(measure_run(row, TRAIN).seconds for row in rows), sum(row["training"]["sample_visits"] for row in rows)
+    assert costing.costs[job.outputs[0]] == (pytest.approx(visits * seconds / passed), SAME_MODEL)
+    assert costing.costs[find_job(costing.jobs, "score_samples", "el2n").outputs[0]] == (None, None)  # no recorded costs: not invented
+
+
+def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):
+    costing = Costing(plan_scale(project, "full"))
+    assert costing.device == PUBLISHED_DEVICE
+    runs = costing.plan.batches["train"]
+    name, (run,) = next((name, runs) for name, runs in runs.items() if runs[0].target == "resnet50" and runs[0].dataset == "imagenet1k")
+    cost = costing.costs[f"results/full/batches/train/{name}.json"]
+    share = 1.0 if run.regime == "equal_steps" else float(run.keep)
+    assert cost == (pytest.approx(90 * 1_281_167 * share / (9488.39 / 8)), MULTIPLY_ADDS)
+    small = costing.find_pace(count_visits(costing.plan, find_job(costing.jobs, "train_proxy", "cifar10", "resnet18"))[0])
+    ratio = (
+        count_model(costing.plan.config.models["resnet18"], "small", (3, 32, 32), 10).multiply_adds / count_model(*RESNET50).multiply_adds
+    )
+    assert small == (pytest.approx(ratio / (9488.39 / 8)), MULTIPLY_ADDS)
+    assert costing.costs[find_job(costing.jobs, "finetune_targets", "anli").outputs[0]] == (None, None)
+    lines = list(describe_costs(costing, 1, 8))
+    assert re.search(r"^Cluster MDP .* unknown .* unknown$", lines[3])
+    assert re.search(r"^all papers .* ≥ [\d,.]+ .* ≥ ", lines[4])
+
+
+def test_a_recorded_gpu_replaces_the_published_one(project):
+    path = project / "results/tiny/rl_selector/records.jsonl"
+    row = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    row["run"] |= {"dataset": "cifar10", "target": "resnet18", "id": "cifar10/one"}
+    row["model"], row["recipe"] = {"title": "ResNet-18", **load_plan(project).config.models["resnet18"]}, {"stem": "small"}
+    row["provenance"]["device"] = "Some GPU"
+    row["training"] |= {"wall_s": 50.0, "sample_visits": 100_000}
+    target = project / "results/small/rl_selector/records.jsonl"
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    costing = Costing(plan_scale(project, "full"))
+    assert costing.device == "Some GPU"
+    job = find_job(costing.jobs, "train_proxy", "cifar10", "resnet18", "0")
+    assert costing.costs[job.outputs[0]] == (pytest.approx(count_visits(costing.plan, job)[1] * 50 / 100_000), SAME_MODEL)
+    other = find_job(costing.jobs, "train_proxy", "cifar100", "resnet18", "0")
+    assert costing.costs[other.outputs[0]].seconds == pytest.approx(costing.costs[job.outputs[0]].seconds)  # equal shapes, equal pace
+    size = count_model(row["model"], "small", (3, 32, 32), 10).multiply_adds
+    assert costing.multiply_adds_per_s == pytest.approx(size * 100_000 / 50)
+
+
+def test_the_pace_is_that_of_the_device_that_worked_most():
+    def row(device, wall_s, visits, dataset="digits"):
+        provenance = {"device": device, "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:09+00:00"}
+        training = {"wall_s": wall_s, "sample_visits": visits}
+        model, recipe = {"title": "A", "library": "selectbench", "name": "a"}, {"stem": "small"}
+        return {
+            "provenance": provenance,
+            "training": training,
+            "selection": {},
+            "model": model,
+            "recipe": recipe,
+            "run": {"dataset": dataset},
+        }
+
+    rows = [row("cpu", 2.0, 100), row("cpu", 4.0, 100), row("A", 1.0, 1000), row("B", 9.0, 3000), row("B", 9.0, 1, "elsewhere")]
+    datasets = {"digits": {"input_shape": [1, 8, 8]}}
+    cpu, gpu = measure_pace(rows, datasets, asks_gpu=False), measure_pace(rows, datasets, asks_gpu=True)
+    assert (cpu.device, list(cpu.seconds_per_visit.values())) == ("cpu", [0.03])
+    assert (gpu.device, list(gpu.seconds_per_visit.values())) == ("B", [0.003])
+    assert measure_pace(rows[:2], datasets, asks_gpu=True) is None
+
+
+def test_multiply_adds_and_parameters_are_the_published_ones():
+    resnet50 = count_model(*RESNET50)
+    assert resnet50.multiply_adds == pytest.approx(4.09e9, rel=0.01)  # He et al. 2016 count 3.8e9 with the stride in the 1×1
+    assert resnet50.parameters == pytest.approx(25.6e6, rel=0.01)
+    assert resnet50.width == 2048
+    vit = count_model({"library": "timm", "name": "vit_base_patch16_224"}, "standard", (3, 224, 224), 1000)
+    assert vit.multiply_adds == pytest.approx(17.5e9, rel=0.02)
+
+
+def test_times_of_snakemake_tell_starts_and_jobs_without_records(project):
+    costing = Costing(plan_scale(project, "tiny"))
+    table = find_job(costing.jobs, "make_table", "rl_selector", "main").outputs[0]
+    batch = find_job(costing.jobs, "train_targets", "digits", "resnet8", "0").outputs[0]
+    works = costing.works[batch]
+    begin, end = min(work.started for work in works), max(work.finished for work in works)
+    work = sum(work.seconds for work in works)
+    note_times(project, table, 100.0, 104.5)
+    note_times(project, batch, begin - 1, begin - 1 + work + 30)
+    assert begin - 1 + work + 30 > end
+    costing = Costing(costing.plan)
+    assert costing.costs[table] == (4.5, SNAKEMAKE)
+    assert costing.start_s == {"train_targets": pytest.approx(30)}
+    assert costing.costs[batch] == (pytest.approx(work + 30), RECORDED)
+    other = find_job(costing.jobs, "make_table", "rl_selector", "cross").outputs[0]
+    assert costing.costs[other] == (4.5, KIND)
+    note_times(project, batch, end - 1, end + 5)  # made again when most of its runs were done: says nothing of the start
+    assert Costing(costing.plan).start_s == {}
+    note_times(project, table, 100.0, 104.5, external_jobid="77")  # waited in a queue
+    assert Costing(costing.plan).costs[table] == (None, None)
+    long = f"results/tiny/{'x' * 300}.csv"
+    assert read_times(long) is None
+
+
+def test_notes_that_are_damaged_are_no_times(project):
+    for content in ("", "[]", "{}", '{"starttime": "soon", "endtime": 1}', '{"starttime": null, "endtime": 1}'):
+        path = project / ".snakemake/metadata" / urlsafe_b64encode(b"a").decode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        assert read_times("a") is None
+
+
+def test_runs_that_papers_share_are_counted_once(project):
+    costing = Costing(plan_scale(project, "tiny"))
+    plan, sizes = costing.plan, dict.fromkeys(costing.jobs, 1)
+    totals = {paper: sum_costs(costing, list_paper_jobs(plan, costing.jobs, paper), 0, 2, sizes) for paper in plan.config.papers}
+    whole = sum_costs(costing, costing.jobs, 0, 2, sizes)
+    assert whole.runs == len(plan.runs) < sum(total.runs for total in totals.values())
+    assert whole.jobs == whole.disk == len(costing.jobs) < sum(total.jobs for total in totals.values())
+    assert whole.hours == pytest.approx(sum(cost.seconds or 0 for cost in costing.costs.values()) / 3600)  # one thread a job
+    assert max(total.hours for total in totals.values()) < whole.hours < sum(total.hours for total in totals.values())
+    assert whole.hours * 3600 / 2 <= whole.wall_s <= whole.hours * 3600
+    assert whole.is_whole
+
+
+def test_disk_is_what_lies_there_or_what_shapes_say(project):
+    costing = Costing(plan_scale(project, "full"))
+    plan, jobs, size = costing.plan, costing.jobs, costing.size_network
+    data = find_job(jobs, "prepare_data", "cifar100")
+    assert measure_bytes(plan, data) is None
+    assert estimate_bytes(plan, data, size) == 60_000 * 3 * 32 * 32
+    assert estimate_bytes(plan, find_job(jobs, "prepare_data", "imagenet1k"), size) is None  # its images stay where they are
+    scores = find_job(jobs, "score_samples", "cifar10", "el2n", "0")
+    assert estimate_bytes(plan, scores, size) == 50_000 * 24
+    subsets = find_job(jobs, "select_subsets", "cifar10", "el2n", "0")
+    keeps = {run.keep for run in plan.runs.values() if (run.dataset, run.method, run.seed) == ("cifar10", "el2n", 0)}
+    assert estimate_bytes(plan, subsets, size) == 8 * sum(round(float(keep) * 50_000) for keep in keeps)
+    proxy = find_job(jobs, "train_proxy", "cifar10", "resnet18", "0")
+    network = count_model(plan.config.models["resnet18"], "small", (3, 32, 32), 10)
+    assert estimate_bytes(plan, proxy, size) == 4 * (11 * network.parameters + (2 * 512 + 3 * 10 + 200) * 50_000)
+    for output in scores.outputs:
+        (project / output).parent.mkdir(parents=True, exist_ok=True)
+        (project / output).write_bytes(b"12345")
+    assert measure_bytes(plan, scores) == 10
+
+
+def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch):
+    plan = plan_scale(project, "tiny")
+    assert describe_last_estimate(Costing(plan)) is None
+    monkeypatch.setattr("selectbench.estimates.time.time", lambda: 1000.0)
+    table, page = find_job(list_jobs(plan), "make_table", "rl_selector", "main").outputs[0], plan.page()
+    note_times(project, table, 10.0, 14.0)
+    write_estimate(plan)
+    assert "no job with an estimate has finished since" in describe_last_estimate(Costing(plan))
+    note_times(project, table, 1001.0, 1006.0)
+    note_times(project, page, 1001.0, 1002.0)
+    line = describe_last_estimate(Costing(plan))
+    assert line.endswith("1 jobs, estimated at 4 s of work, took 5 s: 20 % too low; 1 more had no estimate")
+    batch = find_job(list_jobs(plan), "train_targets", "digits", "resnet8", "0").outputs[0]
+    note_times(project, batch, 2000.0, 2005.0)  # its records are older: a part of its work was done before
+    assert describe_last_estimate(Costing(plan)) == line
+    path = project / "results/tiny/estimate.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"schema": 2}), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"estimate.json: record layout 2 is of a newer version"):
+        describe_last_estimate(Costing(plan))
+
+
+def test_a_schedule_without_gpus_is_told(project):
+    with pytest.raises(SelectbenchError, match="scale full asks for GPUs, and there are none"):
+        Costing(plan_scale(project, "full")).schedule(0, 8)
+
+
+def test_commands_print_costs_and_schedules(project, capsys):
+    main(["plan", "--scale", "tiny", "--cores", "2"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^ +runs +jobs +CPU-hours +disk +wall time$", printed, flags=re.MULTILINE)
+    assert re.search(r"^all papers +1,096 +660 +0\.\d\d +\d+ MB +\d+ min$", printed, flags=re.MULTILINE)
+    assert "No recorded costs, counted as nothing: 1 build_page, 3 collect_records" in printed
+    main(["simulate", "--scale", "full", "--gpus", "8", "64"])
+    rows = re.findall(
+        r"^ +(8|64) +any +([\d,.]+ days) +([\d.]+) % +([\d,.]+ days) +([\d,.]+ days)$", capsys.readouterr().out, flags=re.MULTILINE
+    )
+    assert [row[0] for row in rows] == ["8", "64"]
+    for _, makespan, use, path, bound in rows:
+        days, longest, least = (float(text.removesuffix(" days").replace(",", "")) for text in (makespan, path, bound))
+        assert max(longest, least) - 0.5 <= days
+        assert float(use) == pytest.approx(100 * least / days, abs=1)
+    with pytest.raises(SystemExit) as caught:
+        main(["simulate", "--gpus", "many"])
+    assert caught.value.code == 2
+    assert "'many' is no number of devices" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "1.5 min"), (3600, "60 min"), (9 * 3600, "9.0 h"), (5 * 86400, "5.0 days")]
+)
+def test_times_read_well(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_sizes_read_well():
+    assert [format_bytes(size) for size in (0, 999, 1500, 12_345_678, 3 * 10**12)] == ["0 B", "999 B", "1.5 kB", "12 MB", "3.0 TB"]
+
+
+def test_causes_tell_code_from_parameters():
+    before = {"code": "a", "epochs": 1, "runs": [{"id": "x", "sampler": {"name": "ucb", "code": "b"}}]}
+    assert compare_specs(before, {**before, "code": "c"}) == "code changed"
+    assert compare_specs(before, {**before, "runs": [{"id": "x", "sampler": {"name": "ucb", "code": "d"}}]}) == "code changed"
+    assert compare_specs(before, {**before, "epochs": 2, "threads": 1, "code": "c"}) == "params changed (epochs, threads)"
+    assert compare_specs(None, before) == "params changed"
+
+
+def test_jobs_that_would_run_are_grouped_by_cause(project):
+    plan = plan_scale(project, "smoke")
+    jobs = list_jobs(plan)
+    score, other, third = [job for job in jobs.values() if job.rule == "score_samples"][:3]
+    batch = find_job(jobs, "train_targets", "digits", "resnet8", "0")
+    spec = specify_job(plan, score)
+    note_times(project, score.outputs[0], 0.0, 1.0, params=[repr(json.dumps(spec | {"code": "other"}))])
+    note_times(project, other.outputs[0], 0.0, 1.0, params=[repr(json.dumps(specify_job(plan, other) | {"seed": 99}))])
+    failed = find_job(jobs, "make_table", "rl_selector", "main")
+    log_path(plan, failed).parent.mkdir(parents=True)
+    log_path(plan, failed).write_text("error", encoding="utf-8")
+    lines = ["output_file\tdate\trule\tlog-file(s)\tstatus\tplan"]
+    for job, status in (
+        *((score, "params changed"), (other, "params changed"), (third, "updated input files"), (batch, "ok")),
+        *((failed, "missing"), (find_job(jobs, "make_table", "rl_selector", "cross"), "missing")),
+    ):
+        lines += [f"{output}\t-\t{job.rule}\t-\t{status}\tupdate pending" for output in job.outputs]
+    lines += [f"{plan.page()}\t-\tbuild_page\t-\tok\tno update"]
+    counts, runs = find_reasons(plan, lines)
+    assert counts == {
+        ("score_samples", "code changed"): 1,
+        ("score_samples", "params changed (seed)"): 1,
+        ("score_samples", "an input was updated"): 1,
+        ("train_targets", "an input will be made again"): 1,
+        ("make_table", "failed or was stopped before"): 1,
+        ("make_table", "not made yet"): 1,
+    }
+    assert runs["train_targets", "an input will be made again"] == len(plan.batches["train"][batch.key[0]])
+    assert explain_status(plan, score, "set of input files changed") == "other inputs than before"
+    assert all(specify_job(plan, job) for job in jobs.values())
+
+
+def test_constants_of_the_published_rate_stand_in_the_documents(root):
+    text = (root / "docs/costs.md").read_text(encoding="utf-8")
+    assert "9,488" in text and round(costing_module.PUBLISHED_IMAGES_PER_S * 8) == 9488

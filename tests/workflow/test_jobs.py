@@ -1,0 +1,21 @@
+"""The jobs that costs and schedules count are those that Snakemake ran, reading what it says they read."""
+
+import pytest
+
+from selectbench.jobs import list_jobs
+from selectbench.plan import load_plan
+from selectbench.reasons import log_path
+from selectbench.recorded import read_note
+
+
+@pytest.mark.parametrize("name", ["finished", "finished_texts"])
+def test_jobs_are_those_that_snakemake_ran(request, monkeypatch, name):
+    project = request.getfixturevalue(name)
+    monkeypatch.chdir(project.root)
+    plan = load_plan(project.root)
+    for job in list_jobs(plan).values():
+        for output in job.outputs:
+            note = read_note(output)
+            assert note["rule"] == job.rule, output
+            assert sorted(note["input"]) == sorted(job.inputs), output
+            assert note["log"] == [str(log_path(plan, job))], output
