@@ -83,9 +83,12 @@ def show_plan(arguments: argparse.Namespace) -> None:
     """Print the jobs of a scale, what each paper and all of them cost, what that is based on, and how far off the last estimate was."""
     from selectbench.costing import Costing
     from selectbench.estimates import describe_costs, describe_last_estimate
+    from selectbench.plan import load_plan
 
     costing = Costing(_load_plan(arguments))
-    plan, rows = costing.plan, costing.recorded.rows
+    plan, rows = costing.plan, costing.observed.recorded.rows
+    alone = {paper: load_plan(Path(), {"scale": plan.scale, "papers": [paper]}) for paper in plan.config.papers}
+    parts = {plan.config.papers[paper]["title"]: Costing(part, costing.observed) for paper, part in alone.items()}
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     for rule, count in Counter(job.rule for job in costing.jobs.values()).items():
         print(f"  {rule:<19}{count:>6} jobs")
@@ -100,7 +103,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
         scoring = sum(row["selection"]["score_s"] + row["selection"]["select_s"] for row in done)
         print(f"Recorded at this scale: {len(done)} runs took {training / 60:.1f} min of training and {scoring / 60:.1f} min of scoring")
     gpus = arguments.gpus if arguments.gpus is not None else 1 if costing.asks_gpu else 0
-    for line in describe_costs(costing, gpus, arguments.cores or count_cores()):
+    for line in describe_costs(costing, parts, gpus, arguments.cores or count_cores()):
         print(line)
     last = describe_last_estimate(costing)
     if last:

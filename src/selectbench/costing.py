@@ -8,12 +8,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from selectbench.artefacts.cells import read_records
 from selectbench.errors import SelectbenchError
 from selectbench.jobs import TARGET_RULES, Job, find_needs, list_jobs, list_runs
 from selectbench.layout import Layout
 from selectbench.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
-from selectbench.records import TRAIN
+from selectbench.records import TRAIN, read_records
 from selectbench.simulation import Schedule, Task, simulate
 from selectbench.visits import Network, count_visits, visit_run
 
@@ -108,19 +107,67 @@ def _size_identity(identity: str) -> "ModelSize":
     return count_model(entry, stem, tuple(input_shape), num_classes)
 
 
+class Observed:
+    """What was seen of costs at a plan's scale, and of devices at any.
+
+    Parameters
+    ----------
+    plan : of all papers that share jobs, as the workflow ran it
+    """
+
+    def __init__(self, plan: Layout) -> None:
+        self.plan = plan
+        self.recorded = Recorded(plan)
+
+    def list_works(self, plan: Layout, job: Job) -> list[Work | None]:
+        """Return the recorded work of a job, one entry a run where it makes or tests targets; None for what was not recorded."""
+        runs = list_runs(plan, job)
+        return [self.recorded.find_run(run, TARGET_RULES[job.rule]) for run in runs] if runs else [self.recorded.find_job(job)]
+
+    @cached_property
+    def start_s(self) -> dict[str, float]:
+        """Rule → median seconds that its jobs take beside their recorded work, where that was seen: the start of a process, above all."""
+        gaps: dict[str, list[float]] = {}
+        for name, job in list_jobs(self.plan).items():
+            times = read_own_times(name)
+            works = self.list_works(self.plan, job) if times else [None]
+            if None not in works and is_inside(times, works):
+                gaps.setdefault(job.rule, []).append(times.end - times.start - sum(work.seconds for work in works))
+        return {rule: max(0.0, statistics.median(seconds)) for rule, seconds in gaps.items()}
+
+    @cached_property
+    def pace(self) -> Pace | None:
+        """The pace of the kind of device that the scale asks for, from collected records of all scales."""
+        collections = sorted(Path(self.plan.config.main["results"]).glob("*/*/records.jsonl"))
+        rows = {(path.parts[-3], run): row for path in collections for run, row in read_records(path).items()}
+        return measure_pace(rows.values(), self.plan.config.datasets, asks_for_gpu(self.plan))
+
+
+def asks_for_gpu(plan: Layout) -> bool:
+    """Tell whether a plan's scale asks for GPUs."""
+    return plan.config.scale["resources"]["gpu"] > 0
+
+
+def read_own_times(output: str) -> Times | None:
+    """Return Snakemake's times of a job that did not wait in the queue of a cluster; None if there are none."""
+    times = read_times(output)
+    return None if times is None or times.queued else times
+
+
 class Costing:
     """What the jobs of a plan cost.
 
     Parameters
     ----------
     plan : whose jobs are asked about
+    observed : what the costs are based on, if the plan is a part of another that was seen; by default what is seen of the plan
     """
 
-    def __init__(self, plan: Layout) -> None:
+    def __init__(self, plan: Layout, observed: Observed | None = None) -> None:
         self.plan = plan
         self.jobs = list_jobs(plan)
-        self.recorded = Recorded(plan)
-        self.asks_gpu = plan.config.scale["resources"]["gpu"] > 0
+        self.observed = observed or Observed(plan)
+        self.asks_gpu = asks_for_gpu(plan)
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
@@ -133,60 +180,30 @@ class Costing:
         means = {rule: Cost(statistics.fmean(seconds), KIND) for rule, seconds in known.items()}
         return {name: cost if cost.basis else means.get(self.jobs[name].rule, NO_COST) for name, cost in costs.items()}
 
-    @cached_property
-    def times(self) -> dict[str, Times]:
-        """First output → Snakemake's times of jobs that did not wait in the queue of a cluster."""
-        found = {name: read_times(name) for name in self.jobs}
-        return {name: times for name, times in found.items() if times is not None and not times.queued}
-
-    @cached_property
-    def works(self) -> dict[str, list[Work | None]]:
-        """First output → recorded work of a job, one entry a run where it makes or tests targets; None for what was not recorded."""
-        works: dict[str, list[Work | None]] = {}
-        for name, job in self.jobs.items():
-            runs = list_runs(self.plan, job)
-            works[name] = [self.recorded.find_run(run, TARGET_RULES[job.rule]) for run in runs] if runs else [self.recorded.find_job(job)]
-        return works
-
-    @cached_property
-    def start_s(self) -> dict[str, float]:
-        """Rule → median seconds that its jobs take beside their recorded work, where that was seen: the start of a process, above all."""
-        gaps: dict[str, list[float]] = {}
-        for name, times in self.times.items():
-            works = self.works[name]
-            if None not in works and is_inside(times, works):
-                gaps.setdefault(self.jobs[name].rule, []).append(times.end - times.start - sum(work.seconds for work in works))
-        return {rule: max(0.0, statistics.median(seconds)) for rule, seconds in gaps.items()}
-
-    @cached_property
-    def pace(self) -> Pace | None:
-        """The pace of the kind of device that the scale asks for, from collected records of all scales."""
-        collections = sorted(Path(self.plan.config.main["results"]).glob("*/*/records.jsonl"))
-        rows = {(path.parts[-3], run): row for path in collections for run, row in read_records(path).items()}
-        return measure_pace(rows.values(), self.plan.config.datasets, self.asks_gpu)
-
-    @cached_property
+    @property
     def device(self) -> str:
         """The device that estimates by pace hold for."""
-        return self.pace.device if self.pace else PUBLISHED_DEVICE if self.asks_gpu else CPU
+        pace = self.observed.pace
+        return pace.device if pace else PUBLISHED_DEVICE if self.asks_gpu else CPU
 
     def _find_cost(self, job: Job) -> Cost:
-        name = job.outputs[0]
-        works, start_s = self.works[name], self.start_s.get(job.rule, 0.0)
+        works, start_s = self.observed.list_works(self.plan, job), self.observed.start_s.get(job.rule, 0.0)
         if None not in works:
             return Cost(start_s + sum(work.seconds for work in works), RECORDED)
-        if name in self.times and job.rule not in TARGET_RULES:
-            return Cost(self.times[name].end - self.times[name].start, SNAKEMAKE)
+        times = None if job.rule in TARGET_RULES else read_own_times(job.outputs[0])
+        if times is not None:
+            return Cost(times.end - times.start, SNAKEMAKE)
         counted = count_visits(self.plan, job)
         if counted is None:
             return NO_COST
+        network, visits = counted
         if job.rule in TARGET_RULES:
             missing = [run for run, work in zip(list_runs(self.plan, job), works, strict=True) if work is None]
-            counted = counted[0], sum(visit_run(self.plan, run, TARGET_RULES[job.rule])[1] for run in missing)
-        seconds_per_visit, basis = self.find_pace(counted[0])
+            visits = sum(visit_run(self.plan, run, TARGET_RULES[job.rule])[1] for run in missing)
+        seconds_per_visit, basis = self.find_pace(network)
         if seconds_per_visit is None:
             return NO_COST
-        return Cost(start_s + sum(work.seconds for work in works if work) + counted[1] * seconds_per_visit, basis)
+        return Cost(start_s + sum(work.seconds for work in works if work) + visits * seconds_per_visit, basis)
 
     def find_pace(self, network: Network) -> tuple[float | None, str | None]:
         """Return the seconds of a sample visit through a network on the kind of device that the scale asks for, and their basis."""
@@ -194,8 +211,9 @@ class Costing:
         dataset = config.datasets[network.dataset]
         inputs = dataset.get("input_shape", network.dataset)
         identity = identify_network(config.models[network.model], network.stem, inputs)
-        if self.pace and identity in self.pace.seconds_per_visit:
-            return self.pace.seconds_per_visit[identity], SAME_MODEL
+        pace = self.observed.pace
+        if pace and identity in pace.seconds_per_visit:
+            return pace.seconds_per_visit[identity], SAME_MODEL
         if not self.asks_gpu or config.is_text(network.dataset):
             return None, None
         return self.size_network(network).multiply_adds / self.multiply_adds_per_s, MULTIPLY_ADDS
@@ -208,33 +226,31 @@ class Costing:
     @cached_property
     def multiply_adds_per_s(self) -> float:
         """Multiply-adds of forward passes that the device does in a second of training, by what was recorded of it or else published."""
-        paces = []
-        for identity, seconds in (self.pace.seconds_per_visit if self.pace else {}).items():
+        pace, paces = self.observed.pace, []
+        for identity, seconds in (pace.seconds_per_visit if pace else {}).items():
             entry, stem, inputs = json.loads(identity)
             if entry["library"] != "transformers":
                 paces.append(size_model(entry, stem, tuple(inputs), 10).multiply_adds / seconds)
         return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * size_model(*PUBLISHED_MODEL).multiply_adds
 
-    def schedule(self, gpus: int, cores: int | None, names: Iterable[str] | None = None) -> Schedule:
-        """Schedule jobs, by default all; one without a cost takes no time, and one that asks for more cores than there are gets all.
+    def schedule(self, gpus: int, cores: int | None) -> Schedule:
+        """Schedule all jobs; one without a cost takes no time, and one that asks for more cores than there are gets all.
 
         Raises
         ------
         SelectbenchError
             Jobs ask for GPUs and there are none.
         """
-        wanted = self.jobs.keys() if names is None else set(names)
-        if not gpus and any(self.jobs[name].gpus for name in wanted):
+        if self.asks_gpu and not gpus:
             raise SelectbenchError(f"scale {self.plan.scale} asks for GPUs, and there are none: give --gpus at least 1")
         needs = find_needs(self.jobs)
         tasks = {
             name: Task(
                 seconds=self.costs[name].seconds or 0.0,
                 needs=needs[name],
-                gpus=self.jobs[name].gpus,
-                cores=self.jobs[name].threads if cores is None else min(cores, self.jobs[name].threads),
+                gpus=job.gpus,
+                cores=job.threads if cores is None else min(cores, job.threads),
             )
-            for name in self.jobs
-            if name in wanted
+            for name, job in self.jobs.items()
         }
         return simulate(tasks, gpus, cores)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from selectbench.costing import Costing
 from selectbench.disk import estimate_bytes, measure_bytes
 from selectbench.errors import RecordError
 from selectbench.files import read_json, write_json
-from selectbench.jobs import GPU_RULES, list_paper_jobs, list_runs
+from selectbench.jobs import GPU_RULES
 from selectbench.layout import Layout
 from selectbench.recorded import is_inside, read_times
 from selectbench.records import SCHEMA, check_layout
@@ -40,24 +40,15 @@ class Total(NamedTuple):
     wall_s: float
 
 
-def sum_costs(costing: Costing, names: Iterable[str], gpus: int, cores: int | None, sizes: dict[str, int | None]) -> Total:
-    """Return what these jobs take on so many GPUs and cores.
-
-    Parameters
-    ----------
-    costing : of the plan
-    names : of jobs that hold all that they wait for
-    gpus, cores : of the schedule
-    sizes : job → bytes
-    """
-    names = set(names)
-    schedule = costing.schedule(gpus, cores, names)
+def sum_costs(costing: Costing, gpus: int, cores: int | None) -> Total:
+    """Return what the jobs of a plan take on so many GPUs and cores."""
+    schedule = costing.schedule(gpus, cores)
     return Total(
-        runs=len({run.id for name in names for run in list_runs(costing.plan, costing.jobs[name])}),
-        jobs=len(names),
+        runs=len(costing.plan.runs),
+        jobs=len(costing.jobs),
         hours=(schedule.gpu_seconds if costing.asks_gpu else schedule.core_seconds) / HOUR,
-        is_whole=all(costing.costs[name].basis for name in names if costing.jobs[name].rule in GPU_RULES),
-        disk=sum(sizes[name] or 0 for name in names),
+        is_whole=all(costing.costs[name].basis for name, job in costing.jobs.items() if job.rule in GPU_RULES),
+        disk=sum(size or 0 for size in size_jobs(costing).values()),
         wall_s=schedule.makespan,
     )
 
@@ -69,22 +60,28 @@ def size_jobs(costing: Costing) -> dict[str, int | None]:
     return {name: estimate_bytes(plan, costing.jobs[name], costing.size_network) if size is None else size for name, size in sizes.items()}
 
 
-def describe_costs(costing: Costing, gpus: int, cores: int | None) -> Iterator[str]:
-    """Yield lines: runs, jobs, hours, disk and wall time of every paper and of all together, and what the numbers are based on."""
-    plan, sizes = costing.plan, size_jobs(costing)
+def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, cores: int | None) -> Iterator[str]:
+    """Yield lines: runs, jobs, hours, disk and wall time of every paper and of all together, and what the numbers are based on.
+
+    Parameters
+    ----------
+    costing : of all papers
+    parts : title → costs of one paper alone
+    gpus, cores : of the schedules
+    """
     unit = "GPU-hours" if costing.asks_gpu else "CPU-hours"
-    groups = {entry["title"]: list_paper_jobs(plan, costing.jobs, paper) for paper, entry in plan.config.papers.items()}
-    groups["all papers"] = set(costing.jobs)
-    width = max(map(len, groups))
+    rows = {**parts, "all papers": costing}
+    width = max(map(len, rows))
     yield f"{'':<{width}}{'runs':>8}{'jobs':>8}{unit:>13}{'disk':>11}{'wall time':>14}"
-    for title, names in groups.items():
-        total = sum_costs(costing, names, gpus, cores, sizes)
+    for title, part in rows.items():
+        total = sum_costs(part, gpus, cores)
         least = "" if total.is_whole else "≥ "
         hours, wall = (f"{least}{text}" if total.wall_s else "unknown" for text in (f"{total.hours:,.2f}", format_seconds(total.wall_s)))
         yield f"{title:<{width}}{total.runs:>8,}{total.jobs:>8,}{hours:>13}{format_bytes(total.disk):>11}{wall:>14}"
-    yield f"What papers share is counted once in the last line. Wall time: a schedule on {describe_machine(gpus, cores)}."
+    yield "A paper's line is what it takes alone; what papers share is counted once in the last line."
+    yield f"Wall time: a schedule on {describe_machine(gpus, cores)}."
     yield from describe_basis(costing)
-    unsized = sum(size is None for size in sizes.values())
+    unsized = sum(size is None for size in size_jobs(costing).values())
     if unsized:
         yield f"Disk: what lies there, else arrays and weights by their shapes; the files of {unsized:,} jobs are known only afterwards."
 
@@ -101,8 +98,9 @@ def describe_basis(costing: Costing) -> Iterator[str]:
     bases = Counter(cost.basis for cost in costing.costs.values() if cost.basis)
     if bases:
         yield f"Based on: {'; '.join(f'{basis} ({count:,} jobs)' for basis, count in bases.most_common())}. Device: {costing.device}."
-        if costing.start_s:
-            least, most = min(costing.start_s.values()), max(costing.start_s.values())
+        start_s = costing.observed.start_s.values()
+        if start_s:
+            least, most = min(start_s), max(start_s)
             yield f"Jobs take {least:.1f} to {most:.1f} s beside their recorded work, by rule, the median of those seen here."
         else:
             yield "The time that processes take to start is not in it: it was never seen here."
@@ -203,7 +201,7 @@ def measure_job(costing: Costing, name: str, since: float) -> float | None:
     times = read_times(name)
     if times is None or times.start < since:
         return None
-    works = costing.works[name]
+    works = costing.observed.list_works(costing.plan, costing.jobs[name])
     if None in works:
         return None if times.queued or len(works) > 1 else times.end - times.start
     if not is_inside(times, works):

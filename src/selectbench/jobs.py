@@ -1,6 +1,6 @@
 """The jobs of a plan: what runs, on which processors, and which files of which others it waits for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selectbench.layout import Layout
@@ -53,24 +53,6 @@ def find_needs(jobs: dict[str, Job]) -> dict[str, list[str]]:
     """Return job → the jobs whose files it reads, all by their first outputs."""
     maker = {output: name for name, job in jobs.items() for output in job.outputs}
     return {name: list(dict.fromkeys(maker[file] for file in job.inputs)) for name, job in jobs.items()}
-
-
-def find_ancestors(needs: dict[str, list[str]], targets: Iterable[str]) -> set[str]:
-    """Return these jobs and all that they wait for, directly or not."""
-    found: set[str] = set()
-    waiting = list(targets)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += needs[name]
-    return found
-
-
-def list_paper_jobs(plan: Layout, jobs: dict[str, Job], paper: str) -> set[str]:
-    """Return the jobs that a paper needs, those that it shares with other papers included; the page of all papers is no paper's."""
-    own = {"collect_records", "make_table", "draw_figure", "judge_claims"}
-    return find_ancestors(find_needs(jobs), [name for name, job in jobs.items() if job.rule in own and job.key[0] == paper])
 
 
 def list_runs(plan: Layout, job: Job) -> list[Run]:

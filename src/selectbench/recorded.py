@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from selectbench.artefacts.cells import read_records
 from selectbench.errors import RecordError
 from selectbench.jobs import Job
 from selectbench.layout import Layout
-from selectbench.records import EVALUATE, TRAIN, merge_record, read_record, record_path
+from selectbench.records import EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
 from selectbench.runs import Run
 from selectbench.signals import SOURCES
 

@@ -97,6 +97,34 @@ def merge_record(folder: Path, run_id: str) -> dict:
     return {**row, "test": evaluation["test"], "evaluation": {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}}
 
 
+def read_records(path: Path) -> dict[str, dict]:
+    """Read ``records.jsonl``: run id → record.
+
+    Raises
+    ------
+    RecordError
+        No such file, a line that is no record, or two records of one run; the line is named.
+    """
+    records: dict[str, dict] = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not UTF-8 text ({error}); delete it and run again") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            run = record["run"]["id"]
+            check_layout(f"{path}: line {number}", record.get("schema", SCHEMA))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise RecordError(f"{path}: line {number} is not a record ({type(error).__name__}: {error}); delete it and run again") from None
+        if run in records:
+            raise RecordError(f"{path}: line {number} is a second record of {run}; delete the file and run again")
+        records[run] = record
+    return records
+
+
 def write_collection(path: Path, rows: Iterable[dict]) -> None:
     """Write rows as JSON lines, in the order given."""
     write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))

@@ -7,6 +7,7 @@ from selectbench.data.check import check_dataset
 from selectbench.data.sources import locate_package_file
 from selectbench.data.texts import check_corpus
 from selectbench.errors import ConfigError, SelectbenchError
+from selectbench.estimates import write_estimate
 from selectbench.leases import try_lock
 from selectbench.plan import NGRAM, Plan
 from selectbench.progress import start_progress
@@ -124,7 +125,5 @@ def check_before_start(plan: Plan) -> None:
     check_language_models(plan)
     folder = Path(plan.folder)
     find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
-    from selectbench.estimates import write_estimate  # reads tables of records, which planning does not need
-
     write_estimate(plan)
     start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})

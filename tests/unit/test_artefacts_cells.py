@@ -12,13 +12,13 @@ from selectbench.artefacts.cells import (
     find_hole,
     list_cells,
     mean_cost,
-    read_records,
     read_value,
     t_interval,
     values_by_seed,
 )
 from selectbench.artefacts.formats import format_difference, format_number, format_run_value
 from selectbench.errors import RecordError
+from selectbench.records import read_records
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from selectbench.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED,
 from selectbench.disk import estimate_bytes, measure_bytes
 from selectbench.errors import RecordError, SelectbenchError
 from selectbench.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
-from selectbench.jobs import GPU_RULES, THREADED_RULES, find_ancestors, find_needs, list_jobs, list_paper_jobs
+from selectbench.jobs import GPU_RULES, THREADED_RULES, find_needs, list_jobs
 from selectbench.models.counting import count_model
 from selectbench.plan import load_plan
 from selectbench.reasons import compare_specs, explain_status, find_reasons, log_path, specify_job
@@ -64,18 +64,19 @@ def test_rules_that_ask_for_gpus_and_threads_are_those_of_the_workflow(root):
 def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
     plan = plan_scale(project, scale)
     jobs = list_jobs(plan)
-    needs = find_needs(jobs)
-    assert find_ancestors(needs, [plan.page()]) == set(jobs)
-    papers = [list_paper_jobs(plan, jobs, paper) for paper in plan.config.papers]
-    assert set().union(*papers) == set(jobs) - {plan.page()}
-    assert sum(map(len, papers)) > len(jobs)  # some jobs serve two papers
+    needs, waiting, found = find_needs(jobs), [plan.page()], set()
+    while waiting:  # everything is made for the page
+        name = waiting.pop()
+        waiting += [need for need in needs[name] if need not in found]
+        found.add(name)
+    assert found == set(jobs)
     assert {job.gpus for job in jobs.values() if job.rule in GPU_RULES} == {plan.config.scale["resources"]["gpu"]}
     assert {job.gpus for job in jobs.values() if job.rule not in GPU_RULES} == {0}
 
 
 def test_recorded_work_is_what_records_say(project):
     costing = Costing(plan_scale(project, "tiny"))
-    rows = costing.recorded.rows
+    rows = costing.observed.recorded.rows
     job = find_job(costing.jobs, "train_targets", "digits", "resnet8", "0")
     runs = costing.plan.batches["train"][job.key[0]]
     expected = sum(measure_run(rows[run.id], TRAIN).seconds for run in runs)
@@ -113,7 +114,7 @@ def test_a_scale_without_records_takes_the_pace_of_the_same_models(project):
     network, visits = count_visits(costing.plan, job)
     assert network == ("convnet", "small", "digits")
     assert visits == pytest.approx(8 * 1400 * 4 / 3)
-    runs = Costing(plan_scale(project, "tiny")).recorded.rows.values()
+    runs = Costing(plan_scale(project, "tiny")).observed.recorded.rows.values()
     rows = [row for row in runs if row["run"]["target"] == "convnet" and row["training"]]
     seconds, passed = sum(measure_run(row, TRAIN).seconds for row in rows), sum(row["training"]["sample_visits"] for row in rows)
     assert costing.costs[job.outputs[0]] == (pytest.approx(visits * seconds / passed), SAME_MODEL)
@@ -134,9 +135,10 @@ def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):
     )
     assert small == (pytest.approx(ratio / (9488.39 / 8)), MULTIPLY_ADDS)
     assert costing.costs[find_job(costing.jobs, "finetune_targets", "anli").outputs[0]] == (None, None)
-    lines = list(describe_costs(costing, 1, 8))
-    assert re.search(r"^Cluster MDP .* unknown .* unknown$", lines[3])
-    assert re.search(r"^all papers .* ≥ [\d,.]+ .* ≥ ", lines[4])
+    texts = Costing(load_plan(project, {"scale": "full", "papers": ["cluster_mdp"]}), costing.observed)
+    lines = list(describe_costs(costing, {"Cluster MDP": texts}, 1, 8))
+    assert re.search(r"^Cluster MDP .* unknown .* unknown$", lines[1])
+    assert re.search(r"^all papers .* ≥ [\d,.]+ .* ≥ ", lines[2])
 
 
 def test_a_recorded_gpu_replaces_the_published_one(project):
@@ -194,7 +196,7 @@ def test_times_of_snakemake_tell_starts_and_jobs_without_records(project):
     costing = Costing(plan_scale(project, "tiny"))
     table = find_job(costing.jobs, "make_table", "rl_selector", "main").outputs[0]
     batch = find_job(costing.jobs, "train_targets", "digits", "resnet8", "0").outputs[0]
-    works = costing.works[batch]
+    works = costing.observed.list_works(costing.plan, costing.jobs[batch])
     begin, end = min(work.started for work in works), max(work.finished for work in works)
     work = sum(work.seconds for work in works)
     note_times(project, table, 100.0, 104.5)
@@ -202,12 +204,12 @@ def test_times_of_snakemake_tell_starts_and_jobs_without_records(project):
     assert begin - 1 + work + 30 > end
     costing = Costing(costing.plan)
     assert costing.costs[table] == (4.5, SNAKEMAKE)
-    assert costing.start_s == {"train_targets": pytest.approx(30)}
+    assert costing.observed.start_s == {"train_targets": pytest.approx(30)}
     assert costing.costs[batch] == (pytest.approx(work + 30), RECORDED)
     other = find_job(costing.jobs, "make_table", "rl_selector", "cross").outputs[0]
     assert costing.costs[other] == (4.5, KIND)
     note_times(project, batch, end - 1, end + 5)  # made again when most of its runs were done: says nothing of the start
-    assert Costing(costing.plan).start_s == {}
+    assert Costing(costing.plan).observed.start_s == {}
     note_times(project, table, 100.0, 104.5, external_jobid="77")  # waited in a queue
     assert Costing(costing.plan).costs[table] == (None, None)
     long = f"results/tiny/{'x' * 300}.csv"
@@ -224,15 +226,21 @@ def test_notes_that_are_damaged_are_no_times(project):
 
 def test_runs_that_papers_share_are_counted_once(project):
     costing = Costing(plan_scale(project, "tiny"))
-    plan, sizes = costing.plan, dict.fromkeys(costing.jobs, 1)
-    totals = {paper: sum_costs(costing, list_paper_jobs(plan, costing.jobs, paper), 0, 2, sizes) for paper in plan.config.papers}
-    whole = sum_costs(costing, costing.jobs, 0, 2, sizes)
+    plan = costing.plan
+    parts = {paper: Costing(load_plan(project, {"scale": "tiny", "papers": [paper]}), costing.observed) for paper in plan.config.papers}
+    totals = {paper: sum_costs(part, 0, 2) for paper, part in parts.items()}
+    whole = sum_costs(costing, 0, 2)
+    assert {paper: total.runs for paper, total in totals.items()} == {paper: len(plan.paper_runs(paper)) for paper in parts}
     assert whole.runs == len(plan.runs) < sum(total.runs for total in totals.values())
-    assert whole.jobs == whole.disk == len(costing.jobs) < sum(total.jobs for total in totals.values())
+    assert whole.jobs == len(costing.jobs) < sum(total.jobs for total in totals.values())
     assert whole.hours == pytest.approx(sum(cost.seconds or 0 for cost in costing.costs.values()) / 3600)  # one thread a job
     assert max(total.hours for total in totals.values()) < whole.hours < sum(total.hours for total in totals.values())
+    assert whole.disk < sum(total.disk for total in totals.values())
     assert whole.hours * 3600 / 2 <= whole.wall_s <= whole.hours * 3600
     assert whole.is_whole
+    work = sum(measure_run(costing.observed.recorded.rows[run], TRAIN).seconds for run in plan.paper_runs("data_agent"))
+    trained = [cost.seconds for name, cost in parts["data_agent"].costs.items() if "/batches/train/" in name]
+    assert sum(trained) == pytest.approx(work)  # and not the other paper's runs of the same batches
 
 
 def test_disk_is_what_lies_there_or_what_shapes_say(project):

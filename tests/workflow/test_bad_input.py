@@ -139,6 +139,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
     assert "22 of 22 runs have no value" in result.stderr
     assert "set partial: true in config/config.yaml" in result.stderr
     assert re.search(r"failed: \S+/seed-0: the training loss is (nan|inf) after epoch 1", project.run("selectbench", "status").stdout)
+    assert "make_table: failed or was stopped before: " in project.run("selectbench", "why").stdout
     project.edit("config/config.yaml", "partial: false", "partial: true")
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-3000:]

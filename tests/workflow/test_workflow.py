@@ -286,6 +286,13 @@ def test_status_and_plan_tell_what_there_is(finished):
     assert f"{RUNS} runs, seeds 0, 1" in plan
     assert "Not built yet, shown as such in tables: Phantom" in plan
     assert f"Recorded at this scale: {RUNS} runs took" in plan
+    assert re.search(rf"^all papers +{RUNS} +\d+ +0\.\d\d +\d+ MB +\S+ (s|min)$", plan, flags=re.MULTILINE)
+    assert re.search(
+        r"^Based on: recorded work \(\d+ jobs\); Snakemake's times of them \(\d+ jobs\)\. Device: cpu\.$", plan, flags=re.MULTILINE
+    )
+    assert re.search(r"^Jobs take \d+\.\d to \d+\.\d s beside their recorded work", plan, flags=re.MULTILINE)
+    assert re.search(r"^Last time \(.+\): ", plan, flags=re.MULTILINE)
+    assert "No recorded costs" not in plan
 
 
 def test_a_new_method_is_one_file_and_one_line(finished):

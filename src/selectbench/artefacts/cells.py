@@ -1,16 +1,13 @@
 """What a set of runs says: values, intervals, paired differences and costs, from their records alone."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, NoReturn, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
 
 from selectbench.errors import RecordError
-from selectbench.records import SCHEMA, check_layout
 
 Records = Mapping[str, dict]
 
@@ -89,34 +86,6 @@ class Cell(TypedDict):
     status: str | None
     unreadable: dict[str, int]
     footnotes: list[str]
-
-
-def read_records(path: Path) -> dict[str, dict]:
-    """Read ``records.jsonl``: run id → record.
-
-    Raises
-    ------
-    RecordError
-        No such file, a line that is no record, or two records of one run; the line is named.
-    """
-    records: dict[str, dict] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise RecordError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: not UTF-8 text ({error}); delete it and run again") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            run = record["run"]["id"]
-            check_layout(f"{path}: line {number}", record.get("schema", SCHEMA))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RecordError(f"{path}: line {number} is not a record ({type(error).__name__}: {error}); delete it and run again") from None
-        if run in records:
-            raise RecordError(f"{path}: line {number} is a second record of {run}; delete the file and run again")
-        records[run] = record
-    return records
 
 
 def read_value(record: dict, metric: str, test_set: str) -> float | None:
