@@ -280,6 +280,15 @@ def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where
                 raise ConfigError(f"config/recipes.yaml: {recipe}: the key {key!r} is missing, and proxies on {dataset} need it")
 
 
+def _check_keeps(keeps: Iterable[object], where: str) -> None:
+    """Raise for the first keep fraction that is none; ``where`` holds the key ``keep``."""
+    for keep in keeps:
+        try:
+            parse_keep(keep)
+        except SelectbenchError as error:
+            raise ConfigError(f"{where}.{error}") from None
+
+
 def _check_paper(config: Config, name: Path, paper: dict) -> None:
     axes = config.scale["axes"]
     for table, entry in paper["tables"].items():
@@ -294,17 +303,16 @@ def _check_paper(config: Config, name: Path, paper: dict) -> None:
                 _check_name(value, valid, f"{where}.where.{axis}")
         for test_set in as_list(entry["test_set"]):
             _check_name(test_set, axes["test_set"], f"{where}.test_set")
-        for keep in entry["where"]["keep"]:
-            try:
-                parse_keep(keep)
-            except SelectbenchError as error:
-                raise ConfigError(f"{where}.where.{error}") from None
+        _check_keeps(entry["where"]["keep"], f"{where}.where")
     for kind in ("figures", "claims"):
         for artefact, entry in paper[kind].items():
             _check_name(entry["table"], paper["tables"], f"{name}: {kind}.{artefact}.table")
+            if "keep" in entry:
+                _check_keeps([entry["keep"]], f"{name}: {kind}.{artefact}")
     for claim, entry in paper["claims"].items():
         if "measured" in entry:
             continue
+        _check_keeps(entry["compare"].get("keep", ()), f"{name}: claims.{claim}.compare")
         for side in ("method", "against"):
             for method in entry["compare"][side]:
                 _check_name(method, config.methods, f"{name}: claims.{claim}.compare.{side}")

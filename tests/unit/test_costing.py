@@ -85,6 +85,9 @@ def test_recorded_work_is_what_records_say(project):
     row = rows["digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.4/seed-0"]
     assert row["selection"]["proxy_share"] == 0.2
     assert costing.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
+    early = Costing(costing.plan)  # as if no method had needed more than a fifth of the proxy's training
+    early.observed.recorded.rows = {row["run"]["id"]: row}
+    assert early.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
     selectors = find_job(costing.jobs, "train_selectors", "digits", "convnet", "rl_selector", "0")
     chosen = {
         run.keep: rows[run.id]["selection"]["sources"]["agent"]["wall_s"]
