@@ -107,8 +107,7 @@ def _describe_signals(plan: Layout, source: str, dataset: str, proxy: str, seed:
         yield "measure_texts", (dataset, source), with_record(file), [data]
     elif source == "influences":
         yield from _describe_signals(plan, "encoder", dataset, proxy, seed)
-        inputs = [plan.signals("encoder", dataset, proxy, seed), data]
-        yield "measure_influences", (dataset, proxy, str(seed)), with_record(file), inputs
+        yield "measure_influences", (dataset, str(seed)), with_record(file), [plan.embeddings(dataset), data]
     else:
         weights, recorded = plan.weights(dataset, proxy, seed), plan.signals("proxy", dataset, proxy, seed)
         yield "train_proxy", (dataset, proxy, str(seed)), [*with_record(recorded), weights], [data]

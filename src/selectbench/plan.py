@@ -99,7 +99,7 @@ class Plan(Layout):
         reference = self.config.scale["reference_models"][dataset]
         return {
             **self._data_spec(dataset),
-            **self._device_spec(),
+            "gpu": self.texts_gpus(dataset, signal),
             **self._encoder_spec(dataset),
             "signal": signal,
             "reference_name": reference,

@@ -28,7 +28,7 @@ _LOGS = {
     },
     **{"select_subsets": "select/{0}/{1}/{2}/seed-{3}", "train_selectors": "selectors/{0}/{1}/{2}/seed-{3}", "train_targets": "train/{0}"},
     **{"evaluate_targets": "evaluate/{0}", "embed_texts": "texts/{0}/encoder", "measure_texts": "texts/{0}/{1}"},
-    **{"measure_influences": "gradients/{0}/{1}/influences/seed-{2}", "cluster_texts": "clusters/{0}/{1}-{2}/seed-{3}"},
+    **{"measure_influences": "gradients/{0}/influences/seed-{1}", "cluster_texts": "clusters/{0}/{1}-{2}/seed-{3}"},
     **{"search_clusters": "searches/{0}/{1}/{2}/seed-{3}", "measure_validity": "validity/{0}/{1}-to-{2}/seed-{3}"},
     **{"finetune_targets": "train/{0}", "evaluate_texts": "evaluate/{0}", "collect_records": "collect/{0}", "make_table": "tables/{0}/{1}"},
     **{"compare_subsets": "overlaps/{0}", "map_states": "states/{0}", "draw_figure": "figures/{0}/{1}", "judge_claims": "claims/{0}"},
