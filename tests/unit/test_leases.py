@@ -178,7 +178,6 @@ def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
     search = next(run for run in plan.runs.values() if plan.config.is_search(run.method))
     specs["search_spec"] = plan.search_spec(search.dataset, search.proxy, search.method, "0")
     specs["validity_spec"] = plan.validity_spec(search.dataset, search.proxy, search.target, "0")
-    specs["influences_spec"] = plan.influences_spec(text, search.proxy, "0")
     assert {spec["gpu"] for spec in specs.values()} == {1}
     assert "gpu" not in plan.clusters_spec(text, "kmeans", "20", "0") | plan.prepare_spec(text)
     rules = "".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk")).split("\nrule ")
