@@ -1,11 +1,11 @@
 """What jobs ask a scheduler for, as rules and profile say it; no SLURM is needed to read them."""
 
+import ast
 import re
 
 import pytest
 import yaml
 
-from selectbench.fingerprint import import_closure
 from selectbench.plan import load_plan
 
 RULE = re.compile(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", flags=re.MULTILINE)
@@ -22,10 +22,23 @@ def stages(root) -> dict[str, str]:
 
 
 def computes_on_gpu(root, stage: str) -> bool:
-    """Tell whether a stage, or what it shares with other stages, asks which device to compute on."""
-    modules = [name for name in import_closure(f"selectbench.stages.{stage}") if name.startswith("selectbench.stages.")]
-    files = [root / "src" / f"{name.replace('.', '/')}.py" for name in modules]
-    return any("choose_device()" in path.read_text(encoding="utf-8") for path in files)
+    """Tell whether what a stage calls, at any depth within the stages, asks which device to compute on."""
+    used: set[tuple[str, str]] = set()
+    waiting = [(stage, "main")]
+    while waiting:
+        module, name = waiting.pop()
+        tree = ast.parse((root / f"src/selectbench/stages/{module}.py").read_text(encoding="utf-8"))
+        origin = {alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        bodies = [node for node in tree.body if getattr(node, "name", None) == name]
+        names = {inner.id for body in bodies for inner in ast.walk(body) if isinstance(inner, ast.Name)}
+        if "choose_device" in names:
+            return True
+        for called in names:
+            package, _, file = origin.get(called, f"selectbench.stages.{module}").rpartition(".")
+            if package == "selectbench.stages" and (file, called) not in used:
+                used.add((file, called))
+                waiting.append((file, called))
+    return False
 
 
 def test_stages_that_compute_on_a_gpu_ask_for_one_and_others_do_not(root, stages):

@@ -167,9 +167,15 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def outcome(cluster, root, tmp_path_factory) -> Outcome:
+def copies(root, tmp_path_factory) -> dict:
+    """Two equal copies of the project."""
+    return {name: make_project(root, tmp_path_factory.mktemp(name)) for name in ("slurm", "local")}
+
+
+@pytest.fixture(scope="module")
+def outcome(cluster, copies) -> Outcome:
     """The workflow through SLURM, disturbed and finished."""
-    project = make_project(root, tmp_path_factory.mktemp("slurm"))
+    project = copies["slurm"]
     profile, log = project.path("profiles/slurm/profile.yaml"), project.path("slurm.log")
     profile.write_text(profile.read_text(encoding="utf-8") + SITE, encoding="utf-8")
     packing = ["--cores", str(WIDTH), "--groups", "score_samples=scores", "--group-components", f"scores={SCORES}"]
@@ -195,9 +201,9 @@ def outcome(cluster, root, tmp_path_factory) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def local(root, tmp_path_factory):
+def local(copies):
     """The same without SLURM and undisturbed."""
-    project = make_project(root, tmp_path_factory.mktemp("local"))
+    project = copies["local"]
     result = project.snakemake("--resources", "gpu=2")
     assert result.returncode == 0, result.stderr[-4000:]
     return project
