@@ -8,6 +8,7 @@ import numpy as np
 from selectbench.dynamic import DynamicSampler, make
 from selectbench.dynamic_training import observed_loss, observed_parts, visit_dynamically
 from selectbench.engine import BatchLoss, PartedLoss, Pool, Recipe, Visits, cut_loss, visit_subset
+from selectbench.parallel import find_crew
 from selectbench.records import tabulate
 
 _RATE_DIGITS = 6
@@ -73,8 +74,8 @@ class SubsetChoice(Choice):
 
     def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean loss."""
-        loss = pool.batch_loss(recipe, stream)
-        return loss if self.micro_batch is None else cut_loss(loss, self.micro_batch)
+        crew, loss = find_crew(), pool.batch_loss(recipe, stream)
+        return cut_loss(loss, self.micro_batch, crew) if self.micro_batch or crew.size > 1 else loss
 
     def describe_selection(self) -> dict:
         """Return the cost, digest and class counts of the subset."""
@@ -110,8 +111,10 @@ class SamplerChoice(Choice):
 
     def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean of losses weighted by the sampler, which observes each batch."""
-        losses = pool.sample_losses(recipe, stream)
-        return observed_loss(losses, self.sampler) if self.micro_batch is None else observed_parts(losses, self.sampler, self.micro_batch)
+        crew, losses = find_crew(), pool.sample_losses(recipe, stream)
+        if self.micro_batch or crew.size > 1:
+            return observed_parts(losses, self.sampler, self.micro_batch, crew)
+        return observed_loss(losses, self.sampler)
 
     def describe_selection(self) -> dict:
         """Return the time spent in the sampler and its agent, and its trace by columns; it visits no sample of its own."""

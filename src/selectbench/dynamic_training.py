@@ -20,6 +20,7 @@ from selectbench.engine import (
     count_batches,
     split_batches,
 )
+from selectbench.parallel import Crew
 
 _STATE = "sampler"
 
@@ -90,16 +91,20 @@ def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> Batch
     return batch_loss
 
 
-def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: int) -> PartedLoss:
-    """Return ``observed_loss`` in parts of ``size`` samples; the sampler still observes each batch whole, before its step."""
+def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: int | None, crew: Crew) -> PartedLoss:
+    """Return ``observed_loss`` of this process's share, in parts of ``size`` samples (None: whole).
+
+    The sampler still observes each batch whole, before its step, and in each process of a crew the same.
+    """
 
     def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
         said: list[SampleOutput] = []
-        for part in split_batches(positions, size):
+        own, share = crew.share(positions)
+        for part in split_batches(own, size or len(own)):
             output = _ask(sample_losses, model, part, epoch)
             said.append(SampleOutput(*(None if value is None else value.detach() for value in output)))
-            yield _weigh(output.losses, sampler, part).sum() / len(positions)
-        whole = _join(said)
+            yield _weigh(output.losses, sampler, part).sum() * (share / len(own))
+        whole = SampleOutput(*(crew.gather(value, len(positions)) for value in _join(said)))
         sampler.observe(positions, whole.losses, whole.logits, whole.features, whole.uncertainty)
 
     return PartedLoss(parts)

@@ -15,6 +15,7 @@ from torch import nn
 from selectbench.data.splits import Split
 from selectbench.errors import RunFailedError
 from selectbench.models import features_and_logits
+from selectbench.parallel import Crew, find_crew
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id
 
 _EVALUATION_BATCH = 512
@@ -49,6 +50,7 @@ class Descent:
     warmup_epochs: float
     stem: str = "standard"
     precision: str
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,15 +239,16 @@ class PartedLoss:
     parts: Callable[[nn.Module, np.ndarray, int], Iterator[torch.Tensor]]
 
 
-def cut_loss(batch_loss: BatchLoss, size: int) -> PartedLoss:
-    """Return a mean loss in parts of ``size`` samples, each weighed by its share of the batch.
+def cut_loss(batch_loss: BatchLoss, size: int | None, crew: Crew) -> PartedLoss:
+    """Return this process's share of a mean loss in parts of ``size`` samples (None: whole), each weighed by its part of the batch.
 
-    The gradients are those of the whole batch, up to rounding, unless layers draw (dropout) or mix samples (batch normalisation).
+    The gradients are those of the whole batch, up to rounding, unless layers draw (dropout) or parts are mixed by batch normalisation.
     """
 
     def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
-        for part in split_batches(positions, size):
-            yield batch_loss(model, part, epoch) * (len(part) / len(positions))
+        own, share = crew.share(positions)
+        for part in split_batches(own, size or len(own)):
+            yield batch_loss(model, part, epoch) * (share * len(part) / len(own))
 
     return PartedLoss(parts)
 
@@ -389,6 +392,8 @@ def train_model(
     on_epoch_end : called with (epoch from 1, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
     checkpoint : where to save and to resume
 
+    In a crew every process calls this alike, with a loss of its share of the batches; the first one alone writes checkpoints.
+
     Returns
     -------
     Progress
@@ -398,12 +403,13 @@ def train_model(
     TrainingDivergedError
         The loss is no longer a number.
     """
+    crew = find_crew()
     optimiser = make_optimiser(model, recipe)
     progress = checkpoint.restore(model, optimiser)
     visits.restore(progress)
     clock = last_saved = time.perf_counter()
     while not visits.is_over(progress):
-        ids = visits.list_ids(progress.epoch)
+        ids = crew.agree(visits.list_ids(progress.epoch))
         order = ids[np.argsort(hash_ids(ids, derive_seed(*stream, "order", progress.epoch)), kind="stable")]
         with isolated_torch_rng(derive_seed(*stream, "layers", progress.epoch)):
             _train_epoch(model, optimiser, pool.device, order, recipe, batch_loss, visits, progress)
@@ -414,7 +420,8 @@ def train_model(
         clock = now
         if now - last_saved > checkpoint.every_s and not visits.is_over(progress):
             visits.save(progress)
-            checkpoint.save(model, optimiser, progress)
+            if crew.rank == 0:
+                checkpoint.save(model, optimiser, progress)
             last_saved = now
     return progress
 
@@ -454,18 +461,20 @@ def _train_epoch(
 def _add_gradients(
     model: nn.Module, positions: np.ndarray, epoch: int, batch_loss: BatchLoss | PartedLoss, autocast: torch.autocast
 ) -> torch.Tensor:
-    """Add the gradients of a batch's mean loss to the weights' and return that loss, detached."""
+    """Add the gradients of a batch's mean loss to the weights' and return that loss, detached; a crew's are summed."""
     if not isinstance(batch_loss, PartedLoss):
         with autocast:
             loss = batch_loss(model, positions, epoch)
         loss.backward()
         return loss.detach()
+    crew = find_crew()
     shares, parts = [], batch_loss.parts(model, positions, epoch)
     while True:
         with autocast:
             share = next(parts, None)
         if share is None:
-            return torch.stack(shares).sum()
+            crew.add_gradients(model)
+            return crew.add(torch.stack(shares).sum())
         share.backward()
         shares.append(share.detach())
 

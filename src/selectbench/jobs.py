@@ -44,6 +44,8 @@ def list_jobs(plan: Layout) -> dict[str, Job]:
     jobs: dict[str, Job] = {}
     for rule, key, outputs, inputs in _describe_jobs(plan):
         gpus = resources["gpu"] if rule in GPU_RULES else 0
+        if TARGET_RULES.get(rule) == "train":
+            gpus = plan.train_gpus(key[0])
         threads = resources["threads"] if rule in THREADED_RULES else 1
         jobs.setdefault(outputs[0], Job(rule, key, tuple(outputs), tuple(inputs), gpus, threads))
     return jobs

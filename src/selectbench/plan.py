@@ -193,11 +193,18 @@ class Plan(Layout):
         first = self.batches["train"][batch][0]
         return {
             **self._training_spec("target", first.dataset, first.target, first.own_recipe),
+            "gpu": self.train_gpus(batch),
             "regime": first.regime,
             "runs": [self._describe_run(run) | self._describe_choice(run) for run in self.batches["train"][batch]],
             "folder": self.folder,
             "code": fingerprint(f"selectbench.stages.{'finetune' if self.config.is_text(first.dataset) else 'train'}_targets"),
         }
+
+    def train_gpus(self, batch: str) -> int:
+        """Return the GPUs that a batch of target trainings asks for: the scale's, for each process of its recipe."""
+        first = self.batches["train"][batch][0]
+        recipe = self.config.recipes[first.own_recipe or self.recipe_name("target", first.dataset, first.target)]
+        return self.config.scale["resources"]["gpu"] * recipe.get("processes", 1)
 
     def evaluate_spec(self, batch: str) -> dict:
         """Specify a batch of evaluations: every checkpoint on the test sets that tables ask of it."""

@@ -164,7 +164,7 @@ rule finetune_targets:
         dataset=TEXTS,
     threads: ask["threads"]
     resources:
-        gpu=ask["gpu"],
+        gpu=lambda w: plan.train_gpus(f"{w.dataset}/{w.batch}"),
         mem_mb=ask["mem_mb"],
         runtime=ask["runtime"],
     params:

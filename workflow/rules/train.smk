@@ -10,7 +10,7 @@ rule train_targets:
         dataset=IMAGES,
     threads: ask["threads"]
     resources:
-        gpu=ask["gpu"],
+        gpu=lambda w: plan.train_gpus(f"{w.dataset}/{w.batch}"),
         mem_mb=ask["mem_mb"],
         runtime=ask["runtime"],
     params:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from selectbench.errors import DataError, RecordError, RunFailedError
 from selectbench.files import write_json
 from selectbench.leases import hold_lock
+from selectbench.parallel import find_crew
 from selectbench.progress import report_run
 from selectbench.provenance import describe_provenance
 from selectbench.records import read_finished, record_path, write_record
@@ -38,6 +40,8 @@ def run_batch(
 ) -> None:
     """Do the runs of a batch that have no finished record of the same key, then write the batch's manifest.
 
+    In a crew every process does the runs, and the first one alone holds the lock, reports and writes.
+
     Parameters
     ----------
     stage : name of the records
@@ -48,23 +52,28 @@ def run_batch(
     work : run → (fields of its record, one line for the log); what it raises becomes a failed record if it says something of the run
     forget : run → drops what was kept to take it up again; called once its record is written
     """
-    folder, keys = Path(spec["folder"]), {}
-    with hold_lock(manifest.with_name(f".{manifest.name}.lock"), f"waiting: another process is at work on {manifest}"):
+    folder, keys, is_first = Path(spec["folder"]), {}, find_crew().rank == 0
+    waiting = f"waiting: another process is at work on {manifest}"
+    with hold_lock(manifest.with_name(f".{manifest.name}.lock"), waiting) if is_first else nullcontext():
         for run in spec["runs"]:
             path = record_path(folder, run["id"], stage)
             keys[run["id"]] = key = make_key(run)
             if read_finished(path, key):
-                forget(run)
-                report_run(folder, stage, manifest, f"{run['id']}: already done")
+                if is_first:
+                    forget(run)
+                    report_run(folder, stage, manifest, f"{run['id']}: already done")
                 continue
             started = datetime.now(UTC)
             outcome, line = _do_run(run, work)
+            if not is_first:
+                continue
             axes = {name: value for name, value in run.items() if name not in ("subset", "sampler", "test_sets")}
             write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
             if outcome["status"] == "ok":
                 forget(run)
             report_run(folder, stage, manifest, f"{run['id']}: {line}")
-        write_json(manifest, {"stage": stage, "runs": keys})
+        if is_first:
+            write_json(manifest, {"stage": stage, "runs": keys})
 
 
 def _do_run(run: dict, work: Callable[[dict], tuple[dict, str]]) -> tuple[dict, str]:

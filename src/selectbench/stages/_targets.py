@@ -19,6 +19,7 @@ from selectbench.engine import Checkpoint, Pool, Progress, Recipe, name_device, 
 from selectbench.errors import RecordError, RunFailedError, SelectionFailedError, first_line
 from selectbench.evaluation import measure_test, measure_tests
 from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
+from selectbench.parallel import find_crew, share_norms
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
@@ -182,7 +183,8 @@ def train_target(
     folder, recipe = Path(spec["folder"]), Recipe.from_config(spec["recipe"])
     stream = (spec["role"], spec["dataset"], run["seed"])
     model, seeds = family.build(stream)
-    start = family.warm_start(model)
+    start, crew = family.warm_start(model), find_crew()
+    model = share_norms(model, crew)
     state_key = key if choice.micro_batch is None else digest_value({"key": key, "micro_batch": choice.micro_batch})
     checkpoint = Checkpoint(_checkpoint_path(spec, run), state_key)
 
@@ -204,7 +206,8 @@ def train_target(
         checkpoint=checkpoint,
     )
     weights = record_path(folder, run["id"], TRAIN).with_name("model.pt")
-    write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
+    if crew.rank == 0:
+        write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
     curve, selection = progress.extra.get("test_top1", []), choice.describe_selection()
     has_paid = not family.encode_s or "encoder" in selection["sources"]
     encode_s = 0.0 if has_paid else family.encode_s * len(choice.ids)

@@ -1,5 +1,6 @@
 """Train a batch of targets on images, each on its subset or beside its sampler, each with its own record and checkpoint."""
 
+from selectbench.parallel import enter_crew
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._images import make_family
 from selectbench.stages._targets import train_batch
@@ -8,6 +9,7 @@ from selectbench.stages._targets import train_batch
 def main() -> None:
     """Train the batch's runs that are not done yet."""
     arguments = parse_arguments(__doc__, inputs=("data", "subsets"), outputs=("manifest",))
+    enter_crew(arguments.spec["recipe"].get("processes", 1), "selectbench.stages.train_targets")
     train_batch(arguments, make_family(arguments.spec, arguments.data[0]))
 
 
