@@ -23,6 +23,7 @@ from selectbench.parallel import find_crew, share_norms
 from selectbench.provenance import read_peak_memory_mb
 from selectbench.records import EVALUATE, TRAIN, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
+from selectbench.stages._training import read_weights
 
 if TYPE_CHECKING:
     import argparse
@@ -286,7 +287,7 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
 
     def work(run: dict) -> tuple[dict, str]:
         clock = time.perf_counter()
-        family.write_state(model, torch.load(weights(run), map_location=family.device, weights_only=True))
+        family.write_state(model, read_weights(weights(run), family.device))
         test = measure_tests(model, pools, clean, run["test_sets"])
         line = ", ".join(f"{name} {result['top1']:.2f} %" for name, result in test.items())
         return {"test": test, "wall_s": time.perf_counter() - clock}, line

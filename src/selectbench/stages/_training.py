@@ -32,8 +32,8 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
     return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
 
 
-def read_weights(path: Path, device: torch.device) -> list[dict]:
-    """Read the weights that a proxy run kept, without ever unpickling code.
+def read_weights(path: Path, device: torch.device) -> list[dict] | dict:
+    """Read the weights that a proxy run kept, or those of a target, without ever unpickling code.
 
     Raises
     ------
