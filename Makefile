@@ -4,14 +4,20 @@ CORES ?= 2
 SCALE ?= tiny
 BIN := .venv/bin
 
-.PHONY: reproduce test setup figures bench lock lint
+.PHONY: reproduce test test-units test-workflows setup figures bench lock lint
 
 reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE)
 	@echo "Open results/$(SCALE)/index.html"
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 test-units test-workflows
+
+test-units: setup
+	$(BIN)/python -m pytest tests/contract tests/unit
+
+test-workflows: setup
+	$(BIN)/python -m pytest tests/workflow tests/slurm
 
 lint:
 	$(BIN)/ruff check .

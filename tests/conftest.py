@@ -14,18 +14,6 @@ AXES = {  # signal → the axis along which the samples lie
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what starts workflows in one process, first and one after the other, and each other file in one, for ``-n`` of pytest-xdist."""
-
-    def starts_workflows(item: pytest.Item) -> bool:
-        return item.path.parent.name in ("workflow", "slurm")
-
-    items.sort(key=lambda item: not starts_workflows(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("workflows" if starts_workflows(item) else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""

@@ -20,7 +20,7 @@ from selectbench.data.splits import GREY, SEVERITIES, ArraySplit, open_split
 from selectbench.engine import open_pool
 from selectbench.errors import DataError
 from selectbench.evaluation import measure_test, measure_tests, score_logits
-from selectbench.files import read_json, write_arrays, write_json
+from selectbench.files import digest_file, read_json, write_arrays, write_json
 from selectbench.records import merge_record, read_record, record_path, write_record
 from selectbench.stages import evaluate_targets, train_targets
 from selectbench.stages._targets import identify_subset
@@ -188,7 +188,8 @@ def specification(prepared, tmp_path):
         subset = tmp_path / f"subset-{seed}.npz"
         write_arrays(subset, {KEEP: np.array(ids)})
         cost = {"failure": None, "cost": {}, "sha256": str(seed), "class_counts": []}
-        write_record(subset.with_suffix(".json"), {"status": "ok", "seed": 0, "subsets": {KEEP: cost}})
+        made = {subset.name: digest_file(subset)}
+        write_record(subset.with_suffix(".json"), {"status": "ok", "seed": 0, "subsets": {KEEP: cost}, "sha256": made})
         runs.append({"id": f"run-{seed}", "seed": seed, "keep": KEEP, "subset": str(subset), "sampler": None, "test_sets": test_sets})
     spec = {
         **{"dataset": "imagenet1k", "input_shape": [3, 224, 224], "num_classes": 3, "threads": 1, "role": "target", "id_test_set": "test"},
