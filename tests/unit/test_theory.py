@@ -9,8 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import selectbench as sb
+from selectbench.files import digest_file, read_json, write_json
 from selectbench.models import build_model
 from selectbench.models.factory import features_and_logits
+from selectbench.records import find_maker
 from selectbench.rl import theory
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import measure_theory, train_proxy
@@ -348,5 +350,7 @@ def test_the_stage_writes_every_proposition_and_the_same_ones_again(proxy, spec,
 def test_weights_that_are_not_the_last_are_refused(proxy, spec, tmp_path, monkeypatch):
     kept = torch.load(proxy["weights"], weights_only=True)
     torch.save(kept[:1], proxy["weights"])
+    record = read_json(find_maker(proxy["weights"]))
+    write_json(find_maker(proxy["weights"]), record | {"sha256": record["sha256"] | {"proxy.pt": digest_file(proxy["weights"])}})
     with pytest.raises(sb.SelectbenchError, match=r"the last weights are of epoch 1 of 3; let record_at end with 1\.0"):
         run_main(monkeypatch, measure_theory, spec, **proxy, record=tmp_path / "record.json")

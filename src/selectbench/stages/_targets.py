@@ -21,7 +21,7 @@ from selectbench.evaluation import measure_test, measure_tests
 from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
 from selectbench.parallel import find_crew, share_norms
 from selectbench.provenance import read_peak_memory_mb
-from selectbench.records import EVALUATE, TRAIN, read_record, record_path
+from selectbench.records import EVALUATE, TRAIN, check_made, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
 from selectbench.stages._training import read_weights
 
@@ -156,6 +156,8 @@ def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: in
     ------
     SelectionFailedError
         Selection gave no subset.
+    RecordError
+        The file of subsets is not the one that its record describes.
     """
     if run["sampler"] is not None:
         return make_sampler_choice(run["sampler"], num_pool, run["keep"], epochs)
@@ -163,6 +165,7 @@ def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: in
     subset = record["subsets"][run["keep"]]
     if subset["failure"] is not None:
         raise SelectionFailedError(subset["failure"], {"selection": describe_subset_cost(subset)})
+    check_made(Path(run["subset"]))
     return SubsetChoice(np.array(read_arrays(Path(run["subset"]))[run["keep"]]), subset, record["seed"])
 
 
