@@ -72,7 +72,8 @@ def check_made(path: Path) -> None:
     record = find_maker(path)
     if path.suffix not in (".npz", ".pt") or not record.exists():
         return
-    if read_record(record).get("sha256", {}).get(path.name) != digest_file(path):
+    described = read_record(record).get("sha256")
+    if described is not None and described.get(path.name) != digest_file(path):
         files = sorted({str(name) for file in (path, record) for name in (file, file.resolve() if file.is_symlink() else file)})
         raise RecordError(f"{path}: not the file that {record.name} says was made; delete {', '.join(files)} and run again")
 

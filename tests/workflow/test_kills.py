@@ -215,7 +215,8 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
     status = project.run("selectbench", "status", "--scale", "smoke").stdout
     assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 6 of 6 runs done\n" in status
-    name, command = re.search(rf"^failed: {run}: (\S+): not the file that seed-0.json says was made; .*\n  to retry: (.*)$", status, flags=re.MULTILINE).groups()
+    told = rf"^failed: {run}: (\S+): not the file that seed-0.json says was made; .*\n  to retry: (.*)$"
+    name, command = re.search(told, status, flags=re.MULTILINE).groups()
     assert name == str(subset.relative_to(project.root))
     result = project.snakemake("--config", "partial=True")
     assert result.returncode == 0, result.stderr[-3000:]
