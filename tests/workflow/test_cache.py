@@ -96,3 +96,13 @@ def test_seeds_keep_fractions_precisions_and_code_never_share_an_entry(root, tmp
     assert {key for key in edited if edited[key] != specs[0][key]} == {"code"}
     spelled = [str(sorted(spec.items())) for spec in (*specs, fewer, changed, edited)]
     assert len(set(spelled)) == len(spelled)
+
+
+def test_what_takes_long_and_trains_no_target_is_shared_and_its_record_describes_its_files(root):
+    text = "\n\n".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk"))
+    rules = dict(re.findall(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", text, flags=re.MULTILINE))
+    shared = {name for name, body in rules.items() if 'cache: "omit-software"' in body}
+    proxies, texts = {"train_proxy", "measure_gradients", "embed_samples", "score_samples"}, {"embed_texts", "measure_texts"}
+    assert shared == proxies | texts | {"measure_influences", "train_selectors", "search_clusters"}
+    for name in shared:
+        assert "write_made(" in (root / f"src/selectbench/stages/{name}.py").read_text(encoding="utf-8")
