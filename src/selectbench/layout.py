@@ -7,7 +7,6 @@ from functools import cached_property
 from selectbench.config import Config, as_list
 from selectbench.resolve import resolve_claim, resolve_table
 from selectbench.runs import NO_PROXY, Run
-from selectbench.signals import SOURCES
 
 
 class Layout:
@@ -145,16 +144,6 @@ class Layout:
     def text_datasets(self) -> list[str]:
         """List all data sets of texts."""
         return [name for name in self.config.datasets if self.config.is_text(name)]
-
-    def count_sources(self) -> dict[str, int]:
-        """Return source → number of recordings that the runs need; measuring gradients needs its proxy run too."""
-        files: dict[str, set[str]] = {source: set() for source in SOURCES}
-        for run in self.runs.values():
-            for source in self.run_sources(run):
-                files[source].add(self.signals(source, run.dataset, run.proxy, run.seed))
-                if run.proxy != NO_PROXY and not self.config.is_text(run.dataset):
-                    files["proxy"].add(self.signals("proxy", run.dataset, run.proxy, run.seed))
-        return {source: len(names) for source, names in files.items()}
 
     def run_sources(self, run: Run) -> tuple[str, ...]:
         """Return who records the signals that a run's subset is made of; samplers, and agents beside a model, read none."""
@@ -324,6 +313,10 @@ class Layout:
         """Return the recipe by which a model is usually trained in its role: a target may have one of its own."""
         recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
         return recipes.get("target_of", {}).get(model, recipes["target"]) if role == "target" else recipes[role]
+
+    def run_recipe(self, run: Run) -> str:
+        """Return the recipe by which a run's target is trained: its paper's own, or the target's usual one."""
+        return run.own_recipe or self.recipe_name("target", run.dataset, run.target)
 
 
 def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:

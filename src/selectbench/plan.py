@@ -192,7 +192,7 @@ class Plan(Layout):
         """Specify a batch of target trainings."""
         first = self.batches["train"][batch][0]
         return {
-            **self._training_spec("target", first.dataset, first.target, first.own_recipe),
+            **self._training_spec("target", first.dataset, first.target, self.run_recipe(first)),
             "gpu": self.train_gpus(batch),
             "regime": first.regime,
             "runs": [self._describe_run(run) | self._describe_choice(run) for run in self.batches["train"][batch]],
@@ -202,15 +202,14 @@ class Plan(Layout):
 
     def train_gpus(self, batch: str) -> int:
         """Return the GPUs that a batch of target trainings asks for: the scale's, for each process of its recipe."""
-        first = self.batches["train"][batch][0]
-        recipe = self.config.recipes[first.own_recipe or self.recipe_name("target", first.dataset, first.target)]
+        recipe = self.config.recipes[self.run_recipe(self.batches["train"][batch][0])]
         return self.config.scale["resources"]["gpu"] * recipe.get("processes", 1)
 
     def evaluate_spec(self, batch: str) -> dict:
         """Specify a batch of evaluations: every checkpoint on the test sets that tables ask of it."""
         runs = self.batches["evaluate"][batch]
         return {
-            **self._training_spec("target", runs[0].dataset, runs[0].target, runs[0].own_recipe),
+            **self._training_spec("target", runs[0].dataset, runs[0].target, self.run_recipe(runs[0])),
             "runs": [self._describe_run(run) | {"test_sets": self.run_test_sets(run)} for run in runs],
             "folder": self.folder,
             "code": fingerprint(f"selectbench.stages.evaluate_{'texts' if self.config.is_text(runs[0].dataset) else 'targets'}"),

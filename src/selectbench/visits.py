@@ -65,7 +65,7 @@ def visit_encoder(plan: Layout, dataset: str) -> tuple[Network, float] | None:
 def visit_run(plan: Layout, run: Run, stage: str) -> tuple[Network, float]:
     """Return the model of a run and the visits of its training or evaluation."""
     dataset = plan.config.datasets[run.dataset]
-    recipe = plan.config.recipes[run.own_recipe or plan.recipe_name("target", run.dataset, run.target)]
+    recipe = plan.config.recipes[plan.run_recipe(run)]
     network = Network(run.target, recipe.get("stem", ""), run.dataset)
     if stage == EVALUATE:
         return network, FORWARD_SHARE * sum(size_test_set(dataset, name) for name in plan.run_test_sets(run))

@@ -41,13 +41,11 @@ def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]
     for run in plan.runs.values():
         if config.is_text(run.dataset):
             continue
-        roles = [("target", run.target)]
-        own_recipe = {"target": run.own_recipe}
+        trained = [(run.target, plan.run_recipe(run))]
         if run.proxy != NO_PROXY:
-            roles += [("selector" if config.find_method(run.method).learned else "proxy", run.proxy)]
-        stems = {
-            (model, config.recipes[own_recipe.get(role) or plan.recipe_name(role, run.dataset, model)]["stem"]) for role, model in roles
-        }
+            role = "selector" if config.find_method(run.method).learned else "proxy"
+            trained.append((run.proxy, plan.recipe_name(role, run.dataset, run.proxy)))
+        stems = {(model, config.recipes[recipe]["stem"]) for model, recipe in trained}
         encoder = config.encoders[config.scale["encoders"][config.base_of(run.dataset)]]
         if encoder["kind"] == "simclr" and plan.has_subset(run) and "encoder" in config.find_method(run.method).sources():
             stems.add((encoder["model"], encoder["stem"]))

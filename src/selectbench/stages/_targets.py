@@ -21,7 +21,7 @@ from selectbench.evaluation import measure_test, measure_tests
 from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
 from selectbench.parallel import find_crew, share_norms
 from selectbench.provenance import read_peak_memory_mb
-from selectbench.records import EVALUATE, TRAIN, check_made, read_record, record_path
+from selectbench.records import EVALUATE, TRAIN, check_made, find_maker, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
 from selectbench.stages._training import read_weights
 
@@ -75,7 +75,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     noisy = read_noisy(data)
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
     files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
-    described = {name: read_record(Path(name).with_suffix(".json")) for name in files}
+    described = {name: read_record(find_maker(Path(name))) for name in files}
 
     def make_key(run: dict) -> str:
         choice = run["sampler"] or identify_subset(described[run["subset"]]["subsets"][run["keep"]])

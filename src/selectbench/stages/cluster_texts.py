@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from selectbench.files import write_arrays
 from selectbench.llm.clusters import cluster_embeddings, describe_clusters
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record
+from selectbench.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
@@ -31,7 +31,7 @@ def main() -> None:
             "status": "ok",
             **{name: spec[name] for name in ("dataset", "clustering", "clusters", "seed")},
             "coherence": coherence,
-            "encoder": read_record(path.with_suffix(".json"))["context"],
+            "encoder": read_record(find_maker(path))["context"],
             "wall_s": wall_s,
             "peak_memory_mb": read_peak_memory_mb(),
             "provenance": describe_provenance(spec["code"], "cpu", started),

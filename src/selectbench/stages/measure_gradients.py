@@ -10,7 +10,7 @@ import torch
 from selectbench.engine import Pool, Recipe, choose_device, name_device
 from selectbench.gradients import Batches, measure_alignments, measure_norms
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record
+from selectbench.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, read_weights
@@ -31,7 +31,7 @@ def main() -> None:
     spec, (data,), (weights,) = arguments.spec, arguments.data, arguments.weights
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(weights.with_suffix(".json"))
+    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
     measure, shares, backward_visits, forward_visits = _MEASURES[spec["signal"]]
     epochs = list_epochs(getattr(recipe, shares), recipe.epochs)
     kept = {entry["epoch"]: entry for entry in read_weights(weights, device)}

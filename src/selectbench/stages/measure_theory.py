@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from selectbench.engine import Pool, Recipe, choose_device, name_device, predict
 from selectbench.errors import SelectbenchError
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, write_record
+from selectbench.records import find_maker, read_record, write_record
 from selectbench.rl import theory
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
@@ -30,7 +30,7 @@ def main() -> None:
     spec, (data,), (recorded,), (weights,) = arguments.spec, arguments.data, arguments.signals, arguments.weights
     started, clock = datetime.now(UTC), time.perf_counter()
     torch.set_num_threads(spec["threads"])
-    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(weights.with_suffix(".json"))
+    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
     kept = max(read_weights(weights, device), key=lambda entry: entry["epoch"])
     if kept["epoch"] != recipe.epochs:
         raise SelectbenchError(f"{weights}: the last weights are of epoch {kept['epoch']} of {recipe.epochs}; let record_at end with 1.0")

@@ -12,7 +12,7 @@ from selectbench.data.splits import open_split, read_array
 from selectbench.files import digest_array, write_arrays
 from selectbench.methods import make_method
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record
+from selectbench.records import find_maker, read_record
 from selectbench.selection import score
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
@@ -30,7 +30,7 @@ def main() -> None:
     signals, method = Signals(labels=labels), make_method(spec["method"], spec["parameters"])
     for path in arguments.signals:
         signals = signals.merge(Signals.load(path))
-    recorded = [read_record(path.with_suffix(".json")) for path in arguments.signals]
+    recorded = [read_record(find_maker(path)) for path in arguments.signals]
     paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
     if "inputs" in method.needs:
         signals = replace(signals, inputs=open_split(data.parent, "pool").load(np.arange(len(labels))))

@@ -14,7 +14,7 @@ from selectbench.llm.clusters import cap_union
 from selectbench.llm.values import CountedValues
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import read_record, tabulate
+from selectbench.records import find_maker, read_record, tabulate
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._texts import make_family, train_and_measure
@@ -31,8 +31,8 @@ def main() -> None:
     pools = {name: family.open_split(name) for name in ("pool", "validation")}
     agent, assignment = make_agent(spec["method"], spec["parameters"]), read_arrays(clusters)["assignment"]
     paid = {
-        "encoder": describe_source(read_record(embedded.with_suffix(".json")), 0.0),
-        "clusters": describe_clustering(read_record(clusters.with_suffix(".json"))),
+        "encoder": describe_source(read_record(find_maker(embedded)), 0.0),
+        "clusters": describe_clustering(read_record(find_maker(clusters))),
     }
     key = digest_value({"spec": spec, "data": read_json(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
     cap_seed = derive_seed("cap", spec["dataset"], spec["seed"])  # shared by all agents, so that they search one set function

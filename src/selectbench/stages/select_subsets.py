@@ -10,7 +10,7 @@ from selectbench.files import digest_array, read_arrays, write_arrays
 from selectbench.methods import make_method
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance
-from selectbench.records import read_record
+from selectbench.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 
@@ -20,7 +20,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__, inputs=("scores",), outputs=("subsets", "record"))
     spec, (path,) = arguments.spec, arguments.scores
     started = datetime.now(UTC)
-    scored, arrays = read_record(path.with_suffix(".json")), read_arrays(path)
+    scored, arrays = read_record(find_maker(path)), read_arrays(path)
     method = make_method(spec["method"], spec["parameters"])
     signals = Signals(labels=arrays["labels"], ids=arrays["ids"])
     subsets, described = {}, {}
