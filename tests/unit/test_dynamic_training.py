@@ -3,32 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from training_fixtures import RECIPE, make_pool
 
 from selectbench import dynamic
 from selectbench.choices import SamplerChoice, SubsetChoice, make_sampler_choice
-from selectbench.data.splits import ArraySplit
 from selectbench.dynamic_training import visit_dynamically
-from selectbench.engine import Augment, Checkpoint, Progress, Recipe, TrainingDivergedError, learning_rate_at, open_pool, train_model
+from selectbench.engine import Checkpoint, Progress, TrainingDivergedError, learning_rate_at, train_model
 from selectbench.models import build_model
 from selectbench.seeds import isolated_torch_rng
 
 SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
-RECIPE = Recipe(
-    epochs=8,
-    batch_size=16,
-    optimiser="sgd",
-    learning_rate=0.05,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-4,
-    schedule="cosine",
-    warmup_epochs=1,
-    label_smoothing=0.0,
-    augment=Augment(crop_padding=1, flip=True, cutout=0),
-    stem="small",
-    precision="fp32",
-    track_test=False,
-)
 
 
 class Interrupted(Exception):
@@ -37,12 +21,7 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def pool(tmp_path):
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 70)
-    images = rng.integers(0, 128, (70, 1, 8, 8)) + 100 * (labels[:, None, None, None] == 1)
-    np.save(tmp_path / "images.npy", images.astype(np.uint8))
-    np.save(tmp_path / "labels.npy", labels)
-    return open_pool(ArraySplit(tmp_path), [0.4], [0.25], torch.device("cpu"))
+    return make_pool(tmp_path, 70)
 
 
 def train(pool, tmp_path, choice, recipe=RECIPE, stop_after=None):

@@ -4,17 +4,17 @@ import argparse
 import functools
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+import training_fixtures
 from torch import nn
 
 from selectbench import dynamic
 from selectbench.choices import SubsetChoice, make_sampler_choice
-from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Checkpoint, Recipe, open_pool, train_model
+from selectbench.engine import Checkpoint, train_model
 from selectbench.errors import DataError, RunFailedError
 from selectbench.files import read_json, write_arrays, write_json
 from selectbench.models import build_model
@@ -25,22 +25,7 @@ from selectbench.stages._batch import is_out_of_memory
 from selectbench.stages._targets import Family, train_batch, train_within_memory
 
 NUM, PART = 70, 5  # batches of 16 and a last one of 6: parts of 5, 5, 6 and of 6
-RECIPE = Recipe(
-    epochs=8,
-    batch_size=16,
-    optimiser="sgd",
-    learning_rate=0.05,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-4,
-    schedule="cosine",
-    warmup_epochs=1,
-    label_smoothing=0.1,
-    augment=Augment(crop_padding=1, flip=True, cutout=0),
-    stem="small",
-    precision="fp32",
-    track_test=False,
-)
+RECIPE = replace(training_fixtures.RECIPE, label_smoothing=0.1)
 VIT = {"library": "selectbench", "name": "vit", "width": 8, "depth": 1, "heads": 2, "patch": 4}
 CONVNET = {"library": "selectbench", "name": "convnet", "width": 4}
 SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
@@ -48,12 +33,7 @@ SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
 
 @pytest.fixture
 def pool(tmp_path):
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, NUM)
-    images = rng.integers(0, 128, (NUM, 1, 8, 8)) + 100 * (labels[:, None, None, None] == 1)
-    np.save(tmp_path / "images.npy", images.astype(np.uint8))
-    np.save(tmp_path / "labels.npy", labels)
-    return open_pool(ArraySplit(tmp_path), [0.4], [0.25], torch.device("cpu"))
+    return training_fixtures.make_pool(tmp_path, NUM)
 
 
 def make_model(entry=VIT, seed=0) -> nn.Module:
