@@ -15,6 +15,7 @@ from torch import nn
 from selectbench.data.splits import Split
 from selectbench.errors import RunFailedError
 from selectbench.models import features_and_logits
+from selectbench.optimisers import SGD, AdamW
 from selectbench.parallel import Crew, find_crew
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id
 
@@ -292,7 +293,7 @@ class Checkpoint:
 def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over all parameters of a model; AdamW does not decay vectors, which are biases and norms."""
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             model.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
@@ -304,7 +305,7 @@ def make_optimiser(model: nn.Module, recipe: Descent) -> torch.optim.Optimizer:
         {"params": [value for value in model.parameters() if value.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [value for value in model.parameters() if value.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 class Visits(ABC):

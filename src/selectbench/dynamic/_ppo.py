@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.optimisers import Adam
 from selectbench.rl.networks import EDGE, ActorCritic
 from selectbench.seeds import derive_seed, isolated_torch_rng
 
@@ -60,7 +61,7 @@ class PPO:
         self.generator = torch.Generator().manual_seed(derive_seed("ppo", "actions", seed))
         with isolated_torch_rng(derive_seed("ppo", "weights", seed)):
             self.net = ActorCritic(width, actor_width=128)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
+        self.optimiser = Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
         self.rollout: list[dict[str, torch.Tensor]] = []
 
     @own_mode()

@@ -8,6 +8,7 @@ from torch import nn
 
 from selectbench.llm.models import Head, OptionHead
 from selectbench.methods.ssp import normalise_rows
+from selectbench.optimisers import Adam
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import softmax_residuals
 
@@ -49,7 +50,7 @@ def warm_up_head(inputs: np.ndarray, labels: np.ndarray, num_classes: int, learn
     with isolated_torch_rng(derive_seed(seed, "init")):
         head = Head(width, num_classes) if inputs.ndim == 2 else OptionHead(width)
     weights = list(head.linear.parameters())
-    optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate, betas=BETAS, eps=EPSILON)
+    optimiser = Adam(head.parameters(), lr=learning_rate, betas=BETAS, eps=EPSILON)
     rows, classes, checkpoints, steps = torch.from_numpy(np.array(inputs)), torch.from_numpy(np.array(labels)), [], 0
     for epoch in range(EPOCHS):
         rate = learning_rate * (1 - epoch / EPOCHS)

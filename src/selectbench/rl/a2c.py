@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from selectbench.optimisers import Adam
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.networks import EDGE, ActorCritic
 
@@ -40,7 +41,7 @@ class A2C:
         self.total_steps = total_steps
         self.step = 0
         self.net = ActorCritic(width, actor_width=64).to(device)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
+        self.optimiser = Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
 
     def run_epoch(self, environment: SelectionEnvironment) -> None:
         """Act on every batch of an epoch and learn from each."""

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from selectbench.policy import order_by_score
+from selectbench.ranks import rank_correlation
 from selectbench.rl.reward import Reward
 from selectbench.seeds import derive_seed, hash_ids
 
@@ -129,11 +129,10 @@ def describe_mask(mask: torch.Tensor, cover: torch.Tensor, reward: Reward) -> di
     ids = np.arange(len(scores))
     achieved = values[order_by_score(scores, ids, 0)[:num_kept]].mean() - values.mean()
     best = values[order_by_score(values, ids, 0)[:num_kept]].mean() - values.mean()
-    varied = np.ptp(scores) > 0 and np.ptp(values) > 0
     return {
         "kept_fraction": float((scores > 0.5).mean()),
         "reward": float(reward.measure(mask, cover)),
         "redundancy": float((values * scores).mean()),
         "regret": float(1.0 - achieved / best) if best > 1e-12 else None,
-        "correlation": float(spearmanr(scores, values).statistic) if varied else None,
+        "correlation": rank_correlation(scores, values),
     }

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import logsumexp, softmax
-from scipy.stats import spearmanr
 from torch import nn
 
 from selectbench.errors import SelectbenchError
@@ -329,13 +328,6 @@ def make_regressions(train: Signals, held_out: Signals, ridge: float, max_compon
         Regression(prepare(standard), labels, len(classes), ridge),
         Regression(others, np.searchsorted(classes, held_out.labels), len(classes), ridge),
     )
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Return Spearman's rank correlation; None where one of the two is constant."""
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(spearmanr(x, y).statistic)
 
 
 def decile_medians(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from selectbench.engine import Pool, Recipe, choose_device, name_device, predict
 from selectbench.errors import SelectbenchError
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.ranks import rank_correlation
 from selectbench.records import find_maker, read_record, write_record
 from selectbench.rl import theory
 from selectbench.seeds import derive_seed, hash_ids
@@ -148,9 +149,9 @@ def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, see
             removals.predicted_losses,
             removals.real_losses,
             {
-                "spearman": theory.rank_correlation(removals.predicted_losses, removals.real_losses),
+                "spearman": rank_correlation(removals.predicted_losses, removals.real_losses),
                 "relative_error": theory.relative_error(removals.predicted_losses, removals.real_losses),
-                "parameters_spearman": theory.rank_correlation(predicted_norms, norms),
+                "parameters_spearman": rank_correlation(predicted_norms, norms),
                 "parameters_relative_error": theory.relative_error(removals.predicted, removals.real),
             },
         ),
@@ -178,7 +179,7 @@ def compare(distances: np.ndarray, differences: np.ndarray) -> dict[str, float |
     """
     near, far = theory.decile_medians(distances, differences)
     return {
-        "spearman": theory.rank_correlation(distances, differences),
+        "spearman": rank_correlation(distances, differences),
         "near_median": near,
         "far_median": far,
         "median_ratio": near / far if far > 0 else None,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from selectbench.llm.environment import ClusterEnv
+from selectbench.optimisers import Adam
 from selectbench.seeds import derive_seed, isolated_torch_rng
 
 _WIDTH, _RATE, _BATCH, _UPDATES, _TARGET_RATE, _GRADIENT = 64, 3e-3, 64, 20, 0.1, 10.0
@@ -42,7 +43,7 @@ class QLearner:
         with isolated_torch_rng(derive_seed(seed, "network")):
             self.network = nn.Sequential(nn.Linear(clusters, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, clusters))
         self.target = deepcopy(self.network)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=_RATE, fused=True)
+        self.optimiser = Adam(self.network.parameters(), lr=_RATE, fused=True)
         self.draws = np.random.default_rng(derive_seed(seed, "draws"))
         self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
 

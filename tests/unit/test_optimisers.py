@@ -1,0 +1,55 @@
+"""Eager optimisers against those of torch, and what they leave unimported."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from selectbench import optimisers
+
+KINDS = {
+    "SGD": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    "Adam": {"lr": 0.01, "weight_decay": 1e-3},
+    "AdamW": {"lr": 0.01, "weight_decay": 0.1},
+}
+
+
+def descend(optimiser_class, settings, *, fused, continued):
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in ((4, 3), (3,))]
+    optimiser = optimiser_class(weights, fused=fused, **settings)
+    for step in range(6):
+        if continued and step == 3:
+            state = optimiser.state_dict()
+            optimiser = optimiser_class(weights, fused=fused, **settings)
+            optimiser.load_state_dict(state)
+        optimiser.zero_grad(set_to_none=True)
+        sum(((weight - 0.5) ** 4).sum() for weight in weights).backward()
+        optimiser.step()
+    return weights
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", KINDS)
+def test_steps_are_those_of_torch(name, fused):
+    expected = descend(getattr(torch.optim, name), KINDS[name], fused=fused, continued=False)
+    for continued in (False, True):
+        for ours, theirs in zip(descend(getattr(optimisers, name), KINDS[name], fused=fused, continued=continued), expected, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_step_imports_no_compiler():
+    code = """
+import sys, torch
+from selectbench import optimisers
+for make in (optimisers.SGD, optimisers.Adam, optimisers.AdamW):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = make([weight], lr=0.1, fused=True)
+    optimiser.zero_grad()
+    weight.sum().backward()
+    optimiser.step()
+    optimiser.load_state_dict(optimiser.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
