@@ -11,8 +11,8 @@ from selectbench.files import read_arrays
 from selectbench.llm.clusters import cap_union
 from selectbench.policy import count_kept
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import write_record
 from selectbench.ranks import rank_correlation
+from selectbench.records import write_record
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._texts import make_family, train_and_measure
