@@ -96,15 +96,16 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         if paper not in papers:
             raise ConfigError(f"config/config.yaml: papers: unknown {shorten(repr(paper))}{suggest(paper, papers)}")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
+    scale = _read_checked(root, SCALES / f"{main['scale']}.yaml", "scale")
     config = Config(
         main=main,
-        scale=_read_checked(root, SCALES / f"{main['scale']}.yaml", "scale"),
-        papers={paper: every_paper[paper] for paper in main["papers"]},
+        scale=scale,
+        papers={paper: every_paper[paper] for paper in main["papers"] if paper in scale.get("tables", papers)},
         known_papers=tuple(papers),
         named=frozenset(
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
-        datasets=_join(_fill_noisy(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
+        datasets=_join(_fill_derived(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
         models=_join(_read_named(root, "models"), _read_named(root, "language_models"), "language_models"),
         **{name: _read_named(root, name) for name in ("recipes", "encoders", "methods")},
     )
@@ -128,22 +129,54 @@ def _join(entries: dict, others: dict, name: str) -> dict:
     return entries | others
 
 
-def _fill_noisy(datasets: dict) -> dict:
-    """Return the data sets with the entries of noisy pools filled from those they are made of."""
-    clean = {name: entry for name, entry in datasets.items() if "base" not in entry}
+def _fill_derived(datasets: dict) -> dict:
+    """Return the data sets with the entries of noisy pools and of parts filled from those they are made of."""
+    whole = {name: entry for name, entry in datasets.items() if "base" not in entry}
     filled = {}
     for name, entry in datasets.items():
-        if name not in clean:
-            where, noise = f"config/datasets.yaml: {name}", entry["noise"]
-            _check_name(entry["base"], clean, f"{where}.base")
-            base = clean[entry["base"]]
+        if name not in whole:
+            where = f"config/datasets.yaml: {name}"
+            _check_name(entry["base"], whole, f"{where}.base")
+            base = whole[entry["base"]]
             if any(source["layout"] == "class_folders" for source in base["sources"]):
-                raise ConfigError(f"{where}.base: the images of {entry['base']} stay in their folders; noise needs arrays")
-            if noise["kind"] == "asymmetric" and (len(noise["to"]) != base["classes"] or max(noise["to"]) >= base["classes"]):
-                raise ConfigError(f"{where}.noise.to: should be {base['classes']} classes, each below {base['classes']}")
-            entry = base | entry
+                raise ConfigError(f"{where}.base: the images of {entry['base']} stay in their folders; noise and parts need arrays")
+            if ("noise" in entry) == ("per_class" in entry):
+                raise ConfigError(f"{where}: should have either noise or per_class")
+            entry = _fill_noisy(base, entry, where) if "noise" in entry else _fill_part(base, entry, where)
         filled[name] = entry
     return filled
+
+
+def _fill_noisy(base: dict, entry: dict, where: str) -> dict:
+    noise = entry["noise"]
+    if noise["kind"] == "asymmetric" and (len(noise["to"]) != base["classes"] or max(noise["to"]) >= base["classes"]):
+        raise ConfigError(f"{where}.noise.to: should be {base['classes']} classes, each below {base['classes']}")
+    return base | entry
+
+
+def _fill_part(base: dict, entry: dict, where: str) -> dict:
+    """Return the entry of a part, with its own sizes, and under ``whole`` the sizes and checksums of what it is taken from."""
+    per_class = entry["per_class"]
+    sizes = {name: base["classes"] * count for name, count in per_class.items()}
+    published = {name: settings for name, settings in base["test_sets"].items() if not {"of", "folder"} & settings.keys()}
+    for split in per_class:
+        _check_name(split, ["pool", *published], f"{where}.per_class")
+    test_sets = {
+        name: settings | ({"size": sizes[name]} if name in sizes else {})
+        for name, settings in base["test_sets"].items()
+        if name in sizes or settings.get("of") in sizes
+    }
+    whole = {"pool_size": base["pool_size"], "test_sets": {name: base["test_sets"][name] for name in test_sets}}
+    whole |= {"arrays": base["arrays"]} if "arrays" in base else {}
+    return (
+        {key: value for key, value in base.items() if key != "arrays"}
+        | entry
+        | {
+            "pool_size": sizes["pool"],
+            "test_sets": test_sets,
+            "whole": whole,
+        }
+    )
 
 
 def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, object] | None = None) -> dict:
@@ -245,6 +278,12 @@ def _check_scale(config: Config) -> None:
         for paper_name, name in config.scale["axes"][axis].items():
             if name is not None:
                 _check_name(name, names, f"{where}: axes.{axis}.{paper_name}")
+    if not config.papers:
+        raise ConfigError(f"{where}: tables: names none of the papers {', '.join(config.main['papers'])}")
+    for paper, tables in config.scale.get("tables", {}).items():
+        _check_name(paper, config.known_papers, f"{where}: tables")
+        for table in tables if paper in config.papers else ():
+            _check_name(table, config.papers[paper]["tables"], f"{where}: tables.{paper}")
     for dataset in filter(None, config.scale["axes"]["dataset"].values()):
         for key in ("recipes", "encoders"):
             if config.base_of(dataset) not in config.scale[key]:

@@ -32,7 +32,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
     printed = {(row["dataset"], row["target"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
     places = [Place(*names) for names in product(where["dataset"], as_list(where["target"]), as_list(entry["test_set"]))]
-    present = [place for place in places if is_present(config, place)]
+    present = [place for place in places if is_present(config, place)] if is_run(config, paper, table) else []
     panels, runs = [], []
     for place in present:
         panel, panel_runs = resolve_panel(config, paper, entry, place, keeps, printed)
@@ -52,9 +52,20 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "tolerance": entry["tolerance"],
         "compare_reported": config.scale["compare_reported"],
         "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, *(["1"] if has_controls(entry) else [])]],
-        "panels": panels + list_absences(config, places, present),
+        "panels": panels + (list_absences(config, places, present) if is_run(config, paper, table) else [leave_out(config)]),
     }
     return specification, runs
+
+
+def is_run(config: Config, paper: str, table: str) -> bool:
+    """Tell whether a table is run at this scale: all are, unless the scale names the ones that are."""
+    return "tables" not in config.scale or table in config.scale["tables"].get(paper, [])
+
+
+def leave_out(config: Config) -> dict:
+    """Return the empty panel of a table that a scale leaves out."""
+    reason = f"the table is left out at scale {config.main['scale']}"
+    return {"id": "left_out", "title": "All panels", "test_set": None, "absent": reason, "rows": []}
 
 
 def is_present(config: Config, place: Place) -> bool:

@@ -1,6 +1,7 @@
 """Noise in pools: rates exact to the sample, seeded by sample id, labels or images only, and the noisy ids kept."""
 
 import hashlib
+import shutil
 from importlib.metadata import distribution
 
 import numpy as np
@@ -138,6 +139,27 @@ def test_a_prepared_noisy_pool_keeps_its_ids_and_clean_tests(root, tmp_path):
     assert SubsetChoice(np.setdiff1d(np.arange(1400), ids[:30]), {}, 0).sum_kept(np.isin(np.arange(1400), ids)) == 250
 
 
+def test_a_part_holds_the_first_of_every_class_and_corrupted_tests_of_its_own(root, tmp_path):
+    shutil.copytree(root / "config", tmp_path / "config")
+    shutil.copytree(root / "workflow/schemas", tmp_path / "workflow/schemas")
+    with (tmp_path / "config/datasets.yaml").open("a", encoding="utf-8") as file:
+        file.write("digits_part: {title: Few digits, base: digits, per_class: {pool: 20, test: 5}}\n")
+        file.write("digits_most: {title: Too many digits, base: digits, per_class: {pool: 140}}\n")
+    datasets = load_config(tmp_path).datasets
+    entry = datasets["digits_part"]
+    assert entry["pool_size"] == 200 and list(entry["test_sets"]) == ["test", "corrupted"] and entry["test_sets"]["test"]["size"] == 50
+    manifest = prepare_dataset("digits_part", entry, tmp_path / "resources", ["test", "corrupted"])
+    prepare_dataset("digits", datasets["digits"], tmp_path / "resources", ["test"])
+    for split, count in (("pool", 20), ("test", 5)):
+        part, whole = (open_split(tmp_path / f"resources/{name}/prepared", split) for name in ("digits_part", "digits"))
+        first = [position for position, label in enumerate(whole.labels) if np.sum(whole.labels[:position] == label) < count]
+        assert np.array_equal(part.labels, whole.labels[first]) and np.array_equal(part.images, whole.images[first])
+        assert manifest["splits"][split]["class_counts"] == [count] * 10
+    assert len(open_split(tmp_path / "resources/digits_part/prepared", "corrupted")) == 8 * 5 * 50
+    with pytest.raises(DataError, match=r"digits_most.per_class.pool: is 140, but a class has only 13\d"):
+        prepare_dataset("digits_most", datasets["digits_most"], tmp_path / "resources", [])
+
+
 def test_a_corrupted_test_set_holds_every_corruption_at_every_severity_in_order(root, tmp_path):
     entry = load_config(root, {"scale": "tiny"}).datasets["digits"]
     manifest = prepare_dataset("digits", entry, tmp_path, ["test", "corrupted"])
@@ -159,15 +181,17 @@ def test_a_corrupted_test_set_holds_every_corruption_at_every_severity_in_order(
         ("base: digits\n  noise: {kind: symmetric, rate: 0.2}", "base: digits\n  noise: {kind: symetric, rate: 0.2}",
          "digits_symmetric.noise.kind: unknown 'symetric'; did you mean 'symmetric'?"),
         ("base: digits\n  noise: {kind: symmetric, rate: 0.2}", "base: imagenet1k\n  noise: {kind: symmetric, rate: 0.2}",
-         "digits_symmetric.base: the images of imagenet1k stay in their folders; noise needs arrays"),
+         "digits_symmetric.base: the images of imagenet1k stay in their folders; noise and parts need arrays"),
+        ("per_class: {pool: 300, test: 200}", "per_class: {pool: 300, tset: 200}",
+         "config/datasets.yaml: cifar10_part.per_class.tset: unknown key; did you mean 'test'?"),
+        ("per_class: {pool: 300, test: 200}", "per_class: {test: 200}", "cifar10_part.per_class: the key 'pool' is missing"),
+        ("  per_class: {pool: 300, test: 200}\n", "", "config/datasets.yaml: cifar10_part: should have either noise or per_class"),
         ("[0, 7, 2, 8, 9, 6, 5, 1, 3, 4]", "[0, 7, 2, 8, 9, 6, 5, 1, 3]", "digits_asymmetric.noise.to: should be 10 classes"),
         ("defocus_blur, contrast, pixelate], severity: 5}", "defocus_blur, contrast, pixelated], severity: 5}",
          "unknown 'pixelated'; did you mean 'pixelate'?"),
     ],
 )  # fmt: skip
 def test_mistakes_in_noisy_data_sets_are_one_line(root, tmp_path, old, new, message):
-    import shutil
-
     for part in ("config", "workflow/schemas"):
         shutil.copytree(root / part, tmp_path / part)
     path = tmp_path / "config/datasets.yaml"

@@ -115,6 +115,16 @@ def test_a_paper_may_have_a_recipe_of_its_own_whose_runs_no_other_papers_are(roo
     assert plan.proxy_spec("cifar10", "resnet18", "0")["recipe_name"] == "cifar_200"
 
 
+def test_a_scale_may_run_some_tables_only(root):
+    plan = load_plan(root, {"scale": "small_cpu"})
+    assert list(plan.config.papers) == ["rl_selector", "data_agent"]
+    named = {(paper, table) for paper, tables in plan.config.scale["tables"].items() for table in tables}
+    assert {key for key in plan.tables if plan.table_runs(*key)} == named
+    left_out = plan.tables["rl_selector", "ablation_metric"]["panels"]
+    assert [(panel["absent"], panel["rows"]) for panel in left_out] == [("the table is left out at scale small_cpu", [])]
+    assert plan.claims_spec("rl_selector")["claims"]
+
+
 def test_options_are_embedded_where_heads_or_influences_read_them(plan, root):
     assert plan.embed_spec("commonsenseqa")["matches"] and not plan.embed_spec("tweets")["matches"]
     small = load_plan(root, {"scale": "small"})

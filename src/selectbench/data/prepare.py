@@ -72,9 +72,13 @@ def prepare_arrays(name: str, entry: dict, source: dict, resources: Path, prepar
     """Decode, check and write the arrays of all splits; return their manifests and the pool's mean and standard deviation."""
     refuse_unpinned(name, source)
     paths = [locate_file(get_base(name, entry), source, file, resources) for file in source["files"]]
-    decoded = decode_files(paths, source["layout"], entry)
-    splits = {split: decoded[split] for split in list_sizes(entry)}
-    manifests = {split: check_arrays(paths[0], split, arrays, entry) for split, arrays in splits.items()}
+    whole = entry | entry.get("whole", {})
+    decoded = decode_files(paths, source["layout"], whole)
+    splits = {split: decoded[split] for split in list_sizes(whole)}
+    manifests = {split: check_arrays(paths[0], split, arrays, whole) for split, arrays in splits.items()}
+    if "per_class" in entry:
+        splits = {split: take_first(name, split, arrays, entry["per_class"][split], entry["classes"]) for split, arrays in splits.items()}
+        manifests = {split: describe_arrays(arrays, entry) for split, arrays in splits.items()}
     (prepared / "pool" / NOISY).unlink(missing_ok=True)
     if "noise" in entry:
         splits["pool"], noisy = make_noisy(name, entry, splits["pool"])
@@ -128,6 +132,17 @@ def list_sizes(entry: dict) -> dict[str, int]:
     """Return the number of samples of the pool and of each test set that is published with it."""
     published = {test_set: settings for test_set, settings in entry["test_sets"].items() if not {"of", "folder"} & settings.keys()}
     return {"pool": entry["pool_size"], **{test_set: settings["size"] for test_set, settings in published.items()}}
+
+
+def take_first(name: str, split: str, arrays: Arrays, per_class: int, classes: int) -> Arrays:
+    """Return the first ``per_class`` samples of every class, in canonical order."""
+    images, labels = arrays
+    of_class = [np.flatnonzero(labels == label)[:per_class] for label in range(classes)]
+    fewest = min(map(len, of_class))
+    if fewest < per_class:
+        raise DataError(f"config/datasets.yaml: {name}.per_class.{split}: is {per_class}, but a class has only {fewest}")
+    ids = np.sort(np.concatenate(of_class))
+    return images[ids], labels[ids]
 
 
 def make_noisy(name: str, entry: dict, pool: Arrays) -> tuple[Arrays, np.ndarray]:

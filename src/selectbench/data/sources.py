@@ -19,7 +19,7 @@ def find_source(name: str, entry: dict, source: str) -> dict:
 
 
 def get_base(name: str, entry: dict) -> str:
-    """Return the data set whose files are read: for a noisy pool, the one it is made of."""
+    """Return the data set whose files are read: for a noisy pool or a part, the one it is made of."""
     return entry.get("base", name)
 
 
