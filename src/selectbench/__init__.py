@@ -17,6 +17,7 @@ _HOME = {
     "score": "selectbench.selection",
     "select": "selectbench.selection",
     "take": "selectbench.selection",
+    "MissingPackage": "selectbench.errors",
     "MissingSignal": "selectbench.errors",
     "SelectbenchError": "selectbench.errors",
     "available_methods": "selectbench.methods",
@@ -26,11 +27,14 @@ __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 
 def __getattr__(name: str) -> object:
-    if name in _PACKAGES:
-        return importlib.import_module(f"selectbench.{name}")
-    if name not in _HOME:
+    if name not in _HOME and name not in _PACKAGES:
         raise AttributeError(f"module 'selectbench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    from selectbench.errors import needing_packages
+
+    with needing_packages(f"selectbench.{name}"):
+        if name in _PACKAGES:
+            return importlib.import_module(f"selectbench.{name}")
+        return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -9,15 +9,25 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from selectbench.errors import ConfigError, SelectbenchError, suggest
+from selectbench import __version__
+from selectbench.errors import ConfigError, SelectbenchError, needing_packages, suggest
+
+if TYPE_CHECKING:
+    from selectbench.plan import Plan
+
+ANYWHERE = ("select",)  # the commands that need no checkout of the project
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake ends it with one line and exit status 2."""
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        if arguments.command not in ANYWHERE:
+            require_checkout(arguments.command)
+        with needing_packages(f"selectbench {arguments.command}", "`make setup` installs it"):
+            arguments.run(arguments)
     except SelectbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -25,10 +35,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
+def require_checkout(command: str) -> None:
+    """Raise a ConfigError outside of a checkout, which holds the configuration and the workflow."""
+    for name in ("config/config.yaml", "workflow/Snakefile"):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file; `selectbench {command}` works in the folder of a checkout of selectbench")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="selectbench", description="A reproducibility benchmark of data selection.", allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    parser.add_argument("--version", action="version", version=f"selectbench {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
 
     def add(name: str, run: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
@@ -212,6 +230,21 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
     figures = [Path(drawing) for paper in plan.config.papers for drawing in plan.figure_drawings(paper)]
     build_page(plan.page_spec(), verdicts, tables, figures, html=Path(plan.page()))
     print(f"{plan.page()} and the tables and figures beside it are redrawn")
+    refresh_readme(plan)
+
+
+def refresh_readme(plan: "Plan") -> None:
+    """Bring README.md's table of verdicts up to date, if it is of this scale and of papers that the plan has."""
+    from selectbench.artefacts.readme import find_shown, refresh_verdicts
+    from selectbench.files import read_json, write_text
+
+    readme, papers = Path("README.md"), plan.config.papers
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    shown = find_shown(text)
+    if shown and shown[0] == plan.scale and shown[1] <= set(papers):
+        verdicts = {paper: read_json(Path(plan.verdict(paper))) for paper in papers}
+        write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
+        print(f"{readme}: its table of verdicts is that of scale {plan.scale}")
 
 
 def manage_data(arguments: argparse.Namespace) -> None:

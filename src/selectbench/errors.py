@@ -1,7 +1,10 @@
 """Errors a user can act on: one line, naming the thing that is wrong and the closest valid value."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "stable_baselines3": "stable-baselines3", "sb3_contrib": "sb3-contrib"}
 
 
 class SelectbenchError(Exception):
@@ -27,6 +30,24 @@ class MissingSignal(SelectbenchError):
         super().__init__(f"method {method!r} needs the signal {signal!r}, which is not in these signals")
         self.method = method
         self.signal = signal
+
+
+class MissingPackage(SelectbenchError, ModuleNotFoundError):
+    """Something needs a package that is not installed."""
+
+
+@contextmanager
+def needing_packages(what: str, remedy: str = 'pip install "selectbench[library]" brings it') -> Iterator[None]:
+    """Tell in one line which package is missing for what, where the code inside imports one that is not installed."""
+    try:
+        yield
+    except MissingPackage:
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "selectbench"):
+            raise
+        raise MissingPackage(f"{what} needs {DISTRIBUTIONS.get(package, package)}, which is not installed; {remedy}") from None
 
 
 class RunFailedError(SelectbenchError):

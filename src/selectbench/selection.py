@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError
+from selectbench.errors import SelectbenchError, needing_packages
 from selectbench.methods import make_method
 from selectbench.policy import Quota, Tail, choose_positions, count_kept, parse_keep
 from selectbench.signals import Signals
@@ -54,10 +54,13 @@ def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object)
         Unknown method or parameter, or a score that is NaN.
     MissingSignal
         The method needs a signal that ``signals`` does not have.
+    MissingPackage
+        The method needs a package that is not installed.
     """
-    made = make_method(method, parameters)
-    signals.require(method, *made.needs)
-    scores = np.asarray(made.score(signals, seed), dtype=np.float64)
+    with needing_packages(f"method {method!r}"):
+        made = make_method(method, parameters)
+        signals.require(method, *made.needs)
+        scores = np.asarray(made.score(signals, seed), dtype=np.float64)
     if scores.shape != (len(signals),) or np.isnan(scores).any():
         raise SelectbenchError(
             f"method {method!r} gave {int(np.isnan(scores).sum())} NaN among {scores.shape} scores of {len(signals)} samples"
@@ -84,7 +87,8 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     """
     num_kept = count_kept(keep, len(signals))
     scores = score(method, signals, seed=seed, **parameters)
-    positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
+    with needing_packages(f"method {method!r}"):
+        positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
     return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(parse_keep(keep)), seed=seed)
 
 

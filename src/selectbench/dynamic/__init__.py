@@ -6,6 +6,7 @@
 
 from selectbench.dynamic._base import DynamicSampler
 from selectbench.dynamic._with_ids import WithIds
+from selectbench.errors import needing_packages
 from selectbench.registry import check_parameter_names, list_ids, load_class
 
 __all__ = ["DynamicSampler", "WithIds", "available_samplers", "load_sampler", "make"]
@@ -48,6 +49,7 @@ def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: i
     SelectbenchError
         Unknown sampler or parameter (the closest one is named), or a value that cannot be used.
     """
-    sampler = load_sampler(name)
+    with needing_packages(f"sampler {name!r}"):
+        sampler = load_sampler(name)
     check_parameter_names(sampler, parameters, f"sampler {name!r}")
     return sampler(num_samples=num_samples, keep=keep, epochs=epochs, seed=seed, **parameters)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError
+from selectbench.errors import SelectbenchError, needing_packages
 from selectbench.signals import Signals
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def sum_distances(rows: np.ndarray) -> np.ndarray:
     A block of rows meets only itself and the rows after it, and its distances are added to both sides. The matrix product is added
     to sums of squared lengths that already lie where it goes, so that it gives squared distances by itself.
     """
-    from scipy.linalg.blas import dgemm
+    with needing_packages("sample cover"):
+        from scipy.linalg.blas import dgemm
 
     rows = np.subtract(rows, rows.mean(axis=0, dtype=np.float64), dtype=np.float64)
     num, squares = len(rows), np.einsum("nd,nd->n", rows, rows)

@@ -1,0 +1,59 @@
+"""The table of verdicts in README.md, between two markers, made of the verdicts of a scale.
+
+The opening marker says the scale and which claims are shown by name: ``<!-- verdicts tiny: rl_selector/transfers data_agent/lossless -->``.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from selectbench.artefacts.formats import escape_markdown
+from selectbench.artefacts.verdict import SYMBOLS, format_worst
+from selectbench.errors import ConfigError, suggest
+
+BLOCK = re.compile(r"(<!-- verdicts (\w+): ([\w/ ]+) -->\n)(.*?)(<!-- end of verdicts -->)", flags=re.DOTALL)
+MAKERS = {"paper": "claimed by the paper", "field": "asked by the field"}
+
+
+def find_shown(readme: str) -> tuple[str, set[str]] | None:
+    """Return the scale whose verdicts README shows and the papers whose claims it names, or None if it shows none."""
+    found = BLOCK.search(readme)
+    return (found[2], {name.partition("/")[0] for name in found[3].split()}) if found else None
+
+
+def refresh_verdicts(readme: str, verdicts: Mapping[str, dict], titles: Mapping[str, str]) -> str:
+    """Return README with the table of verdicts made anew.
+
+    Parameters
+    ----------
+    readme : the file's text
+    verdicts : paper → content of its verdict.json
+    titles : paper → its name
+
+    Raises
+    ------
+    ConfigError
+        The marker names a claim that no paper has; the closest one is named.
+    """
+    found = BLOCK.search(readme)
+    if not found:
+        return readme
+    claims = {f"{paper}/{claim['id']}": (paper, claim) for paper, verdict in verdicts.items() for claim in verdict["claims"]}
+    for name in found[3].split():
+        if name not in claims:
+            raise ConfigError(f"README.md: unknown claim {name!r} in the marker of its verdicts{suggest(name, claims)}")
+    lines = ["| paper | claims | " + " | ".join(f"{SYMBOLS[kind]} {kind}" for kind in (SUPPORTED, CONTRADICTED, UNDECIDED)) + " |"]
+    lines += ["|:--|:--|--:|--:|--:|"]
+    for paper, verdict in verdicts.items():
+        for maker, said in MAKERS.items():
+            counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == maker)
+            shown = " | ".join(str(counts[kind]) for kind in (SUPPORTED, CONTRADICTED, UNDECIDED))
+            link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
+            lines.append(f"| {link} | {counts.total()} {said} | {shown} |")
+    lines += ["", "| of these | verdict | the comparison that speaks most against it |", "|:--|:--|:--|"]
+    for name in found[3].split():
+        paper, claim = claims[name]
+        verdict = f"{SYMBOLS[claim['verdict']]} {claim['verdict']}"
+        lines.append(f"| {titles[paper]}: {escape_markdown(claim['statement'])} | {verdict} | {escape_markdown(format_worst(claim))} |")
+    return readme[: found.start()] + found[1] + "\n" + "\n".join(lines) + "\n\n" + found[5] + readme[found.end() :]

@@ -1,0 +1,156 @@
+"""Every command and every Python block of README and docs runs, in the page's order, in a copy of the project that is thrown away.
+
+The copy is cut down to one table of one seed at scale smoke, and has run to its last figure before a page begins, so that a page's
+commands meet a finished project, as they do after the first two commands of README. ``INSTEAD`` and ``ELSEWHERE`` name every command
+that does not run as it is written, with the reason; a command that is neither run nor named there fails the test of its page.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAMS = ("make", "selectbench", "snakemake", "python", "pip", "conda", "source", "git", "squeue", "scontrol", "sbatch", "export")
+EXTRAS = ("Makefile", "README.md", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
+
+INSTEAD = {  # command as written → what runs, and why
+    "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
+    "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
+    "make test": ("make --dry-run test && python -m pytest tests/contract -k margin", "this test is part of it; the page on methods runs its suite"),
+    "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
+    "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
+}
+ELSEWHERE = {  # command as written → the file that runs it, the words there that do, and why not here
+    "make test": (".ci/run", "make test", "a test cannot run all tests"),
+}
+
+
+def read_commands(block: str) -> list[str]:
+    """Split a block of shell into commands: continued lines and here-documents stay with theirs, remarks after two spaces go."""
+    commands, lines = [], iter(block.splitlines())
+    for line in lines:
+        command = re.sub(r"(^|\s{2,})# .*$", "", line).rstrip()
+        while command.endswith("\\"):
+            command += "\n" + next(lines)
+        ending = re.search(r"<<\s*'(\w+)'", command)
+        while ending and command.splitlines()[-1] != ending[1]:
+            command += "\n" + next(lines)
+        if command:
+            commands.append(command)
+    return commands
+
+
+def read_steps(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return (language, code) of a page's blocks in order, a step a command, and the commands that only its sentences name."""
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, flags=re.DOTALL | re.MULTILINE)
+    steps = []
+    for language, block in blocks:
+        assert language in ("sh", "python", "yaml", "text"), f"a block of kind {language!r}, which no test reads"
+        steps += [("sh", command) for command in read_commands(block)] if language == "sh" else [(language, block)]
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    return steps, [span for span in dict.fromkeys(spans) if " " in span and span.split()[0] in PROGRAMS]
+
+
+READ = {page: read_steps(page.read_text(encoding="utf-8")) for page in PAGES}
+IN_BLOCKS = {code for steps, _ in READ.values() for language, code in steps if language == "sh"}
+FIRST = {command: page for page, (_, named) in reversed(READ.items()) for command in named if command not in IN_BLOCKS}
+
+
+def list_steps(page: Path) -> list[tuple[str, str]]:
+    """Return what a page runs: its blocks in order, then the commands that no block has and that it is the first to name."""
+    steps, named = READ[page]
+    return [*steps, *(("sh", command) for command in named if FIRST.get(command) == page)]
+
+
+def load_projects():
+    """Return the module that copies projects for the workflow tests."""
+    spec = importlib.util.spec_from_file_location("workflow_projects", ROOT / "tests/workflow/conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_environment(folder: Path) -> None:
+    """Give the copy a .venv that `make` takes for set up: links to this environment, which nothing is installed into."""
+    folder.mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / name).symlink_to(Path(sys.prefix) / name)
+    (folder / "installed").touch()
+    os.utime(folder / "installed", (2**32, 2**32))
+
+
+def cut_project(project) -> None:
+    """Leave one table, one figure and one claim, of one method and one seed."""
+    for name, change in (("papers/rl_selector", cut_paper), ("scale/smoke", lambda scale: scale.update(seeds=[0]))):
+        path = project.path(f"config/{name}.yaml")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def cut_paper(paper: dict) -> None:
+    where = paper["tables"]["main"]["where"] | {"dataset": ["cifar10"], "target": "resnet18", "method": ["el2n"], "keep": [0.5]}
+    paper["tables"] = {"main": paper["tables"]["main"] | {"where": where}}
+    paper["figures"] = {"accuracy_by_keep": paper["figures"]["accuracy_by_keep"]}
+    paper["claims"] = {"el2n_beats_random": paper["claims"]["el2n_beats_random"]}
+
+
+def run_shell(project, command: str) -> None:
+    result = subprocess.run(
+        ["bash", "-ec", command], cwd=project.root, env=project.environment(), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the project that the first command of README has run to its end."""
+    projects = load_projects()
+    project = projects.copy_project(ROOT, tmp_path_factory.mktemp("docs") / "project", "rl_selector")
+    for name in EXTRAS:
+        source, target = ROOT / name, project.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    make_environment(project.path(".venv"))
+    cut_project(project)
+    run_shell(project, INSTEAD["make reproduce"][0])
+    return project
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if list_steps(page)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_says_runs(page, finished, tmp_path):
+    steps = [(language, code) for language, code in list_steps(page) if language in ("sh", "python") and code not in ELSEWHERE]
+    project = type(finished)(tmp_path / "project")
+    shutil.copytree(finished.root, project.root, symlinks=True)
+    for language, code in steps:
+        if language == "sh":
+            run_shell(project, INSTEAD[code][0] if code in INSTEAD else code)
+        else:
+            result = project.run(sys.executable, "-c", code)
+            assert result.returncode == 0, f"{code}\n{result.stderr[-3000:]}"
+
+
+def test_what_runs_otherwise_is_named_in_the_pages_and_runs_there():
+    written = {code for page in PAGES for language, code in list_steps(page) if language == "sh"}
+    assert set(INSTEAD) | set(ELSEWHERE) <= written
+    assert not set(INSTEAD) & set(ELSEWHERE)
+    for file, words, _ in ELSEWHERE.values():
+        assert words in (ROOT / file).read_text(encoding="utf-8"), f"{file} does not run {words}"
+
+
+def test_commands_are_read_as_a_reader_pastes_them():
+    block = "make test  # all of it\n\nselectbench plan \\\n  --scale tiny\ncat >> a.yaml <<'END'\n# kept\nkey: 1\nEND\n"
+    assert read_commands(block) == ["make test", "selectbench plan \\\n  --scale tiny", "cat >> a.yaml <<'END'\n# kept\nkey: 1\nEND"]
+    steps, named = read_steps("Run `make test` or `make`.\n\n```sh\nmake bench\n```\n\n```python\nprint(1)\n```\n")
+    assert steps == [("sh", "make bench"), ("python", "print(1)\n")]
+    assert named == ["make test"]
