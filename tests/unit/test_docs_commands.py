@@ -6,11 +6,13 @@ that does not run as it is written, with the reason; a command that is neither r
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -24,12 +26,25 @@ EXTRAS = ("Makefile", "README.md", "pyproject.toml", "requirements.lock", "tests
 INSTEAD = {  # command as written → what runs, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
-    "make test": ("make --dry-run test && python -m pytest tests/contract -k margin", "this test is part of it; the page on methods runs its suite"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
     "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
+    "snakemake --profile profiles/slurm --config scale=full": (
+        "snakemake --profile profiles/slurm --config scale=full --dry-run",
+        "takes a cluster for days; tests/slurm/test_slurm.py runs this profile through a SLURM of two nodes",
+    ),
+    "snakemake --profile profiles/slurm --cores 8 --groups score_samples=scores --group-components scores=20": (
+        "snakemake --profile profiles/slurm --cores 8 --groups score_samples=scores --group-components scores=20 --dry-run",
+        "there is no SLURM here; tests/slurm/test_slurm.py packs scores in this way",
+    ),
 }
 ELSEWHERE = {  # command as written → the file that runs it, the words there that do, and why not here
     "make test": (".ci/run", "make test", "a test cannot run all tests"),
+    "make test-units": ("Makefile", "--jobs 2 test-units test-workflows", "a test cannot run all tests"),
+    "make test-workflows": ("Makefile", "--jobs 2 test-units test-workflows", "a test cannot run all tests"),
+    "python -m pytest tests/slurm": ("Makefile", "-m pytest tests/workflow tests/slurm", "takes minutes, and is part of make test"),
+    "pip install .": ("tests/unit/test_release.py", '"pip", "install"', "installs, so an empty environment is made for it"),
+    "squeue --me": ("tests/slurm/test_slurm.py", '"squeue", "--me"', "needs a SLURM"),
+    'squeue --me --format "%i %T %M %N %k"': ("tests/slurm/test_slurm.py", '"--format", "%i %T %M %N %k"', "needs a SLURM"),
 }
 
 
@@ -62,7 +77,12 @@ def read_steps(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 READ = {page: read_steps(page.read_text(encoding="utf-8")) for page in PAGES}
 IN_BLOCKS = {code for steps, _ in READ.values() for language, code in steps if language == "sh"}
-FIRST = {command: page for page, (_, named) in reversed(READ.items()) for command in named if command not in IN_BLOCKS}
+FIRST = {  # a sentence's command → the first page that has it; what a block has, or only begins such a command, is no step of its own
+    command: page
+    for page, (_, named) in reversed(READ.items())
+    for command in named
+    if not any(other == command or other.startswith(f"{command} ") for other in IN_BLOCKS)
+}
 
 
 def list_steps(page: Path) -> list[tuple[str, str]]:
@@ -96,6 +116,10 @@ def cut_project(project) -> None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         change(content)
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    path = project.path("config/methods.yaml")
+    methods = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kept = {name: entry for name, entry in methods.items() if name == "el2n" or entry.get("control")}
+    path.write_text("".join(f"{name}: {json.dumps(entry)}\n" for name, entry in kept.items()), encoding="utf-8")
 
 
 def cut_paper(paper: dict) -> None:
@@ -103,6 +127,22 @@ def cut_paper(paper: dict) -> None:
     paper["tables"] = {"main": paper["tables"]["main"] | {"where": where}}
     paper["figures"] = {"accuracy_by_keep": paper["figures"]["accuracy_by_keep"]}
     paper["claims"] = {"el2n_beats_random": paper["claims"]["el2n_beats_random"]}
+
+
+def edit_configuration(project, block: str) -> None:
+    """Put a block of YAML into the file that its first line names, as a reader would; one without a name must only be valid."""
+    block = textwrap.dedent(block)
+    content, named = yaml.safe_load(block), re.match(r"# (\S+\.yaml)\n", block)
+    if named:
+        path = project.path(named[1])
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        path.write_text(yaml.safe_dump(merge(before, content), sort_keys=False), encoding="utf-8")
+
+
+def merge(before: dict, added: dict) -> dict:
+    """Return a mapping with another one put into it, level by level."""
+    inner = {key: merge(before[key], value) for key, value in added.items() if isinstance(value, dict) and isinstance(before.get(key), dict)}
+    return before | added | inner
 
 
 def run_shell(project, command: str) -> None:
@@ -129,12 +169,14 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if list_steps(page)], ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_says_runs(page, finished, tmp_path):
-    steps = [(language, code) for language, code in list_steps(page) if language in ("sh", "python") and code not in ELSEWHERE]
+    steps = [(language, code) for language, code in list_steps(page) if language != "text" and code not in ELSEWHERE]
     project = type(finished)(tmp_path / "project")
     shutil.copytree(finished.root, project.root, symlinks=True)
     for language, code in steps:
         if language == "sh":
             run_shell(project, INSTEAD[code][0] if code in INSTEAD else code)
+        elif language == "yaml":
+            edit_configuration(project, code)
         else:
             result = project.run(sys.executable, "-c", code)
             assert result.returncode == 0, f"{code}\n{result.stderr[-3000:]}"
