@@ -296,3 +296,8 @@ def test_a_job_of_a_dead_node_continues_elsewhere_from_its_checkpoint(outcome):
     assert job["NodeList"] != outcome.node
     assert 3 <= outcome.before < outcome.after <= EPOCHS
     assert all(path.read_bytes() == content for path, content in outcome.finished.items())
+
+
+def test_slurm_answers_what_the_page_on_clusters_asks(cluster):
+    assert cluster.ask("squeue", "--me").split()[0] == "JOBID"
+    assert cluster.ask("squeue", "--me", "--format", "%i %T %M %N %k").split()[:2] == ["JOBID", "STATE"]

@@ -38,14 +38,6 @@ def test_conda_installs_the_same_lock_on_the_same_pythons(root):
     assert {"make", "pip"} <= set(packages)
 
 
-def test_the_version_stands_in_one_place(root):
-    import selectbench
-
-    assert read_project(root)["dynamic"] == ["version"]
-    assert selectbench.__version__ in (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"version: {selectbench.__version__}" in (root / "CITATION.cff").read_text(encoding="utf-8")
-
-
 def test_the_readme_begins_with_the_two_commands(root):
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert [line.split("#")[0].strip() for line in blocks[0].strip().splitlines()] == ["make reproduce", "make test"]
