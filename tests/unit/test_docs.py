@@ -1,33 +1,25 @@
-"""What the documents say works: their Python runs, their links lead somewhere, their commands exist."""
+"""What the documents say leads somewhere. That their commands and their Python work: test_docs_commands.py."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_run_and_links_resolve(page, tmp_path):
-    text = page.read_text(encoding="utf-8")
-    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
 
-def test_commands_named_in_documents_exist():
-    helps = subprocess.run([sys.executable, "-m", "selectbench.cli", "--help"], capture_output=True, text=True, check=True).stdout
-    for page in PAGES:
-        for command in re.findall(r"^\s*selectbench ([a-z-]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            assert re.search(rf"^    {command}\s", helps, flags=re.MULTILINE), command
-        for target in re.findall(r"^\s*make ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE), target
+def test_every_page_is_in_the_index():
+    for folder in (ROOT / "docs", ROOT / "docs/decisions"):
+        index = (folder / "README.md").read_text(encoding="utf-8")
+        for page in folder.glob("*.md"):
+            assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
 def test_tests_named_as_evidence_exist():

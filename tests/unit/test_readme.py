@@ -42,7 +42,7 @@ def test_a_changed_verdict_makes_it_stale_and_is_counted():
     assert fresh.endswith("<!-- end of verdicts -->\nafter\n")
     assert "| [A](results/tiny/a/verdict.md) | 1 claimed by the paper | 1 | 0 | 0 |" in fresh
     assert "| [A](results/tiny/a/verdict.md) | 1 asked by the field | 0 | 0 | 1 |" in fresh
-    assert "| A: One. | ✓ supported | – |" in fresh
+    assert "| A: One. | ✓ supported | — |" in fresh
     assert "Two." not in fresh
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) == fresh
     claims[0]["verdict"] = "contradicted"
