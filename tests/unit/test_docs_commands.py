@@ -23,13 +23,25 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md"
 PROGRAMS = ("make", "selectbench", "snakemake", "python", "pip", "conda", "source", "git", "squeue", "scontrol", "sbatch", "export")
 EXTRAS = ("Makefile", "README.md", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
 
+COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
 INSTEAD = {  # command as written → what runs, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
     "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
+    "python -m pytest tests/contract -k margin": (
+        "python -m pytest tests/contract -k 'margin and not another_process'",
+        "the test left out starts a process that imports the installed project, which is not this copy",
+    ),
+    "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),
+    "selectbench plan --scale full": ("selectbench plan --scale smoke", COUNTS),
+    "selectbench plan --scale small": ("selectbench plan --scale smoke", COUNTS),
+    "snakemake --profile profiles/slurm --config scale=full --dry-run": (
+        "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
+        "the same DAG; every model of scale full is tried on its image shape, which takes ten seconds",
+    ),
     "snakemake --profile profiles/slurm --config scale=full": (
-        "snakemake --profile profiles/slurm --config scale=full --dry-run",
+        "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
         "takes a cluster for days; tests/slurm/test_slurm.py runs this profile through a SLURM of two nodes",
     ),
     "snakemake --profile profiles/slurm --cores 8 --groups score_samples=scores --group-components scores=20": (
@@ -141,7 +153,9 @@ def edit_configuration(project, block: str) -> None:
 
 def merge(before: dict, added: dict) -> dict:
     """Return a mapping with another one put into it, level by level."""
-    inner = {key: merge(before[key], value) for key, value in added.items() if isinstance(value, dict) and isinstance(before.get(key), dict)}
+    inner = {
+        key: merge(before[key], value) for key, value in added.items() if isinstance(value, dict) and isinstance(before.get(key), dict)
+    }
     return before | added | inner
 
 

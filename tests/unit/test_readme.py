@@ -57,7 +57,16 @@ def test_a_page_without_the_marker_is_left_alone():
 
 
 def test_its_parts_stand_in_order(readme):
-    parts = ["<!-- verdicts tiny", "![", "## Two commands", "make reproduce", "make test", "## What you get", "## What a scale costs", "## Read on"]
+    parts = [
+        "<!-- verdicts tiny",
+        "![",
+        "## Two commands",
+        "make reproduce",
+        "make test",
+        "## What you get",
+        "## What a scale costs",
+        "## Read on",
+    ]
     places = [readme.index(part) for part in parts]
     assert places == sorted(places)
     sentence = readme.split("\n\n")[1]

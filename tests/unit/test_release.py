@@ -96,7 +96,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(root, built):
     assert wheel.name == f"selectbench-{selectbench.__version__}-py3-none-any.whl"
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = root / "src/selectbench"
-    files = {f"selectbench/{path.relative_to(package)}" for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    files = {
+        f"selectbench/{path.relative_to(package)}" for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
     assert names == files
     assert {"selectbench/artefacts/page.html.j2", "selectbench/data/imagenet1k_classes.txt"} <= names
 
