@@ -18,9 +18,11 @@ from selectbench.engine import (
     TrainingDivergedError,
     Visits,
     count_batches,
+    share_foresight,
     split_batches,
 )
 from selectbench.parallel import Crew
+from selectbench.pools import ForeseeingLoss
 
 _STATE = "sampler"
 
@@ -88,7 +90,7 @@ def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> Batch
         sampler.observe(positions, said.losses, said.logits, said.features, said.uncertainty)
         return _weigh(said.losses, sampler, positions).mean()
 
-    return batch_loss
+    return ForeseeingLoss(batch_loss, sample_losses.expect) if hasattr(sample_losses, "expect") else batch_loss
 
 
 def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: int | None, crew: Crew) -> PartedLoss:
@@ -107,7 +109,7 @@ def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: i
         whole = SampleOutput(*(crew.gather(value, len(positions)) for value in _join(said)))
         sampler.observe(positions, whole.losses, whole.logits, whole.features, whole.uncertainty)
 
-    return PartedLoss(parts)
+    return PartedLoss(parts, share_foresight(sample_losses, crew))
 
 
 def _ask(sample_losses: SampleLosses, model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:

@@ -75,13 +75,13 @@ def score_pool(model: nn.Module, pool: Pool, restrictions: Sequence[torch.Tensor
     for where, _, logits in predict(model, pool):
         for classes, part in zip(restrictions, parts, strict=True):
             right, losses = score_logits(logits, pool.labels[where], classes)
-            part.append((right.cpu(), losses.double().cpu()))
+            part.append((right, losses.double()))
     unreadable = pool.split.find_unreadable(np.arange(len(pool)))
     readable = np.ones(len(pool), dtype=bool)
     readable[unreadable] = False
     scores = []
     for classes, part in zip(restrictions, parts, strict=True):
-        right, losses = (torch.cat(column).numpy() for column in zip(*part, strict=True))
+        right, losses = (torch.cat(column).cpu().numpy() for column in zip(*part, strict=True))
         scores.append(Scores(right, losses, readable & find_members(pool.labels, classes).cpu().numpy(), len(unreadable)))
     return scores
 

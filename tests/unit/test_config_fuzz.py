@@ -18,7 +18,7 @@ from selectbench.plan import load_plan, to_json
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").rglob("*") if path.is_file())
-SCALES = {f"config/scale/{scale}.yaml": scale for scale in ("full", "small", "smoke", "tiny")}
+SCALES = {f"config/scale/{scale}.yaml": scale for scale in ("fast", "full", "small", "smoke", "tiny")}
 NUMBERS = [0, -1, 1, 2, 3.0, 0.5, 10**30, -(10**30), 1e300, float("nan"), float("inf"), -float("inf")]
 WORDS = [
     "",

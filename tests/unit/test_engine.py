@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from sklearn.datasets import load_digits
 
 from selectbench.data.splits import ArraySplit
 from selectbench.engine import (
@@ -15,6 +17,7 @@ from selectbench.engine import (
     count_steps,
     crop_images,
     cut_squares,
+    join_predictions,
     learning_rate_at,
     load_training_batch,
     open_pool,
@@ -152,13 +155,17 @@ def test_global_random_states_are_left_alone(pool, tmp_path):
     assert (np.random.get_state()[1] == numpy_state).all()
 
 
+def draws(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def test_crops_and_holes_equal_a_loop():
     images = torch.arange(2 * 3 * 5 * 5, dtype=torch.uint8).reshape(2, 3, 5, 5)
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
-    cropped = crop_images(images, 2, np.array([0.0, 0.99]), np.array([0.5, 0.25]))
+    cropped = crop_images(images, 2, draws(0.0, 0.99), draws(0.5, 0.25))
     assert torch.equal(cropped[0], padded[0, :, 0:5, 2:7])
     assert torch.equal(cropped[1], padded[1, :, 4:9, 1:6])
-    holes = cut_squares(torch.ones(2, 1, 5, 5), 2, np.array([0.0, 0.5]), np.array([0.0, 0.5]))
+    holes = cut_squares(torch.ones(2, 1, 5, 5), 2, draws(0.0, 0.5), draws(0.0, 0.5))
     expected = torch.ones(2, 1, 5, 5)
     expected[0, :, :1, :1] = 0
     expected[1, :, 1:3, 1:3] = 0
@@ -169,7 +176,7 @@ def test_crops_and_holes_equal_a_loop():
 def test_reflected_crops_show_the_image_mirrored_at_its_edge(size, padding):
     images = torch.arange(2 * 3 * size * size, dtype=torch.uint8).reshape(2, 3, size, size)
     mirrored = np.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
-    cropped = crop_images(images, padding, np.array([0.0, 0.99]), np.array([0.5, 0.0]), "reflect").numpy()
+    cropped = crop_images(images, padding, draws(0.0, 0.99), draws(0.5, 0.0), "reflect").numpy()
     np.testing.assert_array_equal(cropped[0], mirrored[0, :, :size, padding : padding + size])
     np.testing.assert_array_equal(cropped[1], mirrored[1, :, 2 * padding :, :size])
 
@@ -229,3 +236,66 @@ def test_predictions_do_not_depend_on_the_batch_size_or_on_training_mode(pool):
     torch.testing.assert_close(whole[1], model.get_classifier()(whole[0]))
     right = (whole[1].argmax(dim=1) == pool.labels).float().mean()
     assert measure_test(model, pool)["top1"] == pytest.approx(100 * right.item())
+
+
+def test_joined_predictions_are_the_same_in_fewer_pieces(pool):
+    model = make_model()
+    pieces = list(predict(model, pool, 16))
+    for most, count in ((1, len(pieces)), (2 * (pieces[0][1].nbytes + pieces[0][2].nbytes), 3), (1 << 30, 1)):
+        joined = list(join_predictions(predict(model, pool, 16), most))
+        assert len(joined) == count
+        assert np.concatenate([np.arange(70)[where] for where, _, _ in joined]).tolist() == list(range(70))
+        for column in (1, 2):
+            assert torch.equal(torch.cat([piece[column] for piece in joined]), torch.cat([piece[column] for piece in pieces]))
+
+
+def test_without_a_compiler_one_line_is_said_and_training_goes_on(pool, tmp_path, monkeypatch, capsys):
+    def refuse(*_args, **_more):
+        raise RuntimeError("no compiler\nand much more")
+
+    plain, _, _ = train(pool, tmp_path / "a")
+    monkeypatch.setattr(torch, "compile", refuse)
+    model, _, _ = train(pool, tmp_path / "b", recipe=replace(RECIPE, compile=True))
+    assert capsys.readouterr().err == "compile: no working compiler on cpu (no compiler); training goes on without\n"
+    assert same_weights(plain, model)
+
+
+def test_the_fast_recipe_is_as_published_and_its_net_learns(tmp_path):
+    """Page 2018, dawn.py: rates rise from 0 to 0.4 over 5 of 24 epochs and fall to 0. Here a net a sixteenth as wide learns digits."""
+    root = Path(__file__).parents[2] / "config"
+    recipes, models = (yaml.safe_load((root / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("recipes", "models"))
+    fast = Recipe.from_config(recipes["cifar_fast"])
+    steps = count_steps(50_000, 50_000, fast, "equal_epochs")
+    assert count_steps(5_000, 50_000, fast, "equal_steps") == steps == 24 * 98
+    rates = [learning_rate_at(step, steps, fast) for step in range(steps)]
+    np.testing.assert_allclose(rates, np.interp(np.arange(steps) / 98, [0, 5, 24], [0, 0.4, 0]), atol=0.4 / (5 * 98))
+    with torch.device("meta"):
+        net = build_model(models["resnet9"], "small", (3, 32, 32), 10)
+    assert sum(value.numel() for value in net.parameters()) == 6_573_130  # Page's 6,573,120 and ten biases of the head
+    digits = load_digits()
+    images = np.kron(np.round(digits.images[:600, None] * 255 / 16).astype(np.uint8), np.ones((1, 3, 2, 2), dtype=np.uint8))
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", digits.target[:600])
+    pool = open_pool(ArraySplit(tmp_path), [0.305] * 3, [0.376] * 3, torch.device("cpu"))
+    recipe = replace(
+        fast,
+        epochs=5,
+        batch_size=25,
+        warmup_epochs=1,
+        learning_rate=0.1,
+        augment=replace(fast.augment, crop_padding=1, flip=False, cutout=2),
+    )
+    with isolated_torch_rng(0):
+        net = build_model({**models["resnet9"], "width": 4}, "small", (3, 16, 16), 10)
+    train_model(
+        net,
+        pool,
+        visit_subset(np.arange(500), 600, recipe, "equal_epochs"),
+        recipe,
+        stream=("fast",),
+        batch_loss=supervised_loss(pool, recipe, ("fast",)),
+        on_epoch_end=lambda *_: None,
+        checkpoint=Checkpoint(tmp_path / "state.pt", "key"),
+    )
+    right = torch.cat([logits for _, _, logits in predict(net, pool)]).argmax(dim=1) == pool.labels
+    assert right[500:].float().mean() > 0.5

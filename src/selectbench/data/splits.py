@@ -3,8 +3,8 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
 
 GREY = 128  # value of all pixels of an image that cannot be read
+_BATCHES_AHEAD = 3
 SEVERITIES = 5  # of each corruption in a corrupted test set
 NOISY = "noisy.npy"  # beside the pool: the ids of its noisy samples, (M,) int64, which selection never reads
 
@@ -47,6 +48,9 @@ class Split(ABC):
         draws : (B, 5) uniforms in [0, 1), optional
             Random numbers of the augmentation that is part of decoding, if there is one.
         """
+
+    def expect(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:  # noqa: B027  (arrays need no work ahead)
+        """Say which (positions, draws) will be loaded next, in this order; what was expected before is forgotten."""
 
     def find_unreadable(self, positions: np.ndarray) -> list[int]:
         """Return, ascending, those of some distinct positions whose images could not be read when they were last loaded.
@@ -84,7 +88,7 @@ class ArraySplit(Split):
 
 
 class FolderSplit(Split):
-    """Image files of any size, decoded on demand by threads to 224×224 pixels.
+    """Image files of any size, decoded by threads to 224×224 pixels: on demand, or ahead where batches are expected.
 
     Parameters
     ----------
@@ -93,7 +97,7 @@ class FolderSplit(Split):
     root : Path
         The folder the paths are relative to.
     num_threads : int, optional
-        Default: the number of processors.
+        Default: the number of processors; 0 decodes in the caller, never ahead.
     """
 
     input_shape = (3, CROP, CROP)
@@ -102,8 +106,38 @@ class FolderSplit(Split):
         self.root = Path(root)
         self.labels = read_array(Path(folder) / "labels.npy")
         self.paths = read_paths(Path(folder) / "paths.txt")
-        self.num_threads = num_threads or os.cpu_count() or 1
+        self.num_threads = (os.cpu_count() or 1) if num_threads is None else num_threads
+        self._threads = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") if self.num_threads else None
+        self._ahead: dict[tuple[int, bytes | None], Future] = {}
+        self._coming: Iterator[tuple[np.ndarray, np.ndarray | None]] = iter(())
+        self._most_ahead = 0
         self.unreadable: dict[int, str] = {}
+
+    def expect(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:
+        """Begin to decode these (positions, draws), a few batches ahead of what is loaded; none of it changes a byte."""
+        self._forget()
+        if self._threads is None:
+            return
+        self._coming = iter(batches)
+        first = next(self._coming, None)
+        if first is not None:
+            self._most_ahead = _BATCHES_AHEAD * len(first[0])
+            self._submit(*first)
+            self._decode_ahead()
+
+    def _decode_ahead(self) -> None:
+        while len(self._ahead) < self._most_ahead and (batch := next(self._coming, None)) is not None:
+            self._submit(*batch)
+
+    def _submit(self, positions: np.ndarray, draws: np.ndarray | None) -> None:
+        for place, (position, key) in enumerate(zip(positions.tolist(), name_samples(positions, draws), strict=True)):
+            if key not in self._ahead:
+                self._ahead[key] = self._threads.submit(self._read_image, position, None if draws is None else draws[place])
+
+    def _forget(self) -> None:
+        for future in self._ahead.values():
+            future.cancel()
+        self._ahead, self._coming = {}, iter(())
 
     def load(self, positions: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
         """Return the images (B, 3, 224, 224) uint8 at these positions.
@@ -116,8 +150,7 @@ class FolderSplit(Split):
         DataError
             Too many images of the split could not be read (see ``refuse_damage``).
         """
-        with ThreadPoolExecutor(self.num_threads) as threads:
-            images = list(threads.map(self._read_image, positions, repeat(None) if draws is None else draws))
+        images = self._read_images(positions, draws)
         for position, image in zip(positions.tolist(), images, strict=True):
             if isinstance(image, np.ndarray):
                 self.unreadable.pop(position, None)
@@ -128,12 +161,34 @@ class FolderSplit(Split):
         whole = [image if isinstance(image, np.ndarray) else np.full(self.input_shape, GREY, dtype=np.uint8) for image in images]
         return np.stack(whole) if whole else np.empty((0, *self.input_shape), dtype=np.uint8)
 
+    def _read_images(self, positions: np.ndarray, draws: np.ndarray | None) -> list[np.ndarray | str]:
+        """Return what ``_read_image`` says of each, decoded ahead or now; an error ends all that was expected."""
+        if self._threads is None:
+            return list(map(self._read_image, positions, repeat(None) if draws is None else draws))
+        keys = name_samples(positions, draws)
+        try:
+            self._submit(positions, draws)
+            images = [self._ahead[key].result() for key in keys]
+        except BaseException:
+            self._forget()
+            raise
+        for key in keys:
+            self._ahead.pop(key, None)
+        self._decode_ahead()
+        return images
+
     def _read_image(self, position: int, draws: np.ndarray | None) -> np.ndarray | str:
         """Return an image, or what is wrong with its file."""
         try:
             return load_image(self.root / self.paths[position], draws)
         except DataError as error:
             return str(error)
+
+
+def name_samples(positions: np.ndarray, draws: np.ndarray | None) -> list[tuple[int, bytes | None]]:
+    """Return what the pixels of each sample are a function of: its position and its draws."""
+    named = repeat(None) if draws is None else [row.tobytes() for row in draws]
+    return list(zip(positions.tolist(), named, strict=False))
 
 
 def read_paths(path: Path) -> list[str]:
@@ -166,7 +221,7 @@ def refuse_damage(unreadable: Mapping[int, str], num: int) -> None:
         raise DataError(f"{next(iter(unreadable.values()))}; {len(unreadable):,} of {num:,} images cannot be read, too many to go on")
 
 
-def open_split(prepared: Path, split: str) -> Split:
+def open_split(prepared: Path, split: str, num_threads: int | None = None) -> Split:
     """Open the pool or a test set of a prepared data set.
 
     Parameters
@@ -175,6 +230,8 @@ def open_split(prepared: Path, split: str) -> Split:
         ``resources/<name>/prepared``, as ``prepare_dataset`` wrote it.
     split : str
         ``pool`` or the id of a test set.
+    num_threads : int, optional
+        That decode image files; default: the number of processors.
 
     Raises
     ------
@@ -188,7 +245,7 @@ def open_split(prepared: Path, split: str) -> Split:
         help_ = suggest(split, found) if found else f"; run `selectbench data prepare {prepared.parent.name}`"
         raise DataError(f"{folder}: no such split{help_}")
     if (folder / "paths.txt").is_file():
-        return FolderSplit(folder, prepared.parent)
+        return FolderSplit(folder, prepared.parent, num_threads)
     return ArraySplit(folder)
 
 

@@ -59,9 +59,12 @@ class TextPool(ABC):
 
         return sample_losses
 
+    def expect(self, batches: Sequence[np.ndarray]) -> None:  # noqa: B027  (texts are in memory)
+        """Do nothing ahead: texts are in memory."""
+
     def locate(self, positions: np.ndarray) -> torch.Tensor:
         """Return positions (B,) on the device."""
-        return torch.from_numpy(positions).to(self.device)
+        return torch.from_numpy(positions).to(self.device, non_blocking=True)
 
 
 class EmbeddedPool(TextPool):

@@ -70,6 +70,41 @@ def resnet8(input_shape: tuple[int, int, int], num_classes: int, width: int) -> 
     return _Classifier(body, 4 * width, num_classes, pooled=(2, 3))
 
 
+class _Scale(nn.Module):
+    """Multiply by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps * self.factor
+
+
+class _Around(nn.Module):
+    """Add to the maps what two 3×3 convolutions make of them, after the last nonlinearity (Page 2018)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(_convolution(width, width), nn.ReLU(), _convolution(width, width), nn.ReLU())
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps + self.layers(maps)
+
+
+def resnet9(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
+    """Page's nine-layer residual net for CIFAR-10: widths w, 2w, 4w, 8w, maxima over 2×2, residuals at 2w and 8w; w = 64 there.
+
+    After Page, How to train your ResNet 4: Architecture, 2018; its head has no bias, ours has, as every head here.
+    """
+    widths = [width * factor for factor in (1, 2, 4, 8)]
+    body = nn.Sequential(_convolution(input_shape[0], width), nn.ReLU())
+    for inputs, outputs, residual in zip(widths, widths[1:], (True, False, True), strict=False):
+        body.extend([_convolution(inputs, outputs), nn.ReLU(), nn.MaxPool2d(2), *([_Around(outputs)] if residual else [])])
+    body.extend([nn.AdaptiveMaxPool2d(1), _Scale(0.125)])
+    return _Classifier(body, 8 * width, num_classes, pooled=(2, 3))
+
+
 class _Patches(nn.Module):
     """Cut images (B, C, H, W) into T squares and map each linearly: tokens (B, T, w)."""
 
@@ -171,4 +206,4 @@ def mixer(input_shape: tuple[int, int, int], num_classes: int, width: int, depth
     return _Classifier(nn.Sequential(patches, *blocks, nn.LayerNorm(width)), width, num_classes, pooled=(1,))
 
 
-SMALL_NETS = {"convnet": convnet, "resnet8": resnet8, "vit": vit, "mixer": mixer}
+SMALL_NETS = {"convnet": convnet, "resnet8": resnet8, "resnet9": resnet9, "vit": vit, "mixer": mixer}

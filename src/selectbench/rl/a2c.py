@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from selectbench.optimisers import Adam
+from selectbench.errors import SelectbenchError
+from selectbench.fused import Optimiser
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.networks import EDGE, ActorCritic
 
@@ -41,7 +42,7 @@ class A2C:
         self.total_steps = total_steps
         self.step = 0
         self.net = ActorCritic(width, actor_width=64).to(device)
-        self.optimiser = Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
+        self.optimiser = Optimiser("adam", [(self.net.parameters(), 5e-4)], settings.learning_rate, epsilon=1e-5)
 
     def run_epoch(self, environment: SelectionEnvironment) -> None:
         """Act on every batch of an epoch and learn from each."""
@@ -53,15 +54,16 @@ class A2C:
             rewards = environment.step(actions, None if self.settings.noise else policy.mean.detach())
             self._learn(policy.log_prob(actions), rewards - self.net.value(states))
         environment.end_epoch()
+        if not bool(environment.mask.isfinite().all()):
+            raise SelectbenchError(f"the agent's actions are no longer numbers after epoch {environment.epoch}")
 
     def _learn(self, log_probabilities: torch.Tensor, advantages: torch.Tensor) -> None:
         weights = advantages.detach()
         if self.settings.normalise and len(weights) > 1:
             weights = (weights - weights.mean()) / (weights.std() + 1e-8)
         loss = -(log_probabilities * weights).mean() + 0.5 * advantages.square().mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * (1.0 - 0.99 * min(1.0, self.step / max(1, self.total_steps - 1)))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.learning_rate = self.settings.learning_rate * (1.0 - 0.99 * min(1.0, self.step / max(1, self.total_steps - 1)))
+        self.optimiser.clear_gradients()
         loss.backward()
         self.optimiser.step()
         self.step += 1

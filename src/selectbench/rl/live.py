@@ -88,9 +88,8 @@ class LiveEnvironment(SelectionEnvironment):
     def learn(self, actions: torch.Tensor) -> None:
         """Take one step on the mean of the batch's losses times actions."""
         loss = (self.criterion(self._logits.float(), self.pool.labels[self._where]) * actions).mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.steps, self.total_steps, self.recipe)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.learning_rate = learning_rate_at(self.steps, self.total_steps, self.recipe)
+        self.optimiser.clear_gradients()
         loss.backward()
         self.optimiser.step()
         self.steps += 1

@@ -24,7 +24,7 @@ class ActorCritic(nn.Module):
     def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
         """Return the policy at states (B, d)."""
         alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
-        return torch.distributions.Beta(alpha, beta)
+        return torch.distributions.Beta(alpha, beta, validate_args=False)  # checking waits for the device
 
     def value(self, states: torch.Tensor) -> torch.Tensor:
         """Return V (B,) at states (B, d)."""

@@ -28,7 +28,7 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
     if described is None:
         help_ = f"{suggest(split, manifest['splits'])}; run `selectbench data prepare {manifest['name']}`"
         raise DataError(f"{data}: has no split {split!r}{help_}")
-    opened = open_split(data.parent, split)
+    opened = open_split(data.parent, split, torch.get_num_threads())
     return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
 
 

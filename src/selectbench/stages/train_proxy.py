@@ -14,6 +14,7 @@ from selectbench.engine import (
     Recipe,
     choose_device,
     count_steps,
+    join_predictions,
     learning_rate_at,
     name_device,
     predict,
@@ -61,7 +62,7 @@ class Recorder:
             extra["divergences"] = torch.zeros(epochs - 1, num, dtype=torch.float32)
             extra["weights"] = {}
         slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
-        for where, features, logits in predict(model, self.pool):
+        for where, features, logits in join_predictions(predict(model, self.pool)):
             labels, logarithms = self.pool.labels[where], logits.log_softmax(dim=1).cpu()
             extra["margins"][where] += measure_margins(logits, labels).cpu()
             extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == labels).cpu()
