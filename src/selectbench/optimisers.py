@@ -1,4 +1,4 @@
-"""Optimisers of ``torch.optim`` in eager mode: the methods that torch's wrappers for its compiler hold.
+"""Adam of ``torch.optim`` in eager mode: the methods that torch's wrappers for its compiler hold.
 
 The wrappers import the compiler at their first call, whether anything is compiled or not: two seconds of every process that trains.
 """
@@ -18,19 +18,7 @@ class EagerMethods:
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
 
-class SGD(EagerMethods, torch.optim.SGD):
-    """``torch.optim.SGD``, whose steps are never compiled nor differentiated."""
-
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
-
-
 class Adam(EagerMethods, torch.optim.Adam):
     """``torch.optim.Adam``, whose steps are never compiled nor differentiated."""
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
-
-
-class AdamW(EagerMethods, torch.optim.AdamW):
-    """``torch.optim.AdamW``, whose steps are never compiled nor differentiated."""
-
-    step = Adam.step
