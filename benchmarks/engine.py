@@ -314,7 +314,7 @@ def write_markdown(lines: list[dict]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"""# The training engine
 
-- The plain form transforms pictures in memory one by one in a DataLoader; both forms train one model by one recipe.
+Written by `make bench` (`benchmarks/engine.py`) on {machine["processor"]}, {THREADS} thread, Python {machine["python"]}, {versions}.
 
 - `engine_per_s` and `plain_per_s` are images a second, with an evaluation after every epoch: medians of {REPEATS} turns.
 - The plain form keeps pictures in memory and transforms them one by one in a DataLoader; both train one model by one recipe.
