@@ -27,12 +27,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from selectbench.data.splits import ArraySplit, FolderSplit
-from selectbench.engine import Checkpoint, Pool, Recipe, choose_device, open_pool, supervised_loss, train_model, visit_subset
+from selectbench.engine import Checkpoint, train_model
+from selectbench.epochs import visit_subset
 from selectbench.evaluation import measure_test
 from selectbench.models import build_model
-from selectbench.pools import draw_crops
+from selectbench.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
 from selectbench.provenance import describe_provenance
-from selectbench.recipes import uses_bfloat16
+from selectbench.recipes import Recipe, uses_bfloat16
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.train_proxy import Recorder
 

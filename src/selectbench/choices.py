@@ -7,8 +7,11 @@ import numpy as np
 
 from selectbench.dynamic import DynamicSampler, make
 from selectbench.dynamic_training import observed_loss, observed_parts, visit_dynamically
-from selectbench.engine import BatchLoss, PartedLoss, Pool, Recipe, Visits, cut_loss, visit_subset
+from selectbench.engine import PartedLoss, cut_loss
+from selectbench.epochs import Visits, visit_subset
 from selectbench.parallel import find_crew
+from selectbench.pools import BatchLoss, Pool
+from selectbench.recipes import Recipe
 from selectbench.records import tabulate
 
 _RATE_DIGITS = 6

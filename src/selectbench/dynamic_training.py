@@ -8,21 +8,11 @@ import torch
 from torch import nn
 
 from selectbench.dynamic import DynamicSampler
-from selectbench.engine import (
-    BatchLoss,
-    PartedLoss,
-    Progress,
-    Recipe,
-    SampleLosses,
-    SampleOutput,
-    TrainingDivergedError,
-    Visits,
-    count_batches,
-    share_foresight,
-    split_batches,
-)
+from selectbench.engine import PartedLoss, TrainingDivergedError, share_foresight
+from selectbench.epochs import Progress, Visits
 from selectbench.parallel import Crew
-from selectbench.pools import ForeseeingLoss
+from selectbench.pools import BatchLoss, ForeseeingLoss, SampleLosses, SampleOutput
+from selectbench.recipes import Recipe, count_batches, split_batches
 
 _STATE = "sampler"
 

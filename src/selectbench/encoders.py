@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.engine import BatchLoss, Descent, Pool
 from selectbench.errors import ConfigError, first_line, suggest
+from selectbench.pools import BatchLoss, Pool
+from selectbench.recipes import Descent
 from selectbench.seeds import derive_seed, uniform_by_id
 
 _PRETRAINED_BATCH = 64

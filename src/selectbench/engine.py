@@ -11,61 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.augment import Augment, crop_images, cut_squares
 from selectbench.compilation import compile_forward
-from selectbench.epochs import FixedVisits, Progress, Visits, visit_subset
+from selectbench.epochs import Progress, Visits
 from selectbench.errors import RunFailedError
-from selectbench.fused import Optimiser, make_optimiser
+from selectbench.optimisers import make_optimiser, set_learning_rate
 from selectbench.parallel import Crew, find_crew
 from selectbench.pools import (
     BatchLoss,
     Pool,
-    SampleLosses,
-    SampleOutput,
-    choose_device,
-    load_training_batch,
-    name_device,
-    open_pool,
-    supervised_loss,
 )
-from selectbench.recipes import Descent, Recipe, count_batches, count_steps, learning_rate_at, split_batches, uses_bfloat16
+from selectbench.recipes import Descent, learning_rate_at, split_batches, uses_bfloat16
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
-
-__all__ = [
-    "Augment",
-    "BatchLoss",
-    "Checkpoint",
-    "Descent",
-    "EpochEnd",
-    "FixedVisits",
-    "PartedLoss",
-    "Pool",
-    "Progress",
-    "Recipe",
-    "SampleLosses",
-    "SampleOutput",
-    "TrainingDivergedError",
-    "Visits",
-    "choose_device",
-    "count_batches",
-    "count_steps",
-    "crop_images",
-    "cut_loss",
-    "cut_squares",
-    "join_predictions",
-    "learning_rate_at",
-    "load_training_batch",
-    "make_optimiser",
-    "name_device",
-    "open_pool",
-    "predict",
-    "share_foresight",
-    "split_batches",
-    "supervised_loss",
-    "train_model",
-    "uses_bfloat16",
-    "visit_subset",
-]  # fmt: skip
 
 EpochEnd = Callable[[int, nn.Module, Progress], None]
 
@@ -119,7 +75,7 @@ class Checkpoint:
     key: str
     every_s: float = 300.0
 
-    def restore(self, model: nn.Module, optimiser: Optimiser) -> Progress:
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
         """Load model, optimiser and progress if the file is there, whole and of the same key."""
         if not self.path.exists():
             return Progress()
@@ -133,7 +89,7 @@ class Checkpoint:
         optimiser.load_state_dict(state["optimiser"])
         return Progress(**state["progress"])
 
-    def save(self, model: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
+    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
         """Write everything that ``restore`` needs, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
@@ -210,7 +166,7 @@ def train_model(
 
 def _train_epoch(
     model: nn.Module,
-    optimiser: Optimiser,
+    optimiser: torch.optim.Optimizer,
     device: torch.device,
     order: np.ndarray,
     recipe: Descent,
@@ -229,8 +185,9 @@ def _train_epoch(
     for batch, positions in enumerate(batches):
         if visits.is_over(progress):
             break
-        optimiser.learning_rate = learning_rate_at(visits.count_schedule(progress, batch, num_batches), visits.total_steps, recipe)
-        optimiser.clear_gradients()
+        done = visits.count_schedule(progress, batch, num_batches)
+        set_learning_rate(optimiser, learning_rate_at(done, visits.total_steps, recipe))
+        optimiser.zero_grad(set_to_none=True)
         loss = _add_gradients(model, positions, progress.epoch, batch_loss, autocast)
         optimiser.step()
         loss_sum += loss * len(positions)

@@ -1,4 +1,4 @@
-"""Adam of ``torch.optim`` in eager mode: the methods that torch's wrappers for its compiler hold.
+"""Optimisers of ``torch.optim`` in eager mode: the methods that torch's wrappers for its compiler hold.
 
 The wrappers import the compiler at their first call, whether anything is compiled or not: two seconds of every process that trains.
 """
@@ -6,7 +6,10 @@ The wrappers import the compiler at their first call, whether anything is compil
 import inspect
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
+
+from selectbench.recipes import Descent
 
 
 class EagerMethods:
@@ -18,7 +21,43 @@ class EagerMethods:
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
 
+class SGD(EagerMethods, torch.optim.SGD):
+    """``torch.optim.SGD``, whose steps are never compiled nor differentiated."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
 class Adam(EagerMethods, torch.optim.Adam):
     """``torch.optim.Adam``, whose steps are never compiled nor differentiated."""
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(EagerMethods, torch.optim.AdamW):
+    """``torch.optim.AdamW``, whose steps are never compiled nor differentiated."""
+
+    step = Adam.step
+
+
+def make_optimiser(model: nn.Module, recipe: Descent) -> Optimizer:
+    """Return the recipe's optimiser over all parameters of a model; AdamW does not decay vectors, which are biases and norms."""
+    if recipe.optimiser == "sgd":
+        return SGD(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    groups = [
+        {"params": [value for value in model.parameters() if value.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [value for value in model.parameters() if value.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """Let the next steps of all parameters have this learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

@@ -4,8 +4,7 @@ import torch
 
 from selectbench.augment import Augment, draw_augmentations, hash_on_device, name_draws, uniform_on_device
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import load_training_batch, open_pool
-from selectbench.pools import TrainingBatches
+from selectbench.pools import TrainingBatches, load_training_batch, open_pool
 from selectbench.seeds import derive_seed, hash_ids, uniform_by_id
 
 ALL = Augment(crop_padding=1, flip=True, cutout=2, crop_fill="reflect")

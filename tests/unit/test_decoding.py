@@ -9,9 +9,11 @@ from PIL import Image
 from training_fixtures import RECIPE
 
 from selectbench.data.splits import FolderSplit
-from selectbench.engine import Checkpoint, open_pool, predict, supervised_loss, train_model, visit_subset
+from selectbench.engine import Checkpoint, predict, train_model
+from selectbench.epochs import visit_subset
 from selectbench.errors import DataError
 from selectbench.models import build_model
+from selectbench.pools import open_pool, supervised_loss
 from selectbench.seeds import isolated_torch_rng
 
 NUM = 12

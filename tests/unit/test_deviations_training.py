@@ -12,11 +12,15 @@ from torch import nn
 
 import selectbench as sb
 from selectbench.artefacts.cells import fill_cell
+from selectbench.augment import Augment
 from selectbench.choices import SubsetChoice
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Checkpoint, Recipe, count_steps, open_pool, predict, supervised_loss, train_model, visit_subset
+from selectbench.engine import Checkpoint, predict, train_model
+from selectbench.epochs import visit_subset
 from selectbench.evaluation import measure_test
 from selectbench.models import build_model, features_and_logits
+from selectbench.pools import open_pool, supervised_loss
+from selectbench.recipes import Recipe, count_steps
 from selectbench.records import TRAIN, record_path
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages._images import make_family

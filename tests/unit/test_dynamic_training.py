@@ -8,8 +8,10 @@ from training_fixtures import RECIPE, make_pool
 from selectbench import dynamic
 from selectbench.choices import SamplerChoice, SubsetChoice, make_sampler_choice
 from selectbench.dynamic_training import visit_dynamically
-from selectbench.engine import Checkpoint, Progress, TrainingDivergedError, learning_rate_at, train_model
+from selectbench.engine import Checkpoint, TrainingDivergedError, train_model
+from selectbench.epochs import Progress
 from selectbench.models import build_model
+from selectbench.recipes import learning_rate_at
 from selectbench.seeds import isolated_torch_rng
 
 SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]

@@ -10,8 +10,10 @@ import selectbench as sb
 from selectbench.config import read_yaml
 from selectbench.data.splits import ArraySplit
 from selectbench.encoders import SimCLR, SimCLRRecipe, Views, contrastive_loss, draw_view, embed_pretrained, warp
-from selectbench.engine import Checkpoint, open_pool, predict, train_model, visit_subset
+from selectbench.engine import Checkpoint, predict, train_model
+from selectbench.epochs import visit_subset
 from selectbench.models import build_model
+from selectbench.pools import open_pool
 from selectbench.seeds import isolated_torch_rng
 
 STILL = Views(zoom=0, rotate=0, shift=0, flip=False, tone=0, grey=0)

@@ -7,28 +7,14 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
+from selectbench.augment import Augment, crop_images, cut_squares
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import (
-    Augment,
-    Checkpoint,
-    Recipe,
-    TrainingDivergedError,
-    count_batches,
-    count_steps,
-    crop_images,
-    cut_squares,
-    join_predictions,
-    learning_rate_at,
-    load_training_batch,
-    open_pool,
-    predict,
-    split_batches,
-    supervised_loss,
-    train_model,
-    visit_subset,
-)
+from selectbench.engine import Checkpoint, TrainingDivergedError, join_predictions, predict, train_model
+from selectbench.epochs import visit_subset
 from selectbench.evaluation import measure_test
 from selectbench.models import build_model
+from selectbench.pools import load_training_batch, open_pool, supervised_loss
+from selectbench.recipes import Recipe, count_batches, count_steps, learning_rate_at, split_batches
 from selectbench.seeds import isolated_torch_rng
 
 RECIPE = Recipe(

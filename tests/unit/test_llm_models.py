@@ -8,7 +8,8 @@ from transformers import BertConfig, BertModel
 import selectbench as sb
 from selectbench.config import read_yaml
 from selectbench.data.texts import TextSplit
-from selectbench.engine import Checkpoint, Recipe, train_model, visit_subset
+from selectbench.engine import Checkpoint, train_model
+from selectbench.epochs import visit_subset
 from selectbench.errors import DataError
 from selectbench.evaluation import measure_test
 from selectbench.llm.encoder import load_encoder
@@ -16,6 +17,7 @@ from selectbench.llm.files import digest_model, load_part
 from selectbench.llm.models import build_language_model, fit_answer, load_trainable, pad_answers, trainable_state
 from selectbench.llm.perplexity import causal_perplexities
 from selectbench.llm.pools import cut_positions, open_text_pool
+from selectbench.recipes import Recipe
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.measure_texts import ask_reference
 

@@ -13,14 +13,16 @@ import torch
 import yaml
 from torch import nn
 
-from selectbench.engine import Augment, Recipe, make_optimiser
+from selectbench.augment import Augment
 from selectbench.errors import ConfigError
 from selectbench.files import digest_file, read_json
 from selectbench.models import build_model, check_input, check_models, features_and_logits
 from selectbench.models.factory import _assemble
 from selectbench.models.weights import fetch_weights, find_weights, rename_lite0, warm_start
+from selectbench.optimisers import make_optimiser
 from selectbench.plan import load_plan
 from selectbench.pretrained import Weights, digest_declared, locate_weights
+from selectbench.recipes import Recipe
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import train_proxy
 from selectbench.workflow import check_timm_models, list_trainings

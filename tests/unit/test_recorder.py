@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from selectbench.augment import Augment
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Progress, Recipe, learning_rate_at, open_pool, predict
+from selectbench.engine import predict
+from selectbench.epochs import Progress
 from selectbench.models import build_model
+from selectbench.pools import open_pool
+from selectbench.recipes import Recipe, learning_rate_at
 from selectbench.seeds import isolated_torch_rng
 from selectbench.signals import error_norms
 from selectbench.stages import train_proxy

@@ -5,8 +5,9 @@ from sklearn.datasets import load_digits
 
 from selectbench.config import read_yaml
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Recipe, open_pool
 from selectbench.methods.rl_selector import RLSelector
+from selectbench.pools import open_pool
+from selectbench.recipes import Recipe
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.reward import Reward
 from selectbench.stages import train_selectors

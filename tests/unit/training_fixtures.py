@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selectbench.augment import Augment
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Augment, Pool, Recipe, open_pool
+from selectbench.pools import Pool, open_pool
+from selectbench.recipes import Recipe
 
 RECIPE = Recipe(
     epochs=8,

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from selectbench.data.texts import TextSplit
-from selectbench.engine import BatchLoss, Recipe, SampleLosses, SampleOutput
 from selectbench.errors import DataError
 from selectbench.llm.files import load_once
 from selectbench.llm.models import TokenBatch, fit_answer, pad_answers
+from selectbench.pools import BatchLoss, SampleLosses, SampleOutput
+from selectbench.recipes import Recipe
 
 _SEQUENCES = 32  # at a time where nothing is learned
 

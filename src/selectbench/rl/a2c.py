@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from selectbench.errors import SelectbenchError
-from selectbench.fused import Optimiser
+from selectbench.optimisers import Adam, set_learning_rate
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.networks import EDGE, ActorCritic
 
@@ -42,7 +42,7 @@ class A2C:
         self.total_steps = total_steps
         self.step = 0
         self.net = ActorCritic(width, actor_width=64).to(device)
-        self.optimiser = Optimiser("adam", [(self.net.parameters(), 5e-4)], settings.learning_rate, epsilon=1e-5)
+        self.optimiser = Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=5e-4, fused=True)
 
     def run_epoch(self, environment: SelectionEnvironment) -> None:
         """Act on every batch of an epoch and learn from each."""
@@ -62,8 +62,9 @@ class A2C:
         if self.settings.normalise and len(weights) > 1:
             weights = (weights - weights.mean()) / (weights.std() + 1e-8)
         loss = -(log_probabilities * weights).mean() + 0.5 * advantages.square().mean()
-        self.optimiser.learning_rate = self.settings.learning_rate * (1.0 - 0.99 * min(1.0, self.step / max(1, self.total_steps - 1)))
-        self.optimiser.clear_gradients()
+        done = min(1.0, self.step / max(1, self.total_steps - 1))
+        set_learning_rate(self.optimiser, self.settings.learning_rate * (1.0 - 0.99 * done))
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.step += 1

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.engine import Pool, Recipe, count_batches, learning_rate_at, load_training_batch, make_optimiser, uses_bfloat16
 from selectbench.models import features_and_logits
+from selectbench.optimisers import make_optimiser, set_learning_rate
+from selectbench.pools import Pool, load_training_batch
+from selectbench.recipes import Recipe, count_batches, learning_rate_at, uses_bfloat16
 from selectbench.rl.environment import Redundancy, SelectionEnvironment
 from selectbench.rl.reward import Reward
 
@@ -88,8 +90,8 @@ class LiveEnvironment(SelectionEnvironment):
     def learn(self, actions: torch.Tensor) -> None:
         """Take one step on the mean of the batch's losses times actions."""
         loss = (self.criterion(self._logits.float(), self.pool.labels[self._where]) * actions).mean()
-        self.optimiser.learning_rate = learning_rate_at(self.steps, self.total_steps, self.recipe)
-        self.optimiser.clear_gradients()
+        set_learning_rate(self.optimiser, learning_rate_at(self.steps, self.total_steps, self.recipe))
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.steps += 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from selectbench.engine import choose_device
+from selectbench.pools import choose_device
 from selectbench.stages._targets import Family
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from selectbench.data.splits import open_split
-from selectbench.engine import Pool, open_pool
 from selectbench.errors import DataError, RecordError, first_line, suggest
 from selectbench.files import read_json
 from selectbench.models import build_model
 from selectbench.models.weights import find_weights, warm_start
+from selectbench.pools import Pool, open_pool
 from selectbench.pretrained import Weights
 from selectbench.seeds import derive_seed, isolated_torch_rng
 

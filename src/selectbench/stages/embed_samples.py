@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from selectbench.encoders import SimCLR, SimCLRRecipe, contrastive_loss, embed_pretrained
-from selectbench.engine import Checkpoint, Pool, choose_device, name_device, predict, train_model, visit_subset
+from selectbench.engine import Checkpoint, predict, train_model
+from selectbench.epochs import visit_subset
 from selectbench.files import digest_value, read_json
+from selectbench.pools import Pool, choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals

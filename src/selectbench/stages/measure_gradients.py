@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from selectbench.engine import Pool, Recipe, choose_device, name_device
 from selectbench.gradients import Batches, measure_alignments, measure_norms
+from selectbench.pools import Pool, choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.recipes import Recipe
 from selectbench.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made

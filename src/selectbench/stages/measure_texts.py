@@ -8,10 +8,10 @@ import torch
 
 from selectbench.data.splits import read_array
 from selectbench.data.texts import TextSplit, open_texts
-from selectbench.engine import choose_device, name_device
 from selectbench.files import digest_value, read_json
 from selectbench.llm.encoder import load_encoder
 from selectbench.llm.perplexity import measure_perplexities, measure_rarities, ngram_perplexities
+from selectbench.pools import choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals

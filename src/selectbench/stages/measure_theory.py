@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from selectbench.engine import Pool, Recipe, choose_device, name_device, predict
+from selectbench.engine import predict
 from selectbench.errors import SelectbenchError
+from selectbench.pools import Pool, choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.ranks import rank_correlation
+from selectbench.recipes import Recipe
 from selectbench.records import find_maker, read_record, write_record
 from selectbench.rl import theory
 from selectbench.seeds import derive_seed, hash_ids

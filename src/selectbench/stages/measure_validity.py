@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from selectbench.engine import name_device
 from selectbench.files import read_arrays
 from selectbench.llm.clusters import cap_union
 from selectbench.policy import count_kept
+from selectbench.pools import name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.ranks import rank_correlation
 from selectbench.records import write_record

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selectbench.engine import name_device
 from selectbench.errors import SelectionFailedError
 from selectbench.files import digest_value, read_arrays, read_json, write_arrays, write_json
 from selectbench.llm.agents import ClusterAgent, make_agent
 from selectbench.llm.clusters import cap_union
 from selectbench.llm.values import CountedValues
 from selectbench.policy import count_kept
+from selectbench.pools import name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records import find_maker, read_record, tabulate
 from selectbench.seeds import derive_seed

@@ -7,23 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.engine import (
-    Checkpoint,
-    Pool,
-    Progress,
-    Recipe,
-    choose_device,
-    count_steps,
-    join_predictions,
-    learning_rate_at,
-    name_device,
-    predict,
-    supervised_loss,
-    train_model,
-    visit_subset,
-)
+from selectbench.engine import Checkpoint, join_predictions, predict, train_model
+from selectbench.epochs import Progress, visit_subset
 from selectbench.files import digest_value, read_json, write_atomically
+from selectbench.pools import Pool, choose_device, name_device, supervised_loss
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.recipes import Recipe, count_steps, learning_rate_at
 from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec

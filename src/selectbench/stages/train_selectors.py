@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selectbench.engine import Pool, Recipe, choose_device, name_device
 from selectbench.errors import SelectionFailedError
 from selectbench.files import digest_value, read_json, write_arrays
 from selectbench.methods import make_method
 from selectbench.methods.rl_selector import RLSelector
 from selectbench.policy import count_kept
+from selectbench.pools import Pool, choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.recipes import Recipe
 from selectbench.records import tabulate
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
