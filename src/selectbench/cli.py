@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def require_checkout(command: str) -> None:
     """Raise a ConfigError outside of a checkout, which holds the configuration and the workflow."""
-    for name in ("config/config.yaml", "workflow/Snakefile"):
-        if not Path(name).is_file():
+    for name in ("config/config.yaml", "workflow/schemas"):
+        if not Path(name).exists():
             raise ConfigError(f"{name}: no such file; `selectbench {command}` works in the folder of a checkout of selectbench")
 
 
