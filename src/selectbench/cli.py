@@ -203,6 +203,8 @@ def show_why(arguments: argparse.Namespace) -> None:
 
 def rebuild_report(arguments: argparse.Namespace) -> None:
     """Redraw everything people read from the collected records of a scale."""
+    from selectbench.artefacts.page import Inputs as PageInputs
+    from selectbench.stages.build_front_page import build_front_page
     from selectbench.stages.build_page import build_page
     from selectbench.stages.draw_figure import Inputs, draw_figure
     from selectbench.stages.judge_claims import judge_claims
@@ -228,7 +230,12 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
     verdicts = [Path(plan.verdict(paper)) for paper in plan.config.papers]
     tables = [Path(cells) for paper in plan.config.papers for cells in plan.table_cells(paper)]
     figures = [Path(drawing) for paper in plan.config.papers for drawing in plan.figure_drawings(paper)]
-    build_page(plan.page_spec(), verdicts, tables, figures, html=Path(plan.page()))
+    records = [Path(plan.records(paper)) for paper in plan.config.papers]
+    collected = [[Path(name(paper)) for paper in plan.browsing_papers()] for name in (plan.browser, plan.overlaps)]
+    there = [[path for path in paths if path.exists()] for paths in collected]  # made of subsets, which are not collected records
+    build_page(plan.page_spec(), PageInputs(verdicts, tables, figures, records, *there), html=Path(plan.page()))
+    if plan.front_page() in plan.artefacts():
+        build_front_page(plan.front_spec(), html=Path(plan.front_page()))
     print(f"{plan.page()} and the tables and figures beside it are redrawn")
     refresh_readme(plan)
 

@@ -34,7 +34,8 @@ class Config:
     encoders: dict
     methods: dict
     papers: dict
-    known_papers: tuple[str, ...]  # asked for or not
+    known_papers: Mapping[str, str]  # asked for or not, with their titles
+    listed: Mapping[str, str]  # the scales that the front page shows, from the quickest on, with their titles
     named: frozenset[str]  # the methods that some paper's table names, be that paper among those asked for or not
 
     def base_of(self, dataset: str) -> str:
@@ -101,7 +102,8 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         main=main,
         scale=scale,
         papers={paper: every_paper[paper] for paper in main["papers"] if paper in scale.get("tables", papers)},
-        known_papers=tuple(papers),
+        known_papers={paper: every_paper[paper]["title"] for paper in papers},
+        listed=_list_scales(root, scales),
         named=frozenset(
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
@@ -115,6 +117,13 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
     return config
+
+
+def _list_scales(root: Path, scales: Iterable[str]) -> dict[str, str]:
+    """Return scale → title of the scales that are not only for trying, by how long their jobs may take."""
+    entries = {name: _read_checked(root, SCALES / f"{name}.yaml", "scale") for name in scales}
+    listed = [name for name, entry in entries.items() if entry.get("listed", True)]
+    return {name: entries[name]["title"] for name in sorted(listed, key=lambda name: (entries[name]["resources"]["runtime"], name))}
 
 
 def _read_named(root: Path, name: str) -> dict:
@@ -330,6 +339,8 @@ def _check_keeps(keeps: Iterable[object], where: str) -> None:
 
 def _check_paper(config: Config, name: Path, paper: dict) -> None:
     axes = config.scale["axes"]
+    if "browse" in paper:
+        _check_name(paper["browse"], paper["tables"], f"{name}: browse")
     for table, entry in paper["tables"].items():
         where = f"{name}: tables.{table}"
         for axis, key, valid in (

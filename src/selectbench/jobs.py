@@ -75,7 +75,11 @@ def _describe_jobs(plan: Layout) -> Iterator[Description]:
     verdicts = [plan.verdict(paper) for paper in plan.config.papers]
     cells = [name for paper in plan.config.papers for name in plan.table_cells(paper)]
     drawings = [name for paper in plan.config.papers for name in plan.figure_drawings(paper)]
-    yield "build_page", (), [plan.page()], [*verdicts, *cells, *drawings]
+    records = [plan.records(paper) for paper in plan.config.papers]
+    browsed = [name(paper) for paper in plan.browsing_papers() for name in (plan.browser, plan.overlaps)]
+    yield "build_page", (), [plan.page()], [*verdicts, *cells, *drawings, *records, *browsed]
+    if plan.front_page() in plan.artefacts():
+        yield "build_front_page", (), [plan.front_page()], [*verdicts, *plan.lead_drawing()]
 
 
 def _describe_selections(plan: Layout) -> Iterator[Description]:
@@ -92,7 +96,7 @@ def _describe_selections(plan: Layout) -> Iterator[Description]:
         elif method in learned:
             yield "train_selectors", key, with_record(plan.subset(run)), [data]
         else:
-            scores = f"{plan.folder}/scores/{dataset}/{proxy}/{method}/seed-{seed}.npz"
+            scores = plan.scores(run)
             for source in plan.config.find_method(method).sources():
                 yield from _describe_signals(plan, source, dataset, proxy, seed)
             yield "score_samples", key, with_record(scores), [data, *plan.score_inputs(dataset, proxy, method, str(seed))]
@@ -175,6 +179,9 @@ def _describe_artefacts(plan: Layout, paper: str) -> Iterator[Description]:
             yield from _describe_measurement(plan, name)
         others = [drawing.removesuffix("svg") + form for form in ("pdf", "png")]
         yield "draw_figure", (paper, figure), [drawing, *others], [records, *overlaps, *measurements, *states, *clusters]
+    if "browse" in entry:
+        yield "compare_subsets", (paper,), [plan.overlaps(paper)], plan.compared_subsets(paper)
+        yield "collect_subsets", (paper,), [plan.browser(paper)], [*plan.browsed_data(paper), *plan.browsed_files(paper)]
     measurements = plan.measurements(paper)
     for name in measurements:
         yield from _describe_measurement(plan, name)

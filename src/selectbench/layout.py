@@ -8,6 +8,8 @@ from selectbench.config import Config, as_list
 from selectbench.resolve import resolve_claim, resolve_table
 from selectbench.runs import NO_PROXY, Run
 
+BROWSED_SEEDS = 2  # whose subsets the results page shows sample by sample
+
 
 class Layout:
     """The runs of an invocation and the files they become.
@@ -160,6 +162,12 @@ class Layout:
         """Return the file of the subsets that hold a run's."""
         return f"{self.folder}/subsets/{run.dataset}/{run.proxy}/{run.method}/seed-{run.seed}.npz"
 
+    def scores(self, run: Run) -> str | None:
+        """Return the file of the scores that a run's subset is taken from; None if an agent chose it, without any."""
+        if self.config.is_search(run.method) or not self.has_subset(run) or self.config.find_method(run.method).learned:
+            return None
+        return f"{self.folder}/scores/{run.dataset}/{run.proxy}/{run.method}/seed-{run.seed}.npz"
+
     def subset_inputs(self, batch: str) -> list[str]:
         """List the subset files a batch of trainings reads."""
         return _unique(self.subset(run) for run in self.batches["train"][batch] if self.has_subset(run))
@@ -190,14 +198,40 @@ class Layout:
         return f"{self.folder}/{paper}/overlaps.json"
 
     def compared_subsets(self, paper: str) -> list[str]:
-        """List the subset files whose overlaps a paper's figures show."""
+        """List the subset files whose overlaps a paper's figures and its part of the results page show."""
         return _unique(self.subset(run) for run in self._compared_runs(paper))
 
     def _compared_runs(self, paper: str) -> list[Run]:
         entry = self.config.papers[paper]
         tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "overlap"}
+        return self._list_subset_runs(paper, tables | ({entry["browse"]} if "browse" in entry else set()))
+
+    def _list_subset_runs(self, paper: str, tables: Iterable[str]) -> list[Run]:
+        """List the runs of tables that train on a subset, full data aside."""
         runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
         return [self.runs[run] for run in runs if self.runs[run].method != "full" and self.has_subset(self.runs[run])]
+
+    def browsing_papers(self) -> list[str]:
+        """List the papers whose subsets the results page shows sample by sample."""
+        return [paper for paper, entry in self.config.papers.items() if "browse" in entry]
+
+    def browsed_runs(self, paper: str) -> list[Run]:
+        """List the runs whose subsets the results page shows, those of the first seeds."""
+        seeds = self.config.scale["seeds"][:BROWSED_SEEDS]
+        return [run for run in self._list_subset_runs(paper, [self.config.papers[paper]["browse"]]) if run.seed in seeds]
+
+    def browsed_files(self, paper: str) -> list[str]:
+        """List the subsets and scores that a paper's browser is made of."""
+        runs = self.browsed_runs(paper)
+        return _unique([*map(self.subset, runs), *filter(None, map(self.scores, runs))])
+
+    def browsed_data(self, paper: str) -> list[str]:
+        """List the prepared data sets whose samples a paper's browser shows."""
+        return _unique(self.data(run.dataset) for run in self.browsed_runs(paper))
+
+    def browser(self, paper: str) -> str:
+        """Return what a paper's subset browser shows: samples, who keeps which, and scores."""
+        return f"{self.folder}/{paper}/subsets.json"
 
     def figure_overlaps(self, paper: str, figure: str) -> list[str]:
         """List the overlaps that a figure reads: one file for its kind, none for others."""
@@ -273,9 +307,17 @@ class Layout:
         """Return the results page of the scale."""
         return f"{self.folder}/index.html"
 
+    def front_page(self) -> str:
+        """Return the page of all scales."""
+        return f"{self.config.main['results']}/index.html"
+
+    def lead_drawing(self) -> list[str]:
+        """List the one figure of the front page: the first paper's first, or none if it has none."""
+        return [drawing for paper in self.config.papers for drawing in self.figure_drawings(paper)][:1]
+
     def artefacts(self) -> list[str]:
-        """List every file people read."""
-        files = [self.page()]
+        """List every file people read; a scale that is only for trying leaves the page of all scales alone."""
+        files = [self.page(), *([self.front_page()] if self.scale in self.config.listed else [])]
         for paper, entry in self.config.papers.items():
             folder = f"{self.folder}/{paper}"
             files += [f"{folder}/tables/{table}.{form}" for table in entry["tables"] for form in ("csv", "md", "tex", "cells.json")]

@@ -26,6 +26,14 @@ CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", 
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 VALIDITY_SUBSETS, VALIDITY_KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
 NGRAM = "ngram"
+MOST_BROWSED, LEAST_BROWSED = 600, 100  # samples of larger pools that a browser shows, shared by the data sets of a paper
+PAGE_FILES = tuple(
+    f"artefacts/page/{name}"
+    for name in (
+        *(f"{part}.html.j2" for part in ("base", "macros", "scale", "paper", "explore", "reading", "front")),
+        *("page.css", "page.js", "browser.js", "costs.js"),
+    )
+)
 
 
 class Plan(Layout):
@@ -240,6 +248,33 @@ class Plan(Layout):
             "code": fingerprint("selectbench.stages.compare_subsets"),
         }
 
+    def subsets_spec(self, paper: str) -> dict:
+        """Specify what a paper's subset browser shows: data set by data set, every method's files by seed, and how many samples."""
+        runs = self.browsed_runs(paper)
+        titles = {panel["id"]: panel["title"] for panel in self.tables[paper, self.config.papers[paper]["browse"]]["panels"]}
+        names = list(dict.fromkeys(run.dataset for run in runs))
+        return {
+            "paper": paper,
+            "datasets": [
+                {
+                    "id": dataset,
+                    "title": titles.get(dataset, self.config.datasets[dataset]["title"]),
+                    "data": self.data(dataset),
+                    "is_text": self.config.is_text(dataset),
+                    "classes": self.config.datasets[dataset].get("class_names"),
+                    "seed": derive_seed("browser", dataset),
+                    "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
+                    "runs": [
+                        {"method": run.method, "keep": run.keep, "seed": run.seed, "subset": self.subset(run), "scores": self.scores(run)}
+                        for run in runs
+                        if run.dataset == dataset
+                    ],
+                }
+                for dataset in names
+            ],
+            "code": fingerprint("selectbench.stages.collect_subsets"),
+        }
+
     def table_spec(self, paper: str, table: str) -> dict:
         """Specify a table."""
         return {**self.tables[paper, table], "code": fingerprint("selectbench.stages.make_table")}
@@ -271,15 +306,45 @@ class Plan(Layout):
         papers = []
         for paper, entry in self.config.papers.items():
             figures = [{"id": name, "title": figure["title"], "caption": figure["caption"]} for name, figure in entry["figures"].items()]
+            browsed = self._list_browsed(paper) if "browse" in entry else None
             papers.append(
-                {"id": paper, "title": entry["title"], "citation": entry["citation"], "tables": list(entry["tables"]), "figures": figures}
+                {
+                    **{"id": paper, "title": entry["title"], "citation": entry["citation"]},
+                    **{"tables": list(entry["tables"]), "figures": figures, "browse": browsed},
+                }
             )
         return {
             "title": "selectbench results",
             "scale": self.config.scale["title"],
             "scale_id": self.scale,
             "papers": papers,
-            "code": fingerprint("selectbench.stages.build_page", files=("artefacts/page.html.j2",)),
+            "code": fingerprint("selectbench.stages.build_page", files=PAGE_FILES),
+        }
+
+    def _list_browsed(self, paper: str) -> dict:
+        """Return the titles of the methods, in the order of their table, and of the data sets whose subsets the page shows."""
+        panels = self.tables[paper, self.config.papers[paper]["browse"]]["panels"]
+        return {
+            "methods": {row["id"]: row["title"] for panel in panels for row in panel["rows"]},
+            "datasets": {panel["id"]: panel["title"] for panel in panels},
+        }
+
+    def front_spec(self) -> dict:
+        """Specify the front page: every paper and every scale that is listed, whichever of them this invocation makes."""
+        others = {paper: title for paper, title in self.config.known_papers.items() if paper not in self.config.papers}
+        papers = {paper: entry["title"] for paper, entry in self.config.papers.items()} | others
+        figures = [
+            {"paper": paper, "id": name, "title": figure["title"], "caption": figure["caption"]}
+            for paper, entry in self.config.papers.items()
+            for name, figure in entry["figures"].items()
+        ]
+        return {
+            "title": "selectbench results",
+            "results": self.config.main["results"],
+            "scales": [{"id": scale, "title": title} for scale, title in self.config.listed.items()],
+            "papers": [{"id": paper, "title": title} for paper, title in papers.items()],
+            "figure": figures[0] if figures else None,
+            "code": fingerprint("selectbench.stages.build_front_page", files=PAGE_FILES),
         }
 
     def _data_spec(self, dataset: str) -> dict:

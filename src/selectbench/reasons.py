@@ -18,6 +18,7 @@ _SPECIFICATIONS = {
     **{"measure_influences": "influences", "cluster_texts": "clusters", "search_clusters": "search", "measure_validity": "validity"},
     **{"finetune_targets": "train", "evaluate_texts": "evaluate", "collect_records": "collect", "make_table": "table"},
     **{"compare_subsets": "overlaps", "map_states": "states", "draw_figure": "figure", "judge_claims": "claims", "build_page": "page"},
+    **{"collect_subsets": "subsets", "build_front_page": "front"},
 }
 _LOGS = {
     **{"prepare_data": "prepare/{0}", "train_proxy": "proxy/{0}/{1}/seed-{2}", "measure_gradients": "gradients/{0}/{1}/{3}/seed-{2}"},
@@ -32,7 +33,7 @@ _LOGS = {
     **{"search_clusters": "searches/{0}/{1}/{2}/seed-{3}", "measure_validity": "validity/{0}/{1}-to-{2}/seed-{3}"},
     **{"finetune_targets": "train/{0}", "evaluate_texts": "evaluate/{0}", "collect_records": "collect/{0}", "make_table": "tables/{0}/{1}"},
     **{"compare_subsets": "overlaps/{0}", "map_states": "states/{0}", "draw_figure": "figures/{0}/{1}", "judge_claims": "claims/{0}"},
-    **{"build_page": "page"},
+    **{"build_page": "page", "collect_subsets": "browser/{0}", "build_front_page": "front_page"},
 }
 _CAUSES = {
     "ok": "an input will be made again",

@@ -52,6 +52,24 @@ rule compare_subsets:
         " --overlaps {output.overlaps:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
+rule collect_subsets:
+    input:
+        data=lambda w: plan.browsed_data(w.paper),
+        subsets=lambda w: plan.browsed_files(w.paper),
+    output:
+        browser=f"{plan.folder}/{{paper}}/subsets.json",
+    log:
+        f"{plan.folder}/logs/browser/{{paper}}.log",
+    localrule: True
+    params:
+        spec=lambda w: to_json(plan.subsets_spec(w.paper)),
+    message:
+        "Collect the samples that methods of {wildcards.paper} keep"
+    shell:
+        "python -m selectbench.stages.collect_subsets --data {input.data:q} --subsets {input.subsets:q}"
+        " --browser {output.browser:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+
+
 rule map_states:
     input:
         searches=lambda w: plan.searches(w.paper),
@@ -124,6 +142,9 @@ rule build_page:
             for paper in plan.config.papers
             for drawing in plan.figure_drawings(paper)
         ],
+        records=[plan.records(paper) for paper in plan.config.papers],
+        subsets=[plan.browser(paper) for paper in plan.browsing_papers()],
+        overlaps=[plan.overlaps(paper) for paper in plan.browsing_papers()],
     output:
         html=plan.page(),
     log:
@@ -135,7 +156,26 @@ rule build_page:
         "Build the results page"
     shell:
         "python -m selectbench.stages.build_page --verdicts {input.verdicts:q} --tables {input.tables:q}"
-        " --figures {input.figures:q} --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+        " --figures {input.figures:q} --records {input.records:q} --subsets {input.subsets:q} --overlaps {input.overlaps:q}"
+        " --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+
+
+# Workflows of several scales may be at work at once: each makes the page of all from what is there, and none deletes it.
+rule build_front_page:
+    input:
+        verdicts=[plan.verdict(paper) for paper in plan.config.papers],
+        figures=plan.lead_drawing(),
+    output:
+        html=update(plan.front_page()),
+    log:
+        f"{plan.folder}/logs/front_page.log",
+    localrule: True
+    params:
+        spec=to_json(plan.front_spec()),
+    message:
+        "Build the page of all scales"
+    shell:
+        "python -m selectbench.stages.build_front_page --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule report:

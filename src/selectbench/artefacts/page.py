@@ -3,32 +3,54 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jinja2
 
+from selectbench.artefacts.cells import Records
 from selectbench.artefacts.claims import format_comparison
-from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_run_value, format_signed
+from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_keep, format_run_value, format_signed
 from selectbench.artefacts.tables import KINDS
 from selectbench.artefacts.verdict import SYMBOLS, format_worst, list_provenance
 from selectbench.errors import RecordError
 
 
-def render_page(spec: dict, verdicts: Sequence[dict], tables: Sequence[dict], figures: Sequence[str]) -> str:
+class Inputs(NamedTuple):
+    """What a page is made of, all papers' in the order of the page's specification.
+
+    Parameters
+    ----------
+    verdicts : one a paper
+    tables : filled tables
+    figures : SVG texts
+    records : run id → record of every paper's runs, which tell where each came from
+    subsets, overlaps : what ``collect_subsets`` and ``compare_subsets`` wrote, of the papers that have some
+    """
+
+    verdicts: Sequence[dict]
+    tables: Sequence[dict]
+    figures: Sequence[str]
+    records: Records = {}
+    subsets: Sequence[dict] = ()
+    overlaps: Sequence[dict] = ()
+
+
+def render_page(spec: dict, inputs: Inputs) -> str:
     """Return ``index.html``: inline style, script and SVG, and no reference to anything outside it.
 
     Parameters
     ----------
     spec : ``{"title", "scale", "scale_id", "papers"}``
-        Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …]}``.
-    verdicts : one a paper, in the order of the spec
-    tables : filled tables, all papers' in the order of the spec
-    figures : SVG texts, all papers' in the order of the spec
+        Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …], "browse"}``, the
+        last ``{"methods": {id: title}, "datasets": {id: title}}`` or None.
+    inputs : what the page is made of
 
     Raises
     ------
     RecordError
         An input is missing, is one too many or belongs elsewhere.
     """
+    verdicts, tables, figures = inputs.verdicts, inputs.tables, inputs.figures
     check_order(
         "verdicts", [(paper["id"], spec["scale_id"]) for paper in spec["papers"]], [(item["paper"], item["scale"]) for item in verdicts]
     )
@@ -38,8 +60,9 @@ def render_page(spec: dict, verdicts: Sequence[dict], tables: Sequence[dict], fi
     if num_figures != len(figures):
         raise RecordError(f"the page needs {num_figures} figures in the order of its spec, not {len(figures)}")
     rest_of_tables, rest_of_figures = iter(tables), iter(figures)
-    details: list[dict] = []
-    papers = []
+    details, runs = [], Runs(inputs.records)
+    subsets, overlaps = ({item["paper"]: item for item in items} for items in (inputs.subsets, inputs.overlaps))
+    papers, explored = [], {}
     for paper, verdict in zip(spec["papers"], verdicts, strict=True):
         papers.append(
             {
@@ -52,32 +75,101 @@ def render_page(spec: dict, verdicts: Sequence[dict], tables: Sequence[dict], fi
                     figure | {"svg": inline_svg(next(rest_of_figures), f"{paper['id']}-{figure['id']}", figure["title"])}
                     for figure in paper["figures"]
                 ],
-                "tables": [show_table(next(rest_of_tables), details) for _ in paper["tables"]],
+                "tables": [show_table(next(rest_of_tables), details, runs) for _ in paper["tables"]],
+                "browse": paper["browse"] is not None,
                 "losses": verdict["losses"],
                 "costs": [show_cost(cost) for cost in verdict["costs"]],
                 "provenance": list_provenance(verdict["provenance"]),
             }
         )
+        explored[paper["id"]] = explore_paper(paper, verdict, subsets.get(paper["id"]), overlaps.get(paper["id"]))
+    return render_template(
+        "scale.html.j2",
+        title=spec["title"],
+        scale=spec["scale"],
+        papers=papers,
+        counts=count_verdicts(verdicts),
+        data={"cells": details, "runs": runs.rows, "origins": runs.origins, "papers": explored},
+        confidence=f"{100 * verdicts[0]['confidence']:g}",
+    )
+
+
+def render_template(name: str, **values: object) -> str:
+    """Return a page from one of the templates beside this module."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("selectbench", "artefacts"),
+        loader=jinja2.PackageLoader("selectbench", "artefacts/page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["signed"] = format_signed
-    template = environment.get_template("page.html.j2")
-    confidence = 100 * verdicts[0]["confidence"]
-    page = template.render(
-        title=spec["title"],
-        scale=spec["scale"],
-        papers=papers,
-        counts=count_verdicts(verdicts),
-        details=details,
-        below=BELOW_RANDOM,
-        confidence=f"{confidence:g}",
-    )
-    return page + "\n"
+    return environment.get_template(name).render(below=BELOW_RANDOM, symbols=SYMBOLS, **values) + "\n"
+
+
+class Runs:
+    """The runs that cells name, each once, and where they came from.
+
+    Attributes
+    ----------
+    rows : ``[id, seed, seconds of training, place among the origins]``, the last three None for a run without a record
+    origins : ``[commit, device]``, each once
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.rows: list[list] = []
+        self.origins: list[list[str]] = []
+        self._records = records
+        self._places: dict[str, int] = {}
+
+    def place(self, run: str) -> int:
+        """Return the place of a run among the rows, to which it is added if it is new."""
+        if run not in self._places:
+            self._places[run] = len(self.rows)
+            self.rows.append([run, *self._describe(run)])
+        return self._places[run]
+
+    def _describe(self, run: str) -> list:
+        record = self._records.get(run)
+        if record is None:
+            return [None, None, None]
+        provenance = record["provenance"]
+        commit = f"{(provenance['commit'] or HOLE)[:10]}{' with uncommitted changes' if provenance['dirty'] else ''}"
+        origin = [commit, provenance["device"]]
+        if origin not in self.origins:
+            self.origins.append(origin)
+        seconds = round(record["training"]["wall_s"], 2) if record["status"] == "ok" else None
+        return [record["run"]["seed"], seconds, self.origins.index(origin)]
+
+
+def explore_paper(paper: dict, verdict: dict, subsets: dict | None, overlaps: dict | None) -> dict:
+    """Return what the page's script explores of a paper: costs, overlaps of subsets, and the subsets themselves."""
+    browse = paper["browse"] or {"methods": {}, "datasets": {}}
+    return {
+        "costs": [
+            {
+                **{key: cost[key] for key in ("table", "panel", "columns")},
+                "rows": [[row["title"], {keep: shorten_cost(cell) for keep, cell in row["cells"].items() if cell}] for row in cost["rows"]],
+            }
+            for cost in verdict["costs"]
+        ],
+        "methods": list(browse["methods"].items()),
+        "overlaps": [
+            {
+                **{"dataset": item["dataset"], "title": browse["datasets"].get(item["dataset"], item["dataset"])},
+                **{"keep": item["keep"], "kept": format_keep(item["keep"]), "chance": item["chance"], "methods": item["methods"]},
+                "overlap": [[None if share is None else round(share, 4) for share in row] for row in item["overlap"]],
+            }
+            for item in (overlaps or {"overlaps": []})["overlaps"]
+            if item["dataset"] in browse["datasets"]
+        ],
+        "datasets": (subsets or {"datasets": []})["datasets"],
+    }
+
+
+def shorten_cost(cost: dict) -> list[float]:
+    """Return selection and training as shares of full-data training, to six digits: enough to break even where costs do."""
+    return [float(f"{cost[part]:.6g}") for part in ("selection", "training")]
 
 
 def check_order(what: str, wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> None:
@@ -129,9 +221,9 @@ def tone_of(comparison: dict) -> str:
     return "above" if comparison["low"] > 0 else "below"
 
 
-def show_table(table: dict, details: list[dict]) -> dict:
-    """Return a table as texts; what its cells tell on demand is appended to ``details``."""
-    panels = []
+def show_table(table: dict, details: list[dict], runs: Runs) -> dict:
+    """Return a table as texts, each with the number it is sorted by; what its cells tell on demand is appended to ``details``."""
+    kind, panels = KINDS[table["kind"]], []
     for panel in table["panels"]:
         rows = []
         for row in panel["rows"]:
@@ -143,7 +235,8 @@ def show_table(table: dict, details: list[dict]) -> dict:
                     continue
                 cells.append(
                     {
-                        "text": "".join(KINDS[table["kind"]].format(cell, table["metric"])),
+                        "text": "".join(kind.format(cell, table["metric"])),
+                        "value": kind.flatten(cell)[kind.sort_by],
                         "best": cell["best"],
                         "below": cell.get("below_random", False),
                         "marks": ",".join(cell["footnotes"]),
@@ -151,7 +244,7 @@ def show_table(table: dict, details: list[dict]) -> dict:
                         "detail": len(details),
                     }
                 )
-                details.append({"title": f"{row['title']}, {column['title']}", "panel": panel["title"], **describe_cell(cell, table)})
+                details.append({"title": f"{row['title']}, {column['title']}", "panel": panel["title"], **describe_cell(cell, table, runs)})
             title = f"{row['title']} ({NOT_BUILT})" if row["planned"] else row["title"]
             rows.append({"title": title, "control": row["control"], "planned": row["planned"], "cells": cells})
         panels.append({"title": panel["title"], "absent": panel["absent"], "rows": rows})
@@ -159,14 +252,14 @@ def show_table(table: dict, details: list[dict]) -> dict:
     return kept | {"panels": panels}
 
 
-def describe_cell(cell: dict, table: dict) -> dict:
-    """Return what a cell tells on demand: facts as (name, text) pairs, and its runs with their values."""
+def describe_cell(cell: dict, table: dict, runs: Runs) -> dict:
+    """Return what a cell tells on demand: facts as (name, text) pairs, and the places of its runs with their values."""
     reasons = {hole["run"]: hole["reason"] for hole in cell["holes"]}
-    runs = [
-        [run, reasons.get(run, HOLE) if value is None else format_run_value(value, table["metric"])]
+    shown = [
+        [runs.place(run), reasons.get(run, HOLE) if value is None else format_run_value(value, table["metric"])]
         for run, value in zip(cell["runs"], cell["values"], strict=True)
     ]
-    return {"facts": KINDS[table["kind"]].list_facts(cell, table), "runs": runs}
+    return {"facts": KINDS[table["kind"]].list_facts(cell, table), "runs": shown}
 
 
 def show_cost(cost: dict) -> dict:

@@ -19,7 +19,8 @@ class Kind(NamedTuple):
     """What tables of one kind do in their own way.
 
     ``fill`` returns what the kind decides of the table (columns, panels, perhaps the note) and ``describe`` its caption; the others
-    turn one cell into a line of the CSV, into a text in two parts (the first is what is set bold), and into facts told on demand.
+    turn one cell into a line of the CSV, into a text in two parts (the first is what is set bold), and into facts told on demand;
+    ``sort_by`` is the column of the CSV by which readers sort the cells.
     """
 
     fill: Callable[[dict, Records], dict]
@@ -28,12 +29,19 @@ class Kind(NamedTuple):
     flatten: Callable[[dict], dict]
     format: Callable[[dict, str], tuple[str, str]]
     list_facts: Callable[[dict, dict], list[tuple[str, str]]]
+    sort_by: str
 
 
 KINDS = {
-    "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts),
+    "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts, "mean"),
     "cost_to_reach": Kind(
-        costs.fill_costs, costs.describe_costs, costs.CSV_COLUMNS, costs.flatten_answer, costs.format_answer, costs.list_facts
+        costs.fill_costs,
+        costs.describe_costs,
+        costs.CSV_COLUMNS,
+        costs.flatten_answer,
+        costs.format_answer,
+        costs.list_facts,
+        "sample_visits",
     ),
     "cost_shares": Kind(
         cost_shares.fill_shares,
@@ -42,9 +50,10 @@ KINDS = {
         cost_shares.flatten_share,
         cost_shares.format_share,
         cost_shares.list_facts,
+        "sample_visits",
     ),
     "shifted": Kind(
-        shifts.fill_shifts, shifts.describe_shifts, shifts.CSV_COLUMNS, shifts.flatten_shift, shifts.format_shift, shifts.list_facts
+        shifts.fill_shifts, shifts.describe_shifts, shifts.CSV_COLUMNS, shifts.flatten_shift, shifts.format_shift, shifts.list_facts, "mean"
     ),
 }
 

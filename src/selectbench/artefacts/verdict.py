@@ -110,6 +110,9 @@ def summarise_provenance(records: Iterable[dict]) -> dict:
         "commits": sorted({f"{origin['commit']}{' with uncommitted changes' if origin['dirty'] else ''}" for origin in origins}),
         "versions": sorted({f"selectbench {origin['version']}" for origin in origins}) + sorted(versions),
         "devices": sorted({origin["device"] for origin in origins}),
+        "processors": sorted({origin["processor"] for origin in origins if "processor" in origin}),
+        "training_s": round(sum(record["training"]["wall_s"] for record in records if record["status"] == "ok"), 1),
+        "evaluation_s": round(sum(record["evaluation"]["wall_s"] for record in records if record.get("evaluation")), 1),
         "code": sorted({origin["code"] for origin in origins}),
     }
 

@@ -1,28 +1,30 @@
-"""Build the page of a scale: one self-contained HTML file with every paper's claims, figures, tables and costs."""
+"""Build the page of a scale: one self-contained HTML file with every paper's claims, figures, tables, subsets and costs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from selectbench.artefacts.page import render_page
+from selectbench.artefacts.page import Inputs, render_page
 from selectbench.errors import RecordError
 from selectbench.files import read_json, write_text
+from selectbench.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 
 
-def build_page(spec: dict, verdicts: Sequence[Path], tables: Sequence[Path], figures: Sequence[Path], *, html: Path) -> None:
-    """Write the page; the inputs follow the order of the spec, see ``render_page``."""
+def build_page(spec: dict, inputs: Inputs, *, html: Path) -> None:
+    """Write the page; the inputs are the files that hold those of ``render_page``, the records one file a paper."""
     try:
-        drawings = [path.read_text(encoding="utf-8") for path in figures]
+        drawings = [Path(path).read_text(encoding="utf-8") for path in inputs.figures]
     except OSError as error:
         raise RecordError(f"{error.filename}: {error.strerror}") from None
-    write_text(html, render_page(spec, [read_json(path) for path in verdicts], [read_json(path) for path in tables], drawings))
+    records = {run: record for path in inputs.records for run, record in read_records(path).items()}
+    others = {name: [read_json(path) for path in getattr(inputs, name)] for name in ("verdicts", "tables", "subsets", "overlaps")}
+    write_text(html, render_page(spec, Inputs(figures=drawings, records=records, **others)))
 
 
 def main() -> None:
     """The specification names the papers with their tables and figures."""
-    arguments = parse_artefact_arguments(__doc__, ["verdicts", "tables", "figures"], ["html"])
-    build_page(arguments.spec, arguments.verdicts, arguments.tables, arguments.figures, html=arguments.html)
+    arguments = parse_artefact_arguments(__doc__, Inputs._fields, ["html"])
+    build_page(arguments.spec, Inputs(*(getattr(arguments, name) for name in Inputs._fields)), html=arguments.html)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,187 @@
+"""A headless Chromium, driven through two pipes by its DevTools protocol: no driver program and no library in between."""
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-default-browser-check"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage"),
+    *("--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe"),
+)
+PATIENCE_S = 60
+KEYS = {
+    "Enter": 13,
+    "Escape": 27,
+    "Tab": 9,
+    " ": 32,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
+
+
+def find_chromium() -> str:
+    """Return the program; install Debian's if there is none and we may, else skip."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        commands = (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+        for command in commands:
+            subprocess.run(command, capture_output=True, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("no Chromium, and it cannot be installed here: that needs root and apt-get")
+    return found
+
+
+class Browser:
+    """One page of a fresh Chromium.
+
+    Attributes
+    ----------
+    complaints : what the page's console, its scripts and its requests complained of, in order
+    """
+
+    def __init__(self, program: str) -> None:
+        self.complaints: list[str] = []
+        self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+        read_commands, self._commands = os.pipe()
+        self._answers, write_answers = os.pipe()
+        command = ["sh", "-c", f'exec "$0" "$@" 3<&{read_commands} 4>&{write_answers}', program, *OPTIONS]
+        command += [f"--user-data-dir={self._profile.name}", "about:blank"]
+        pipes = (read_commands, write_answers)
+        self._process = subprocess.Popen(command, pass_fds=pipes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for pipe in pipes:
+            os.close(pipe)
+        self._buffer, self._session, self._number, self._loaded = b"", None, 0, 0
+        target = next(item for item in self.call("Target.getTargets")["targetInfos"] if item["type"] == "page")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def close(self) -> None:
+        """End the program and forget its profile."""
+        self._session = None
+        self.call("Browser.close")
+        self._process.wait(PATIENCE_S)
+        os.close(self._commands)
+        os.close(self._answers)
+        self._profile.cleanup()
+
+    def call(self, method: str, **parameters: object) -> dict:
+        """Return the answer to a command of the protocol; what happens meanwhile is noted."""
+        self._number += 1
+        session = {"sessionId": self._session} if self._session else {}
+        os.write(self._commands, json.dumps({"id": self._number, "method": method, "params": parameters, **session}).encode() + b"\0")
+        while True:
+            message = self._read()
+            if message.get("id") == self._number:
+                if "error" in message:
+                    raise AssertionError(f"{method}: {message['error']}")
+                return message["result"]
+
+    def _read(self) -> dict:
+        until = time.monotonic() + PATIENCE_S
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, until - time.monotonic()))
+            part = os.read(self._answers, 1 << 20) if ready else b""
+            if not part:
+                raise AssertionError("Chromium does not answer")
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(line)
+        self._note(message.get("method"), message.get("params", {}))
+        return message
+
+    def _note(self, event: str | None, about: dict) -> None:
+        if event == "Page.loadEventFired":
+            self._loaded += 1
+        elif event == "Runtime.exceptionThrown":
+            details = about["exceptionDetails"]
+            self.complaints.append(f"exception: {details.get('exception', {}).get('description') or details['text']}")
+        elif event == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning", "assert"):
+            self.complaints.append(f"console {about['type']}: {[item.get('value') for item in about['args']]}")
+        elif event == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(f"log: {about['entry']['text']}")
+        elif event == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("file:", "data:")):
+            self.complaints.append(f"request: {about['request']['url']}")
+
+    def open(self, path: Path) -> None:
+        """Load a file and wait until it is there."""
+        before = self._loaded
+        self.call("Page.navigate", url=path.absolute().as_uri())
+        while self._loaded == before:
+            self._read()
+
+    def run(self, script: str) -> object:
+        """Return the value of an expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
+        if "exceptionDetails" in answer:
+            raise AssertionError(f"{script}: {answer['exceptionDetails'].get('exception', {}).get('description')}")
+        return answer["result"].get("value")
+
+    def set_size(self, width: int, height: int) -> None:
+        """Give the page this many pixels."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, **features: str) -> None:
+        """Set what the reader's system prefers: ``prefers_color_scheme="dark"``."""
+        named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=named)
+
+    def find(self, selector: str) -> tuple[float, float]:
+        """Scroll the first visible element of a selector into view and return its middle."""
+        box = self.run(f"""(() => {{
+            const found = [...document.querySelectorAll({json.dumps(selector)})].find((item) => item.checkVisibility());
+            if (!found) return null;
+            found.scrollIntoView({{ block: "center", inline: "center", behavior: "instant" }});
+            const box = found.getBoundingClientRect();
+            return [box.left + box.width / 2, box.top + box.height / 2];
+        }})()""")
+        assert box is not None, f"nothing visible is {selector}"
+        return tuple(box)
+
+    def hover(self, selector: str) -> None:
+        """Move the mouse onto an element."""
+        x, y = self.find(selector)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def click(self, selector: str) -> None:
+        """Press and release the mouse on an element, whatever lies on it."""
+        self.hover(selector)
+        x, y = self.find(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press and release a key."""
+        text = {"Enter": "\r", " ": " "}.get(key)
+        about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": KEYS[key]}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def choose(self, selector: str, value: object) -> None:
+        """Set a control to a value as a reader would, with its events."""
+        chosen = self.run(f"""(() => {{
+            const control = document.querySelector({json.dumps(selector)});
+            if (control.type === "checkbox") control.checked = {json.dumps(bool(value))}; else control.value = {json.dumps(str(value))};
+            control.dispatchEvent(new Event("input", {{ bubbles: true }}));
+            return control.value;
+        }})()""")
+        assert isinstance(value, bool) or chosen == str(value), f"{selector} does not offer {value}"
+
+    def photograph(self, path: Path) -> None:
+        """Write what the window shows as a PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
