@@ -26,7 +26,7 @@ CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", 
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 VALIDITY_SUBSETS, VALIDITY_KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
 NGRAM = "ngram"
-MOST_BROWSED, LEAST_BROWSED = 600, 100  # samples of larger pools that a browser shows, shared by the data sets of a paper
+MOST_PICTURES, MOST_TEXTS, LEAST_BROWSED = 600, 300, 100  # samples of larger pools that a browser shows, shared by a paper's data sets
 PAGE_FILES = tuple(
     f"artefacts/page/{name}"
     for name in (
@@ -263,7 +263,7 @@ class Plan(Layout):
                     "is_text": self.config.is_text(dataset),
                     "classes": self.config.datasets[dataset].get("class_names"),
                     "seed": derive_seed("browser", dataset),
-                    "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
+                    "most": max(LEAST_BROWSED, (MOST_TEXTS if self.config.is_text(dataset) else MOST_PICTURES) // len(names)),
                     "runs": [
                         {"method": run.method, "keep": run.keep, "seed": run.seed, "subset": self.subset(run), "scores": self.scores(run)}
                         for run in runs

@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 DIGITS, BLOBS = "digits/convnet-to-resnet8", "blobs/mlp-to-mlp"
 TITLES = {
@@ -150,6 +152,24 @@ def make_overlaps() -> list[dict]:
         overlap[3][3] = None
         overlaps.append({"dataset": "digits", "keep": keep, "chance": chance, "methods": methods, "overlap": overlap})
     return overlaps
+
+
+def make_subsets() -> dict:
+    """Return a browser of twelve samples of three classes, of two methods and one without scores, for one keep fraction and two seeds."""
+    from selectbench.artefacts.browser import describe_methods, pack_pictures
+
+    ids, rng = np.arange(12), np.random.default_rng(0)
+    runs, files = [], {}
+    for method in ("random", "el2n", "moderate"):
+        for seed in (0, 1):
+            scores = rng.permutation(12).astype(float)
+            files[f"{method}/{seed}"] = {"0.5": np.argsort(-scores)[:6]}
+            if method != "moderate":
+                files[f"{method}/{seed}/scores"] = {"scores": scores, "ids": ids}
+            runs.append({"method": method, "keep": "0.5", "seed": seed, "subset": f"{method}/{seed}", "scores": f"{method}/{seed}/scores"})
+    pictures = pack_pictures(rng.integers(0, 256, (12, 1, 8, 8)).astype(np.uint8))
+    about = {"id": "digits", "title": "Digits", "num_pool": 12, "ids": None, "labels": (ids % 3).tolist(), "classes": ["a", "b", "c"]}
+    return {"paper": "rl_selector", "datasets": [{**about, "pictures": pictures, "methods": describe_methods(runs, ids, files, files)}]}
 
 
 def make_states() -> list[dict]:
@@ -407,9 +427,9 @@ def make_measured_claim(statistic: str, **bound: float) -> dict:
 def make_page_spec() -> dict:
     figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in FIGURE_TITLES]
     tables = ["main", "costs"]
-    papers = [
-        {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037", "tables": tables, "figures": figures}
-    ]
+    browse = {"methods": {name: title for name, title in TITLES.items() if name != "full"}, "datasets": {"digits": "Digits"}}
+    about = {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037"}
+    papers = [{**about, "tables": tables, "figures": figures, "browse": browse}]
     return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers}
 
 

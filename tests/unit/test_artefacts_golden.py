@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 from artefact_fixtures import (
+    FAILED,
     FIGURE_TITLES,
     GOLDEN,
+    MISSING,
     make_claims_spec,
     make_clusters,
     make_costs_spec,
@@ -19,10 +21,11 @@ from artefact_fixtures import (
     make_page_spec,
     make_records,
     make_states,
+    make_subsets,
     make_table_spec,
 )
 
-from selectbench.artefacts.page import render_page
+from selectbench.artefacts.page import Inputs, render_page
 from selectbench.artefacts.tables import fill_table
 from selectbench.errors import RecordError
 
@@ -43,6 +46,7 @@ def built(tmp_path_factory):
     for path, item in zip(measured, make_measurements(), strict=True):
         path.write_text(json.dumps(item))
     (place / "overlaps.json").write_text(json.dumps({"paper": "rl_selector", "overlaps": make_overlaps()}))
+    (place / "subsets.json").write_text(json.dumps(make_subsets()))
     (place / "states.json").write_text(json.dumps({"paper": "rl_selector", "groups": make_states()}))
     clusters = [place / f"clusters-{number}.json" for number in range(len(make_clusters()))]
     for path, item in zip(clusters, make_clusters(), strict=True):
@@ -65,7 +69,8 @@ def built(tmp_path_factory):
     read = ["--records", RECORDS, "--tables", *tables, "--measurements", *measured]
     done.append(run_stage("judge_claims", make_claims_spec(), *read, *outputs))
     figures = [place / f"{kind}.svg" for kind in FIGURE_TITLES]
-    inputs = ["--verdicts", place / "verdict.json", "--tables", *tables, "--figures", *figures]
+    inputs = ["--verdicts", place / "verdict.json", "--tables", *tables, "--figures", *figures, "--records", RECORDS]
+    inputs += ["--subsets", place / "subsets.json", "--overlaps", place / "overlaps.json"]
     done.append(run_stage("build_page", make_page_spec(), *inputs, "--html", place / "index.html"))
     assert [process.stderr for process in done] == [""] * len(done)
     return place
@@ -132,7 +137,7 @@ def test_the_page_stands_alone_and_holds_everything(built):
     assert len(reader.ids) == len(set(reader.ids))
     assert all(reference.startswith("#") for reference in reader.references)
     assert {reference[1:] for reference in reader.references} <= set(reader.ids)
-    assert not re.search(r"url\((?!#)", page)
+    assert not re.search(r"url\((?!#)", page.replace('url("${sheet}")', ""))  # which the script fills with a picture of its own
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(reader.ids)
     assert "@import" not in page
     text = " ".join(reader.texts)
@@ -153,10 +158,19 @@ def test_the_page_stands_alone_and_holds_everything(built):
 
 def test_every_number_of_the_page_opens_to_its_runs(built):
     page = (built / "index.html").read_text(encoding="utf-8")
-    details = json.loads(re.search(r'<script type="application/json" id="details">(.*?)</script>', page, re.DOTALL).group(1))
+    data = read_data(page)
+    details = data["cells"]
     assert sorted(map(int, re.findall(r'data-detail="(\d+)"', page))) == list(range(len(details)))
     (detail,) = [item for item in details if item["title"] == "EL2N, 30 %" and "digits" in item["panel"]]
     assert [value for _, value in detail["runs"]] == ["86.71", "86.91", "85.97"]
+    places = [place for place, _ in detail["runs"]]
+    assert [data["runs"][place][:2] for place in places] == [
+        [f"digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.3/seed-{n}", n] for n in range(3)
+    ]
+    assert {tuple(data["origins"][data["runs"][place][3]]) for place in places} == {("0123456789", "cpu")}
+    assert len({run for run, *_ in data["runs"]}) == len(data["runs"])
+    assert [run[1:] for run in data["runs"] if run[0] == MISSING] == [[None, None, None]]
+    assert [run[2] for run in data["runs"] if run[0] == FAILED] == [None]
     assert dict(detail["facts"])["Best epoch (extra)"] == "86.8: peeks at the test set"
     assert dict(detail["facts"])["Reported"] == "86 (paper-table)"
     (detail,) = [item for item in details if item["title"] == "EL2N, ≥ 90 % of full data" and "digits" in item["panel"]]
@@ -169,12 +183,50 @@ def test_every_number_of_the_page_opens_to_its_runs(built):
     assert len(detail["runs"]) == 9
 
 
+def read_data(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL).group(1))
+
+
+def test_cells_are_sorted_by_their_means_and_holes_have_none(built):
+    page = (built / "index.html").read_text(encoding="utf-8")
+    details = read_data(page)["cells"]
+    cells = re.findall(r'<td(?: data-value="([^"]+)")?><button type="button" class="cell[^"]*" data-detail="(\d+)">([^<]*)', page)
+    assert len(cells) == len(details)
+    for value, _, text in cells:
+        number = re.match(r"[\d.]+", text)
+        assert bool(value) == bool(number)
+        assert not value or abs(float(value) - float(number[0])) <= 0.051
+    assert any(not value for value, _, _ in cells)
+
+
+def test_the_page_holds_costs_overlaps_and_subsets(built):
+    explored = read_data((built / "index.html").read_text(encoding="utf-8"))["papers"]["rl_selector"]
+    costs = json.loads((built / "verdict.json").read_text())["costs"]
+    for shown, cost in zip(explored["costs"], costs, strict=True):
+        for (title, cells), row in zip(shown["rows"], cost["rows"], strict=True):
+            assert title == row["title"] and cells.keys() == row["cells"].keys()
+            for keep, parts in cells.items():
+                assert parts == pytest.approx([row["cells"][keep]["selection"], row["cells"][keep]["training"]], rel=1e-5)
+    assert [(item["keep"], item["kept"], item["title"]) for item in explored["overlaps"]] == [
+        ("0.3", "30 %", "Digits"),
+        ("0.5", "50 %", "Digits"),
+    ]
+    assert explored["datasets"] == make_subsets()["datasets"]
+
+
+def test_letters_are_drawn_once_and_found_everywhere(built):
+    page = (built / "index.html").read_text(encoding="utf-8")
+    used = set(re.findall(r'href="#([A-Za-z]+-[0-9a-f]+)"', page))
+    drawn = re.findall(r'<path id="([A-Za-z]+-[0-9a-f]+)"', page)
+    assert used and len(drawn) == len(set(drawn)) and used == set(drawn)
+
+
 def test_the_page_refuses_inputs_out_of_order(built):
     verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
     with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; rl_selector/costs; found: none"):
-        render_page(make_page_spec(), [verdict], [], ["<svg"] * 8)
+        render_page(make_page_spec(), Inputs([verdict], [], ["<svg"] * 8))
     with pytest.raises(RecordError, match="needs 8 figures"):
-        render_page(make_page_spec(), [verdict], tables, [])
+        render_page(make_page_spec(), Inputs([verdict], tables, []))
 
 
 def test_markup_in_inputs_is_escaped(built):
@@ -182,12 +234,14 @@ def test_markup_in_inputs_is_escaped(built):
     verdict["claims"][0]["statement"] = "<script>x</script>"
     tables[0]["panels"][0]["rows"][0]["title"] = "</script><b>"
     figures = [(built / f"{kind}.svg").read_text() for kind in FIGURE_TITLES]
-    page = render_page(make_page_spec(), [verdict], tables, figures)
+    page = render_page(make_page_spec(), Inputs([verdict], tables, figures))
     assert "<script>x" not in page
     assert "</script><b>" not in page
 
 
-@pytest.mark.parametrize("module", ["cells", "tables", "overlaps", "measurements", "figures", "claims", "verdict", "page"])
+@pytest.mark.parametrize(
+    "module", ["cells", "tables", "overlaps", "measurements", "figures", "claims", "verdict", "page", "front", "browser"]
+)
 def test_artefacts_import_no_torch_and_tables_no_matplotlib(module):
     code = f"import sys, selectbench.artefacts.{module}; print(*[name for name in ('torch', 'matplotlib') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -27,7 +27,7 @@ def render_front(spec: dict, verdicts: Verdicts, drawing: tuple[str, str] | None
     ]
     figure = None
     if drawing:
-        figure = spec["figure"] | {"scale": drawing[0], "svg": inline_svg(drawing[1], "front", spec["figure"]["title"])}
+        figure = spec["figure"] | {"scale": drawing[0], "svg": inline_svg(drawing[1], "front", spec["figure"]["title"], set())}
     return render_template(
         "front.html.j2",
         title=spec["title"],
@@ -66,14 +66,12 @@ def describe_scale(scale: dict, verdicts: Mapping[str, dict]) -> dict:
     def unite(key: str) -> str:
         return ", ".join(sorted({str(item) for origin in origins for item in origin.get(key, ())})) or HOLE
 
+    num_runs, num_failed = (sum(origin[what] for origin in origins) for what in ("runs", "failed"))
     trained, evaluated = (sum(origin.get(f"{what}_s", 0.0) for origin in origins) for what in ("training", "evaluation"))
     facts = [
         ("Devices", unite("devices")),
         ("Processors", unite("processors")),
-        (
-            "Runs",
-            f"{sum(origin['runs'] for origin in origins):,}, each counted by every paper it serves, {sum(origin['failed'] for origin in origins):,} failed",
-        ),
+        ("Runs", f"{num_runs:,}, each counted by every paper it serves, of which {num_failed:,} failed"),
         ("Seeds", unite("seeds")),
         ("Time", f"{format_duration(trained)} of training and {format_duration(evaluated)} of evaluation, one run after the other"),
         ("Commits", ", ".join(sorted({commit[:10] for origin in origins for commit in origin["commits"]})) or HOLE),

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
@@ -13,6 +14,8 @@ from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_
 from selectbench.artefacts.tables import KINDS
 from selectbench.artefacts.verdict import SYMBOLS, format_worst, list_provenance
 from selectbench.errors import RecordError
+
+GLYPH = r"[A-Za-z]+(?:-[A-Za-z]+)?-[0-9a-f]+"  # ids of letters in drawings: font and glyph
 
 
 class Inputs(NamedTuple):
@@ -30,7 +33,7 @@ class Inputs(NamedTuple):
     verdicts: Sequence[dict]
     tables: Sequence[dict]
     figures: Sequence[str]
-    records: Records = {}
+    records: Records = MappingProxyType({})
     subsets: Sequence[dict] = ()
     overlaps: Sequence[dict] = ()
 
@@ -62,7 +65,7 @@ def render_page(spec: dict, inputs: Inputs) -> str:
     rest_of_tables, rest_of_figures = iter(tables), iter(figures)
     details, runs = [], Runs(inputs.records)
     subsets, overlaps = ({item["paper"]: item for item in items} for items in (inputs.subsets, inputs.overlaps))
-    papers, explored = [], {}
+    papers, explored, glyphs = [], {}, set()
     for paper, verdict in zip(spec["papers"], verdicts, strict=True):
         papers.append(
             {
@@ -72,7 +75,7 @@ def render_page(spec: dict, inputs: Inputs) -> str:
                 "claims": [show_claim(claim) for claim in verdict["claims"]],
                 "counts": count_verdicts([verdict]),
                 "figures": [
-                    figure | {"svg": inline_svg(next(rest_of_figures), f"{paper['id']}-{figure['id']}", figure["title"])}
+                    figure | {"svg": inline_svg(next(rest_of_figures), f"{paper['id']}-{figure['id']}", figure["title"], glyphs)}
                     for figure in paper["figures"]
                 ],
                 "tables": [show_table(next(rest_of_tables), details, runs) for _ in paper["tables"]],
@@ -271,15 +274,45 @@ def show_cost(cost: dict) -> dict:
     return {"panel": cost["panel"], "columns": cost["columns"], "rows": rows}
 
 
-def inline_svg(text: str, prefix: str, title: str) -> str:
-    """Return an SVG file as an element to put into a page: ids made unique, metadata and fixed size dropped, named for screen readers."""
+def inline_svg(text: str, prefix: str, title: str, glyphs: set[str]) -> str:
+    """Return an SVG file as an element to put into a page: named for screen readers, and without what a page has no use for.
+
+    Metadata, comments, the fixed size and ids that nothing refers to are dropped; the other ids are made unique. Letters, whose
+    ids name font and glyph, are drawn once a page, and places are rounded to tenths of a point.
+
+    Parameters
+    ----------
+    text : of the file
+    prefix : of ids
+    title : of the figure
+    glyphs : the letters that the page has drawn already; those drawn here are added
+    """
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    named = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+
+    def rename(found: re.Match) -> str:
+        return f' id="{name_part(prefix, found[1])}"' if found[1] in named else ""
+
+    def draw_once(found: re.Match) -> str:
+        if found[1] in glyphs:
+            return ""
+        glyphs.add(found[1])
+        return found[0]
+
+    text = re.sub(rf'<path id="({GLYPH})"[^>]*/>', draw_once, text)
+    text = re.sub(r'\sid="([^"]+)"', rename, text)
+    text = re.sub(r'(href="|url\()#([^")]+)', lambda found: f"{found[1]}#{name_part(prefix, found[2])}", text)
+    text = re.sub(r"<defs>\s*</defs>|<g/>", "", text)
+    text = re.sub(r"(?<![\w#.])-?[1-9]\d*\.\d{2,}(?![\w.])", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), text)
+    text = re.sub(r"\s*\n\s*", " ", text)
     head, rest = text.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     width = float(re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', head).group(1)) * 4 / 3
     label = str(jinja2.filters.escape(title))
     return f'{head} role="img" aria-label="{label}" style="max-width:{width:.0f}px">{rest.strip()}'
+
+
+def name_part(prefix: str, name: str) -> str:
+    """Return the id that a part of a drawing has on the page; letters keep theirs."""
+    return name if re.fullmatch(GLYPH, name) else f"{prefix}-{name}"

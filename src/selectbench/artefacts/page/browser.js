@@ -126,6 +126,7 @@ const startBrowser = (root, { datasets, methods }) => {
   root.querySelector(".empty").hidden = true;
   root.querySelector(".panel").hidden = false;
   offer(datasets[0]);
+  controls.first.selectedIndex = controls.first.length - 1;
   show();
 };
 
