@@ -251,14 +251,13 @@ class Plan(Layout):
     def subsets_spec(self, paper: str) -> dict:
         """Specify what a paper's subset browser shows: data set by data set, every method's files by seed, and how many samples."""
         runs = self.browsed_runs(paper)
-        titles = {panel["id"]: panel["title"] for panel in self.tables[paper, self.config.papers[paper]["browse"]]["panels"]}
         names = list(dict.fromkeys(run.dataset for run in runs))
         return {
             "paper": paper,
             "datasets": [
                 {
                     "id": dataset,
-                    "title": titles.get(dataset, self.config.datasets[dataset]["title"]),
+                    "title": self.config.datasets[dataset]["title"],
                     "data": self.data(dataset),
                     "is_text": self.config.is_text(dataset),
                     "classes": self.config.datasets[dataset].get("class_names"),
@@ -326,7 +325,7 @@ class Plan(Layout):
         panels = self.tables[paper, self.config.papers[paper]["browse"]]["panels"]
         return {
             "methods": {row["id"]: row["title"] for panel in panels for row in panel["rows"]},
-            "datasets": {panel["id"]: panel["title"] for panel in panels},
+            "datasets": {run.dataset: self.config.datasets[run.dataset]["title"] for run in self.browsed_runs(paper)},
         }
 
     def front_spec(self) -> dict:

@@ -1,6 +1,7 @@
 """A headless Chromium, driven through two pipes by its DevTools protocol: no driver program and no library in between."""
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -59,11 +60,11 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         read_commands, self._commands = os.pipe()
         self._answers, write_answers = os.pipe()
-        command = ["sh", "-c", f'exec "$0" "$@" 3<&{read_commands} 4>&{write_answers}', program, *OPTIONS]
+        pipes = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (read_commands, write_answers)]  # clear of 3 and 4, which it listens to
+        command = ["bash", "-c", f'exec "$0" "$@" 3<&{pipes[0]} 4>&{pipes[1]}', program, *OPTIONS]
         command += [f"--user-data-dir={self._profile.name}", "about:blank"]
-        pipes = (read_commands, write_answers)
         self._process = subprocess.Popen(command, pass_fds=pipes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for pipe in pipes:
+        for pipe in (*pipes, read_commands, write_answers):
             os.close(pipe)
         self._buffer, self._session, self._number, self._loaded = b"", None, 0, 0
         target = next(item for item in self.call("Target.getTargets")["targetInfos"] if item["type"] == "page")["targetId"]

@@ -80,7 +80,7 @@ class Project:
 
 
 def copy_project(root: Path, target: Path, papers: str) -> Project:
-    """Copy the project, at scale smoke and with some of its papers."""
+    """Copy the project, at scale smoke, which is listed here, and with some of its papers."""
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
@@ -88,6 +88,7 @@ def copy_project(root: Path, target: Path, papers: str) -> Project:
         shutil.copytree(source, target / part, ignore=ignore) if source.is_dir() else shutil.copy(source, target / part)
     project = Project(target)
     project.edit("config/config.yaml", "scale: tiny", "scale: smoke")
+    project.edit("config/scale/smoke.yaml", "listed: false", "listed: true")
     project.edit("config/config.yaml", "papers: [rl_selector, data_agent, cluster_mdp]", f"papers: [{papers}]")
     return project
 

@@ -49,6 +49,19 @@ def test_runs_to_the_last_figure(finished):
     page = finished.path(f"{OUT}/index.html").read_text(encoding="utf-8")
     assert page.count("<svg") == len(FIGURES) + 1
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+    front = finished.path("results/index.html").read_text(encoding="utf-8")
+    assert front.count("<svg") == 1 and 'href="smoke/index.html#rl_selector-claim-random"' in front
+    (browsed,) = json.loads(finished.path(f"{PAPER}/subsets.json").read_text(encoding="utf-8"))["datasets"]
+    assert browsed["id"] == "digits" and {"random", "el2n", "moso", "ssp"} <= set(browsed["methods"])
+    for method in browsed["methods"].values():
+        assert {keep: list(masks) for keep, masks in method["kept"].items()} == {"0.5": ["0", "1"], "0.9": ["0", "1"]}
+        assert list(method["ranks"]) == ["0", "1"]
+
+
+def test_a_scale_for_trying_leaves_the_page_of_all_scales_alone(project):
+    project.edit("config/scale/smoke.yaml", "listed: true", "listed: false")
+    jobs = project.jobs()
+    assert "build_front_page" not in jobs and jobs["build_page"] == 1
 
 
 def test_every_record_has_its_seeds_costs_and_provenance(finished):
@@ -255,7 +268,7 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     reader = Project(tmp_path)
     for part in ("config", "src", "workflow"):
         shutil.copytree(finished.path(part), reader.path(part))
-    for name in ("rl_selector/records.jsonl", "rl_selector/overlaps.json", "data_agent/records.jsonl"):
+    for name in ("rl_selector/records.jsonl", "rl_selector/overlaps.json", "rl_selector/subsets.json", "data_agent/records.jsonl"):
         reader.path(f"{OUT}/{name}").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(finished.path(f"{OUT}/{name}"), reader.path(f"{OUT}/{name}"))
     shutil.copytree(finished.path(f"{OUT}/theory"), reader.path(f"{OUT}/theory"))
@@ -264,6 +277,7 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     assert result.returncode == 0, result.stderr
     for name in ("rl_selector/tables/main.csv", "rl_selector/figures/cost.png", "rl_selector/verdict.md", "index.html"):
         assert reader.path(f"{OUT}/{name}").read_bytes() == finished.path(f"{OUT}/{name}").read_bytes()
+    assert reader.path("results/index.html").read_bytes() == finished.path("results/index.html").read_bytes()
 
 
 def test_progress_names_runs_and_totals(finished):
