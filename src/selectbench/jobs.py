@@ -179,7 +179,7 @@ def _describe_artefacts(plan: Layout, paper: str) -> Iterator[Description]:
             yield from _describe_measurement(plan, name)
         others = [drawing.removesuffix("svg") + form for form in ("pdf", "png")]
         yield "draw_figure", (paper, figure), [drawing, *others], [records, *overlaps, *measurements, *states, *clusters]
-    if "browse" in entry:
+    if paper in plan.browsing_papers():
         yield "compare_subsets", (paper,), [plan.overlaps(paper)], plan.compared_subsets(paper)
         yield "collect_subsets", (paper,), [plan.browser(paper)], [*plan.browsed_data(paper), *plan.browsed_files(paper)]
     measurements = plan.measurements(paper)

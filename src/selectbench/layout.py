@@ -213,12 +213,12 @@ class Layout:
 
     def browsing_papers(self) -> list[str]:
         """List the papers whose subsets the results page shows sample by sample."""
-        return [paper for paper, entry in self.config.papers.items() if "browse" in entry]
+        return [paper for paper in self.config.papers if self.browsed_runs(paper)]
 
     def browsed_runs(self, paper: str) -> list[Run]:
         """List the runs whose subsets the results page shows, those of the first seeds."""
-        seeds = self.config.scale["seeds"][:BROWSED_SEEDS]
-        return [run for run in self._list_subset_runs(paper, [self.config.papers[paper]["browse"]]) if run.seed in seeds]
+        seeds, entry = self.config.scale["seeds"][:BROWSED_SEEDS], self.config.papers[paper]
+        return [run for run in self._list_subset_runs(paper, [entry["browse"]] if "browse" in entry else []) if run.seed in seeds]
 
     def browsed_files(self, paper: str) -> list[str]:
         """List the subsets and scores that a paper's browser is made of."""

@@ -26,7 +26,7 @@ CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", 
 THEORY_PAIRS = 2000  # same-class pairs on which the propositions are measured
 VALIDITY_SUBSETS, VALIDITY_KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
 NGRAM = "ngram"
-MOST_PICTURES, MOST_TEXTS, LEAST_BROWSED = 600, 300, 100  # samples of larger pools that a browser shows, shared by a paper's data sets
+MOST_BROWSED, LEAST_BROWSED = 300, 100  # samples of larger pools that a browser shows, shared by a paper's data sets
 PAGE_FILES = tuple(
     f"artefacts/page/{name}"
     for name in (
@@ -262,7 +262,7 @@ class Plan(Layout):
                     "is_text": self.config.is_text(dataset),
                     "classes": self.config.datasets[dataset].get("class_names"),
                     "seed": derive_seed("browser", dataset),
-                    "most": max(LEAST_BROWSED, (MOST_TEXTS if self.config.is_text(dataset) else MOST_PICTURES) // len(names)),
+                    "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
                     "runs": [
                         {"method": run.method, "keep": run.keep, "seed": run.seed, "subset": self.subset(run), "scores": self.scores(run)}
                         for run in runs
@@ -305,7 +305,7 @@ class Plan(Layout):
         papers = []
         for paper, entry in self.config.papers.items():
             figures = [{"id": name, "title": figure["title"], "caption": figure["caption"]} for name, figure in entry["figures"].items()]
-            browsed = self._list_browsed(paper) if "browse" in entry else None
+            browsed = self._list_browsed(paper) if paper in self.browsing_papers() else None
             papers.append(
                 {
                     **{"id": paper, "title": entry["title"], "citation": entry["citation"]},

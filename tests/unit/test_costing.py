@@ -72,8 +72,9 @@ def test_rules_that_ask_for_gpus_and_threads_are_those_of_the_workflow(root):
 def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
     plan = plan_scale(project, scale)
     jobs = list_jobs(plan)
-    needs, waiting, found = find_needs(jobs), [plan.page()], set()
-    while waiting:  # everything is made for the page
+    pages = [page for page in (plan.page(), plan.front_page()) if page in plan.artefacts()]
+    needs, waiting, found = find_needs(jobs), [*pages], set()
+    while waiting:  # everything is made for the pages
         name = waiting.pop()
         waiting += [need for need in needs[name] if need not in found]
         found.add(name)
@@ -314,7 +315,7 @@ def test_commands_print_costs_and_schedules(project, capsys):
     plan = plan_scale(project, "tiny")
     counts = rf"{len(plan.runs):,} +{len(list_jobs(plan)):,}"
     assert re.search(rf"^all papers +{counts} +\d\.\d\d +\d+ MB +\d+ min$", printed, flags=re.MULTILINE)
-    assert "No recorded costs, counted as nothing: 1 build_page, 3 collect_records" in printed
+    assert "No recorded costs, counted as nothing: 1 build_front_page, 1 build_page, 3 collect_records" in printed
     main(["simulate", "--scale", "full", "--gpus", "8", "64"])
     rows = re.findall(
         r"^ +(8|64) +any +([\d,.]+ days) +([\d.]+) % +([\d,.]+ days) +([\d,.]+ days)$", capsys.readouterr().out, flags=re.MULTILINE
