@@ -14,7 +14,7 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 test-units test-workflows
 
 test-units: setup
-	$(BIN)/python -m pytest tests/contract tests/unit
+	$(BIN)/python -m pytest tests/contract tests/unit tests/browser
 
 test-workflows: setup
 	$(BIN)/python -m pytest tests/workflow tests/slurm

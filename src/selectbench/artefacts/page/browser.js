@@ -26,16 +26,19 @@ const groupSamples = (places, first, second, names) => {
   return groups.map(([title, holds]) => ({ title, places: places.filter(holds) }));
 };
 
+// One rule holds the sheet of all pictures of a data set: a page would be slow if each picture's own style did.
+const addSheet = (name, { sheet, columns, rows, width, height }) => {
+  const textContent = `.${name} { background-image: url("${sheet}"); background-size: ${100 * columns}% ${100 * rows}%; aspect-ratio: ${width} / ${height}; }`;
+  document.head.append(element("style", { textContent }));
+};
+
 const drawPictures = (dataset, places, describe, tell) => {
-  const { sheet, columns, rows, width, height } = dataset.pictures;
+  const { columns, rows } = dataset.pictures;
   const items = places.map((place) => {
-    const item = element("button", { type: "button", className: "picture" });
+    const item = element("button", { type: "button", className: `picture ${dataset.sheet}` });
     const across = columns > 1 ? (100 * (place % columns)) / (columns - 1) : 0;
     const down = rows > 1 ? (100 * Math.floor(place / columns)) / (rows - 1) : 0;
-    item.style.backgroundImage = `url("${sheet}")`;
-    item.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
     item.style.backgroundPosition = `${across}% ${down}%`;
-    item.style.aspectRatio = `${width} / ${height}`;
     item.setAttribute("aria-label", describe(place));
     for (const event of ["pointerenter", "focus"]) item.addEventListener(event, () => tell(describe(place)));
     return item;
@@ -65,6 +68,11 @@ const startBrowser = (root, { datasets, methods }) => {
   const controls = root.querySelector("form").elements;
   const line = root.querySelector(".line");
   const titles = Object.fromEntries(methods);
+  datasets.forEach((dataset, place) => {
+    if (!dataset.pictures) return;
+    dataset.sheet = `sheet-${root.dataset.paper}-${place}`;
+    addSheet(dataset.sheet, dataset.pictures);
+  });
   const read = (dataset) => {
     const [first, second] = [controls.first, controls.second].map((select) => dataset.methods[select.value] ?? null);
     const mask = (method) => (method?.kept[controls.keep.value]?.[controls.seed.value] ? readMask(method.kept[controls.keep.value][controls.seed.value], dataset.labels.length) : null);
