@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = ("chromium", "fonts-dejavu-core")
 OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-default-browser-check"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage"),
@@ -35,16 +36,23 @@ KEYS = {
 
 
 def find_chromium() -> str:
-    """Return the program; install Debian's if there is none and we may, else skip."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    """Return the program; install the distribution's if there is none and we may, else skip, with the reason."""
+    found, reason = _look(), "no Chromium, and installing it needs root and apt-get"
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        commands = (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
-        for command in commands:
-            subprocess.run(command, capture_output=True, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
-        found = next(filter(None, map(shutil.which, NAMES)), None)
+        install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends", *PACKAGES]
+        for command in (install, ["apt-get", "update"], install):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if (found := _look()) is not None:
+                break
+        reason = f"apt-get cannot install {' '.join(PACKAGES)}: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}"
     if found is None:
-        pytest.skip("no Chromium, and it cannot be installed here: that needs root and apt-get")
+        pytest.skip(reason)
     return found
+
+
+def _look() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
