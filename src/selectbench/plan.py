@@ -324,7 +324,7 @@ class Plan(Layout):
         """Return the titles of the methods, in the order of their table, and of the data sets whose subsets the page shows."""
         panels = self.tables[paper, self.config.papers[paper]["browse"]]["panels"]
         return {
-            "methods": {row["id"]: row["title"] for panel in panels for row in panel["rows"]},
+            "methods": [[name, title] for name, title in {row["id"]: row["title"] for panel in panels for row in panel["rows"]}.items()],
             "datasets": {run.dataset: self.config.datasets[run.dataset]["title"] for run in self.browsed_runs(paper)},
         }
 

@@ -427,7 +427,7 @@ def make_measured_claim(statistic: str, **bound: float) -> dict:
 def make_page_spec() -> dict:
     figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in FIGURE_TITLES]
     tables = ["main", "costs"]
-    browse = {"methods": {name: title for name, title in TITLES.items() if name != "full"}, "datasets": {"digits": "Digits"}}
+    browse = {"methods": [[name, title] for name, title in TITLES.items() if name != "full"], "datasets": {"digits": "Digits"}}
     about = {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037"}
     papers = [{**about, "tables": tables, "figures": figures, "browse": browse}]
     return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers}

@@ -45,7 +45,7 @@ def render_page(spec: dict, inputs: Inputs) -> str:
     ----------
     spec : ``{"title", "scale", "scale_id", "papers"}``
         Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …], "browse"}``, the
-        last ``{"methods": {id: title}, "datasets": {id: title}}`` or None.
+        last ``{"methods": [[id, title], …], "datasets": {id: title}}`` or None.
     inputs : what the page is made of
 
     Raises
@@ -147,7 +147,7 @@ class Runs:
 
 def explore_paper(paper: dict, verdict: dict, subsets: dict | None, overlaps: dict | None) -> dict:
     """Return what the page's script explores of a paper: costs, overlaps of subsets, and the subsets themselves."""
-    browse = paper["browse"] or {"methods": {}, "datasets": {}}
+    browse = paper["browse"] or {"methods": [], "datasets": {}}
     return {
         "costs": [
             {
@@ -156,7 +156,7 @@ def explore_paper(paper: dict, verdict: dict, subsets: dict | None, overlaps: di
             }
             for cost in verdict["costs"]
         ],
-        "methods": list(browse["methods"].items()),
+        "methods": browse["methods"],
         "overlaps": [
             {
                 **{"dataset": item["dataset"], "title": browse["datasets"].get(item["dataset"], item["dataset"])},
