@@ -123,7 +123,7 @@ def test_a_verdict_that_cannot_be_read_is_one_line_and_leaves_the_page(results):
 
 def test_scales_for_trying_are_not_listed_and_leave_the_front_page_alone(root):
     tiny, smoke = (load_plan(root, {"scale": scale}) for scale in ("tiny", "smoke"))
-    assert list(tiny.config.listed) == ["tiny", "small_cpu", "small", "full"]
+    assert list(tiny.config.listed) == ["tiny", "small_cpu", "fast", "small", "full"]
     assert tiny.front_page() in tiny.artefacts() and smoke.front_page() not in smoke.artefacts()
     assert tiny.front_spec() == smoke.front_spec()
 

@@ -100,7 +100,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(root, built):
         f"selectbench/{path.relative_to(package)}" for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
     assert names == files
-    assert {"selectbench/artefacts/page.html.j2", "selectbench/data/imagenet1k_classes.txt"} <= names
+    assert {"selectbench/artefacts/page/scale.html.j2", "selectbench/data/imagenet1k_classes.txt"} <= names
 
 
 def test_the_source_distribution_is_the_project(root, built):
