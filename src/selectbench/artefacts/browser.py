@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from selectbench.ranks import mean_ranks
+
 LONGEST_TEXT = 140  # characters
 SIDE = 32  # pixels of the longer side of a picture, at most
 COLUMNS = 30  # pictures side by side
@@ -53,9 +55,7 @@ def pack_ranks(shown: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> str:
     -------
     (M,) little-endian uint16: 0 for the lowest score of the pool, 65535 for the highest; equal scores stand together, in the middle.
     """
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middles = np.cumsum(counts) - counts + (counts - 1) / 2
-    ranks = np.round(middles[places] * (TOP_RANK / max(len(scores) - 1, 1))).astype("<u2")
+    ranks = np.round((mean_ranks(scores) - 1) * (TOP_RANK / max(len(scores) - 1, 1))).astype("<u2")
     order = np.argsort(ids)
     return base64.b64encode(ranks[order[np.searchsorted(ids, shown, sorter=order)]].tobytes()).decode()
 
