@@ -21,13 +21,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = ("make", "selectbench", "snakemake", "python", "pip", "conda", "source", "git", "squeue", "scontrol", "sbatch", "export")
-EXTRAS = ("Makefile", "README.md", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
+EXTRAS = ("Makefile", "README.md", "benchmarks", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
 
 COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
 INSTEAD = {  # command as written → what runs, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
+    "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the whole takes minutes; the short form trains the same nets less"),
     "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
     "python -m pytest tests/contract -k margin": (
         "python -m pytest tests/contract -k 'margin and not another_process'",
