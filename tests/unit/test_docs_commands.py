@@ -28,7 +28,7 @@ INSTEAD = {  # command as written → what runs, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
-    "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the whole takes minutes; the short form trains the same nets less"),
+    "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the whole takes minutes; the short form trains less"),
     "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
     "python -m pytest tests/contract -k margin": (
         "python -m pytest tests/contract -k 'margin and not another_process'",
