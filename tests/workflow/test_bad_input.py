@@ -129,7 +129,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
     project.edit("config/scale/smoke.yaml", "target: digits_smoke", "target: diverging")
     recipes = project.path("config/recipes.yaml")
     text = recipes.read_text(encoding="utf-8")
-    block = text[text.index("digits_smoke:") : text.index("cifar_short:")]
+    block = text[text.index("digits_smoke:") : text.index("cifar_cpu:")]
     broken = block.replace("digits_smoke: # only to see that everything works", "diverging:").replace(
         "learning_rate: 0.1", "learning_rate: 1.0e+30"
     )
