@@ -125,7 +125,6 @@ def test_corrupt_signals(finished, tmp_path):
 
 
 def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
-    project.edit("config/models.yaml", "name: resnet8, width: 8", "name: resnet8, width: 4")
     project.edit("config/scale/smoke.yaml", "target: digits_smoke", "target: diverging")
     recipes = project.path("config/recipes.yaml")
     text = recipes.read_text(encoding="utf-8")
