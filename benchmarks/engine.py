@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from benchmarks.tables import format_cells, format_markdown
 from selectbench.data.splits import ArraySplit, FolderSplit
 from selectbench.engine import Checkpoint, train_model
 from selectbench.epochs import visit_subset
@@ -86,12 +87,12 @@ def main() -> None:
     if device.type == "cpu":
         lines += [{"what": name, "device": "GPU", "note": "not measured: no GPU here"} for name in GPU_ROWS]
     for line in lines:
-        print(" | ".join(format_cells(line)))
+        print(" | ".join(format_cells(line, COLUMNS)))
     if short:
         return
     FOLDER.mkdir(exist_ok=True)
     with open(FOLDER / "engine.csv", "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *map(format_cells, lines)])
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *(format_cells(line, COLUMNS) for line in lines)])
     (FOLDER / "engine.md").write_text(write_markdown(lines), encoding="utf-8")
 
 
@@ -301,18 +302,12 @@ def measure_decoding(folder: Path, short: bool) -> list[dict]:
     return lines
 
 
-def format_cells(line: dict) -> list[str]:
-    """Return a line's cells, numbers with four significant digits, empty where there is none."""
-    cells = (line.get(name) for name in COLUMNS)
-    return [f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells]
-
-
 def write_markdown(lines: list[dict]) -> str:
     """Return the page of the table, with the machine it was measured on."""
     machine = describe_provenance("", "cpu", datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "torch"))
-    rows = [COLUMNS, ["---"] * 2 + ["---:"] * 6 + ["---"], *map(format_cells, lines)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [COLUMNS, ["---"] * 2 + ["---:"] * 6 + ["---"], *(format_cells(line, COLUMNS) for line in lines)]
+    table = format_markdown(rows)
     return f"""# The training engine
 
 Written by `make bench` (`benchmarks/engine.py`) on {machine["processor"]}, {THREADS} thread, Python {machine["python"]}, {versions}.

@@ -35,6 +35,7 @@ from benchmarks.forms import (
     select_with,
     solve_halves,
 )
+from benchmarks.tables import format_cells, format_markdown
 from selectbench.errors import suggest
 from selectbench.gradients import measure_alignments, measure_norms
 from selectbench.methods.cg_score import complexity_gaps
@@ -266,11 +267,11 @@ def main() -> None:
     lines = []
     for series in TABLE:
         for line in measure_series(series) if not wanted or series.selector in wanted else read_series(series):
-            print(" ".join(format_cells(line)), flush=True)
+            print(" ".join(format_cells(line, COLUMNS)), flush=True)
             lines.append(line)
     FOLDER.mkdir(exist_ok=True)
     with open(FOLDER / "selectors.csv", "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *map(format_cells, lines)])
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *(format_cells(line, COLUMNS) for line in lines)])
     (FOLDER / "selectors.md").write_text(write_markdown(lines), encoding="utf-8")
     draw_growth(lines).savefig(FOLDER / "selectors.png", dpi=160, metadata={"Software": None})
 
@@ -369,24 +370,18 @@ def time_product(rows: np.ndarray, others: np.ndarray) -> float:
     return best
 
 
-def format_cells(line: dict) -> list[str]:
-    """Return a line's cells, numbers with four significant digits, empty where there is none."""
-    cells = (line.get(name) for name in COLUMNS)
-    return [f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells]
-
-
 def write_markdown(lines: list[dict]) -> str:
     """Return the page of the table, sorted by selector, with the machine it was measured on."""
     machine = describe_provenance("", "cpu", datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "scipy", "scikit-learn", "torch"))
     ordered = sorted(lines, key=lambda line: (line["selector"], line["panel"], line["n"]))
-    rows = [COLUMNS, ["---"] + ["---:"] * 8 + ["---"], *map(format_cells, ordered)]
+    rows = [COLUMNS, ["---"] + ["---:"] * 8 + ["---"], *(format_cells(line, COLUMNS) for line in ordered)]
     return PAGE.format(
         processor=machine["processor"],
         threads=THREADS,
         python=machine["python"],
         versions=versions,
-        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+        table=format_markdown(rows),
     )
 
 
