@@ -35,6 +35,7 @@ from selectbench.models import build_model
 from selectbench.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
 from selectbench.provenance import describe_provenance
 from selectbench.recipes import Recipe, uses_bfloat16
+from selectbench.recording import list_passes
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.train_proxy import Recorder
 
@@ -141,13 +142,14 @@ def build(task: Task, seed: int) -> nn.Module:
         return build_model(task.model, "small", tuple(task.pool.images.shape[1:]), 10).to(task.pool.device)
 
 
-def train_by_engine(task: Task, seed: int, observe: Callable = lambda *_: None) -> tuple[float, float]:
+def train_by_engine(task: Task, seed: int, recorder: Recorder | None = None) -> tuple[float, float]:
     """Return (seconds, accuracy) of a training by the engine, with the accuracy after every epoch as the plain form."""
     model = build(task, seed).to(memory_format=torch.channels_last)
     stream, accuracies = ("benchmark", seed), []
 
     def at_end(epoch: int, model: nn.Module, progress: object) -> None:
-        observe(epoch, model, progress)
+        if recorder:
+            recorder.observe(epoch, model, progress)
         accuracies.append(measure_test(model, task.test)["top1"])
 
     clock = time.perf_counter()
@@ -157,7 +159,7 @@ def train_by_engine(task: Task, seed: int, observe: Callable = lambda *_: None) 
         visit_subset(np.arange(len(task.pool)), len(task.pool), task.recipe, "equal_epochs"),
         task.recipe,
         stream=stream,
-        batch_loss=supervised_loss(task.pool, task.recipe, stream),
+        batch_loss=supervised_loss(task.pool, task.recipe, stream, recorder and recorder.watch),
         on_epoch_end=at_end,
         checkpoint=Checkpoint(Path("never.pt"), "benchmark", every_s=float("inf")),
     )
@@ -260,18 +262,19 @@ def measure_matmul(device: torch.device, recipe: Recipe) -> float:
 
 
 def measure_recording(task: Task, device: torch.device, short: bool) -> dict:
-    """Return the row of signals: what of a proxy's epoch is the clean pass over the pool, and what is recording beyond it."""
-
-    def forward(epoch: int, model: nn.Module, progress: object) -> None:
-        measure_test(model, task.pool)
-
-    plain, passed, recorded = [], [], []
+    """Return the row of signals: what recording adds to a proxy's training, with and without its clean passes."""
+    none = replace(task.recipe, record_at=(), align_at=())
+    plain, watched, recorded = [], [], []
     for _ in range(1 if short else REPEATS):
         plain.append(train_by_engine(task, 0)[0])
-        passed.append(train_by_engine(task, 0, forward)[0])
-        recorded.append(train_by_engine(task, 0, Recorder(task.pool, 10, task.recipe).observe)[0])
-    bare, clean, full = map(median, (plain, passed, recorded))
-    note = f"{(full - bare) / bare:.1%} of an epoch with its clean pass over the pool, {(full - clean) / bare:.1%} beyond that pass"
+        watched.append(train_by_engine(task, 0, Recorder(task.pool, 10, none))[0])
+        recorded.append(train_by_engine(task, 0, Recorder(task.pool, 10, task.recipe))[0])
+    bare, least, full = map(median, (plain, watched, recorded))
+    passes = [len(list_passes(recipe.record_at, recipe.epochs)) for recipe in (task.recipe, none)]
+    note = (
+        f"{(full - bare) / bare:.1%} of the training with {passes[0]} clean passes over the pool in {task.recipe.epochs} epochs, "
+        f"{(least - bare) / bare:.1%} with {passes[1]}"
+    )
     return {"what": "recording signals, share of a proxy epoch", "device": device.type, "note": note}
 
 

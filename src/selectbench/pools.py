@@ -29,6 +29,7 @@ class SampleOutput(NamedTuple):
 
 BatchLoss = Callable[[nn.Module, np.ndarray, int], torch.Tensor]
 SampleLosses = Callable[[nn.Module, np.ndarray, int], SampleOutput]
+Watch = Callable[[np.ndarray, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -207,14 +208,19 @@ class TrainingBatches:
         return draw_crops(positions, (*self.stream, "augment", epoch))
 
 
-def supervised_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
-    """Return the batch loss of classifiers: cross-entropy of augmented images, draws named by (stream, epoch, sample id)."""
+def supervised_loss(pool: Pool, recipe: Recipe, stream: tuple[object, ...], watch: Watch | None = None) -> BatchLoss:
+    """Return the batch loss of classifiers: cross-entropy of augmented images, draws named by (stream, epoch, sample id).
+
+    ``watch`` is told the logits of every batch as the model makes them in training, before it learns from them.
+    """
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     batches = TrainingBatches(pool, recipe.augment, stream)
 
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
-        images = batches.load(positions, epoch)
-        return criterion(model(images).float(), pool.labels.index_select(0, pool.locate(positions)))
+        logits = model(batches.load(positions, epoch)).float()
+        if watch:
+            watch(positions, logits.detach())
+        return criterion(logits, pool.labels.index_select(0, pool.locate(positions)))
 
     return ForeseeingLoss(batch_loss, batches.expect)
 

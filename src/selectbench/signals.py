@@ -40,7 +40,7 @@ class Signals:
     logits : (R, N, C) or (N, C), optional
         Outputs at R early checkpoints or of R replicates, in order. ``logits[-1]`` and ``features`` come from one checkpoint.
     correct : (T, N) or (R, T, N) bool, optional
-        Whether the sample was classified correctly, one row an epoch.
+        Whether the sample was classified correctly, one row an epoch: by the training pass, before the update.
     inputs : (N, …), optional
         The raw inputs.
     ids : (N,) integers, optional
@@ -48,11 +48,11 @@ class Signals:
     recorded_at : (R,) numbers in (0, 1], optional
         The share of the proxy's training after which each row of ``logits`` was recorded.
     aum : (N,), optional
-        Area under the margin: mean over epochs of the label's probability minus the largest other one.
+        Area under the margin: mean over epochs' training passes of the label's probability minus the largest other one.
     errors : (R, N), optional
         ‖softmax(logits) − onehot(label)‖₂, recorded in place of ``logits`` where those would not fit.
     divergences : (T−1, N), optional
-        Σ_c |p' log(p'/p)| between the outputs p, p' after one epoch and the next.
+        Σ_c |p' log(p'/p)| between the outputs p, p' in one epoch's training pass and the next one's.
     gradient_norms : (R, N), optional
         ‖∇ℓ_i‖₂ over all parameters, at the checkpoints of ``recorded_at``.
     alignments : (M, N), optional

@@ -7,6 +7,7 @@ from selectbench.data.splits import SEVERITIES
 from selectbench.jobs import TARGET_RULES, Job, list_runs
 from selectbench.layout import Layout
 from selectbench.policy import parse_keep
+from selectbench.recording import list_passes
 from selectbench.records import EVALUATE
 from selectbench.runs import Run
 
@@ -38,7 +39,7 @@ def count_visits(plan: Layout, job: Job) -> tuple[Network, float] | None:
     dataset, model, *rest = job.key
     recipe = plan.config.recipes[plan.recipe_name("selector" if job.rule == "train_selectors" else "proxy", dataset, model)]
     if job.rule == "train_proxy":
-        passes = recipe["epochs"] * (1 + FORWARD_SHARE)
+        passes = recipe["epochs"] + FORWARD_SHARE * len(list_passes(recipe["record_at"], recipe["epochs"]))
     elif job.rule == "train_selectors":
         passes = recipe["epochs"] * len({run.keep for run in plan.runs.values() if is_chosen_by(run, job)})
     elif rest[-1] == "gradient_norms":

@@ -11,11 +11,11 @@ from selectbench.gradients import Batches, measure_alignments, measure_norms
 from selectbench.pools import Pool, choose_device, name_device
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.recipes import Recipe
+from selectbench.recording import list_epochs
 from selectbench.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, read_weights
-from selectbench.stages.train_proxy import list_epochs
 
 _BATCH = 256
 

@@ -59,11 +59,14 @@ def main() -> None:
 def describe_source(record: Mapping, proxy_share: float) -> dict:
     """Return where signals come from and what a method that needs this share of the proxy's training pays for them.
 
-    The proxy's training is charged in proportion, what was measured at checkpoints up to that share, an encoder in full. Visits
-    with a backward pass count 1 each and forward-only visits a third.
+    The proxy's training is charged in proportion, its clean passes and what was measured at checkpoints as far as they lie within that
+    share, an encoder in full. Visits with a backward pass count 1 each and forward-only visits a third.
     """
     if record["source"] == "proxy":
-        charged = [{name: proxy_share * record["training"][name] for name in _COSTS}]
+        training = record["training"]
+        early = [epoch <= proxy_share * training["epochs"] + 1e-9 for epoch in training["passed_epochs"]]
+        shares = dict.fromkeys(_COSTS, proxy_share) | {"forward_visits": sum(early) / len(early)}
+        charged = [{name: share * training[name] for name, share in shares.items()}]
     else:
         charged = [cost for cost in record["costs"] if cost["share"] <= proxy_share + 1e-9]
     total = {name: sum(cost[name] for cost in charged) for name in _COSTS}

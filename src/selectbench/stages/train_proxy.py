@@ -13,15 +13,22 @@ from selectbench.files import digest_value, read_json, write_atomically
 from selectbench.pools import Pool, choose_device, name_device, supervised_loss
 from selectbench.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.recipes import Recipe, count_steps, learning_rate_at
+from selectbench.recording import list_epochs, list_passes
 from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
 
 _MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
+_RESIDENT_BYTES = 1 << 30  # of an epoch's logits that lie on the device until the epoch ends
+_BLOCK_BYTES = 1 << 26  # of logits that are reduced at a time
 
 
 class Recorder:
-    """Fill the signals of a pool, one clean evaluation-mode pass after each epoch, and keep the weights of declared epochs.
+    """Fill the signals of a pool and keep the weights of declared epochs.
+
+    What tells epochs apart (correctness, margins, divergences) is read from the training pass itself: augmented images, training
+    mode, before the update, as forgetting events, the area under the margin and TDDS are defined. Outputs and features come from a
+    clean evaluation-mode pass after the first, the last and the declared epochs.
 
     Parameters
     ----------
@@ -34,11 +41,18 @@ class Recorder:
         self.pool = pool
         self.recipe = recipe
         self.recorded_epochs = list_epochs(recipe.record_at, recipe.epochs)
+        self.passed_epochs = list_passes(recipe.record_at, recipe.epochs)
         self.kept_epochs = {*self.recorded_epochs, *list_epochs(recipe.align_at, recipe.epochs)}
         self.keeps_logits = len(recipe.record_at) * len(pool) * num_classes * 4 <= _MAX_LOGIT_BYTES
         self.labels = pool.labels.cpu().numpy()
         self._num_classes = num_classes
         self._rows = (num_classes,) if self.keeps_logits else ()
+        resident = len(pool) * num_classes * 4 <= _RESIDENT_BYTES
+        self._logits = torch.zeros(len(pool), num_classes, device=pool.device if resident else "cpu")
+
+    def watch(self, positions: np.ndarray, logits: torch.Tensor) -> None:
+        """Take the logits (B, C) of a training batch."""
+        self._logits.index_copy_(0, torch.from_numpy(positions).to(self._logits.device, non_blocking=True), logits.to(self._logits.device))
 
     def observe(self, epoch: int, model: nn.Module, progress: Progress) -> None:
         """Record one epoch into ``progress.extra``, which checkpoints carry."""
@@ -50,22 +64,35 @@ class Recorder:
             extra["before"] = torch.zeros(num, self._num_classes, dtype=torch.float32)
             extra["divergences"] = torch.zeros(epochs - 1, num, dtype=torch.float32)
             extra["weights"] = {}
-        slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
-        for where, features, logits in join_predictions(predict(model, self.pool)):
-            labels, logarithms = self.pool.labels[where], logits.log_softmax(dim=1).cpu()
+        self._record_training(epoch, extra)
+        if epoch in self.passed_epochs:
+            self._record_clean(epoch, model, extra)
+            progress.forward_visits += num
+        if epoch in self.kept_epochs:
+            extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+    def _record_training(self, epoch: int, extra: dict) -> None:
+        """Record what the training pass of an epoch said of every sample."""
+        rows = max(1, _BLOCK_BYTES // (4 * self._num_classes))
+        for start in range(0, len(self.pool), rows):
+            where = slice(start, start + rows)
+            logits = self._logits[where]
+            labels, logarithms = self.pool.labels[where].to(logits.device), logits.log_softmax(dim=1).cpu()
             extra["margins"][where] += measure_margins(logits, labels).cpu()
             extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == labels).cpu()
-            for slot in slots:
-                extra["outputs"][slot, where] = self._reduce(logits, where)
             if epoch > 1:
                 extra["divergences"][epoch - 2, where] = measure_divergences(extra["before"][where], logarithms)
             extra["before"][where] = logarithms
-            for name, recorded in (("first_features", 1), ("features", epochs)):
+
+    def _record_clean(self, epoch: int, model: nn.Module, extra: dict) -> None:
+        """Record outputs and features of clean images in evaluation mode."""
+        slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
+        for where, features, logits in join_predictions(predict(model, self.pool)):
+            for slot in slots:
+                extra["outputs"][slot, where] = self._reduce(logits, where)
+            for name, recorded in (("first_features", 1), ("features", self.recipe.epochs)):
                 if epoch == recorded:
-                    extra.setdefault(name, torch.zeros(num, features.shape[1], dtype=torch.float32))[where] = features.cpu()
-        if epoch in self.kept_epochs:
-            extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        progress.forward_visits += num
+                    extra.setdefault(name, torch.zeros(len(self.pool), features.shape[1], dtype=torch.float32))[where] = features.cpu()
 
     def _reduce(self, logits: torch.Tensor, where: slice) -> torch.Tensor:
         if self.keeps_logits:
@@ -98,11 +125,6 @@ class Recorder:
             }
             for epoch, model in progress.extra["weights"].items()
         ]
-
-
-def list_epochs(shares: tuple[float, ...], epochs: int) -> list[int]:
-    """Return the epochs after which these shares of training are done, the first at the earliest."""
-    return [max(1, round(share * epochs)) for share in shares]
 
 
 def measure_divergences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
@@ -138,7 +160,7 @@ def main() -> None:
         visit_subset(np.arange(len(pool)), len(pool), recipe, "equal_epochs"),
         recipe,
         stream=stream,
-        batch_loss=supervised_loss(pool, recipe, stream),
+        batch_loss=supervised_loss(pool, recipe, stream, recorder.watch),
         on_epoch_end=recorder.observe,
         checkpoint=checkpoint,
     )
@@ -153,12 +175,19 @@ def main() -> None:
             "seeds": seeds,
             "recipe": spec["recipe"],
             "warm_start": start,
-            "context": {"mode": "eval", "images": "clean", "checkpoint": "last", "outputs_at_epochs": recorder.recorded_epochs},
+            "context": {
+                "mode": "eval",
+                "images": "clean",
+                "checkpoint": "last",
+                "outputs_at_epochs": recorder.recorded_epochs,
+                "every_epoch": {"mode": "train", "images": "augmented", "checkpoint": "before each update"},
+            },
             "training": {
                 "epochs": progress.epoch,
                 "steps": progress.step,
                 "sample_visits": progress.sample_visits,
                 "forward_visits": progress.forward_visits,
+                "passed_epochs": recorder.passed_epochs,
                 "wall_s": progress.wall_s,
                 "final_loss": progress.final_loss,
                 "unreadable": len(pool.split.unreadable),
