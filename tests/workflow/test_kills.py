@@ -113,10 +113,7 @@ class History:
             self.disk.grow()
         elif how == "polite":
             os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):  # Snakemake's handler can wait for ever for a lock that its own thread holds
-                process.wait(timeout=30)
-            kill_group(process.pid)  # what SLURM and systemd do next
-            process.wait()
+            process.wait(timeout=60)
         else:
             os.kill(process.pid, signal.SIGKILL) if how == "alone" else os.killpg(process.pid, signal.SIGKILL)
             process.wait()

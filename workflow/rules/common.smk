@@ -6,6 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from selectbench.errors import SelectbenchError
 from selectbench.plan import load_plan, to_json
+from selectbench.scheduling import mend_scheduler
 from selectbench.workflow import check_before_start, check_results_folder
 
 # Jobs find this environment's Python whether or not the environment is activated.
@@ -22,6 +23,7 @@ except SelectbenchError as error:
 
 
 def before_first_job():
+    mend_scheduler(workflow.scheduler, workflow.local_exec)
     try:
         check_before_start(plan)
     except SelectbenchError as error:
