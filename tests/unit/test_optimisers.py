@@ -39,6 +39,18 @@ def test_steps_are_those_of_torch(name, fused):
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_gradients_are_forgotten_or_zero(name):
+    seen, unseen = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimiser = getattr(optimisers, name)([seen, unseen], **KINDS[name])
+    seen.sum().backward()
+    optimiser.zero_grad(set_to_none=False)
+    assert torch.equal(seen.grad, torch.zeros(3))
+    assert unseen.grad is None
+    optimiser.zero_grad()
+    assert seen.grad is None
+
+
 def test_a_step_imports_no_compiler():
     code = """
 import sys, torch
