@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
@@ -51,13 +52,23 @@ def uniform_by_id(ids: np.ndarray, seed: int) -> np.ndarray:
 def isolated_torch_rng(seed: int) -> Iterator[None]:
     """Seed torch's global generators inside the block and put their states back after it.
 
-    Layer initialisation and dropout read the global generator and take no other; this is the only place that touches it.
+    Layer initialisation and dropout read the global generator and take no other; this is the only place that touches it. Without a GPU
+    the CPU's generator alone is seeded: for devices that are not there, torch notes down the call with a formatted stack.
     """
     import torch
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    gpus = _count_gpus()
+    with torch.random.fork_rng(devices=range(gpus)):
+        (torch.manual_seed if gpus else torch.default_generator.manual_seed)(seed)
         yield
+
+
+@cache
+def _count_gpus() -> int:
+    """Return how many GPUs this process may use; torch asks the driver's library at every call."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 @contextmanager

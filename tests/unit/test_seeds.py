@@ -38,3 +38,11 @@ def test_torch_is_seeded_inside_the_block_only():
         second = torch.rand(4)
     assert torch.equal(first, second)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_torch_is_seeded_as_by_its_own_function():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2**62 + 3)
+        expected = torch.rand(4)
+    with isolated_torch_rng(2**62 + 3):
+        assert torch.equal(torch.rand(4), expected)
