@@ -15,11 +15,11 @@ PAPER = f"{OUT}/rl_selector"
 MAIN = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
 RUNS = MAIN + 2 * (3 + len(DYNAMIC))
 EPOCHS = 8
-PROXY = EPOCHS * 1400 * 4 / 3  # each with a recording pass
+PASS = 1400 / 3  # over the pool, clean: after the first and the last epoch
 PAID = {  # sample visits that each method pays for its signals
-    "el2n": {"proxy": 0.2 * PROXY},
-    "moso": {"proxy": PROXY, "alignments": 3 * 1400 * (1 + 2 / 3)},
-    "ssp": {"encoder": 30 * 2 * 1400 + 1400 / 3},
+    "el2n": {"proxy": 0.2 * EPOCHS * 1400 + PASS},
+    "moso": {"proxy": EPOCHS * 1400 + 2 * PASS, "alignments": 3 * 1400 * (1 + 2 / 3)},
+    "ssp": {"encoder": 30 * 2 * 1400 + PASS},
 }
 
 
