@@ -4,20 +4,23 @@ CORES ?= 2
 SCALE ?= tiny
 BIN := .venv/bin
 
-.PHONY: reproduce test test-units test-workflows setup figures bench lock lint
+.PHONY: reproduce test test-units test-workflows test-systems setup figures bench lock lint
 
 reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE)
 	@echo "Open results/$(SCALE)/index.html"
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 test-units test-workflows
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 test-units test-workflows test-systems
 
 test-units: setup
-	$(BIN)/python -m pytest tests/contract tests/unit tests/browser
+	$(BIN)/python -m pytest tests/contract tests/unit
 
 test-workflows: setup
-	$(BIN)/python -m pytest tests/workflow tests/slurm
+	$(BIN)/python -m pytest tests/workflow
+
+test-systems: setup
+	$(BIN)/python -m pytest tests/browser tests/slurm
 
 lint:
 	$(BIN)/ruff check .

@@ -52,8 +52,9 @@ INSTEAD = {  # command as written → what runs, and why
 }
 ELSEWHERE = {  # command as written → the file that runs it, the words there that do, and why not here
     "make test": (".ci/run", "make test", "a test cannot run all tests"),
-    "make test-units": ("Makefile", "--jobs 2 test-units test-workflows", "a test cannot run all tests"),
-    "make test-workflows": ("Makefile", "--jobs 2 test-units test-workflows", "a test cannot run all tests"),
+    "make test-units": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
+    "make test-systems": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
+    "make test-workflows": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "python -m pytest tests/slurm": ("Makefile", "-m pytest tests/workflow tests/slurm", "takes minutes, and is part of make test"),
     "pip install .": ("tests/unit/test_release.py", '"pip", "install"', "installs, so an empty environment is made for it"),
     "squeue --me": ("tests/slurm/test_slurm.py", '"squeue", "--me"', "needs a SLURM"),
