@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = ["what", "device", "engine_per_s", "plain_per_s", "ratio", "share_of_matmul", "engine_top1", "plain_top1", "note"]
 THREADS = 1  # as scale tiny has
-REPEATS, SEEDS = 5, 3
+REPEATS, PAIRS, SEEDS = 5, 30, 3
 WORKERS = (0, 2)
 LARGE_PICTURES, PICTURE = 96, (500, 375)
 GPU_ROWS = ["digits, convnet, batch 64", "CIFAR sizes, ResNet-9, cifar_fast", "recording signals, share of a proxy epoch"]
@@ -264,16 +264,15 @@ def measure_matmul(device: torch.device, recipe: Recipe) -> float:
 def measure_recording(task: Task, device: torch.device, short: bool) -> dict:
     """Return the row of signals: what recording adds to a proxy's training, with and without its clean passes."""
     none = replace(task.recipe, record_at=(), align_at=())
-    plain, watched, recorded = [], [], []
-    for _ in range(1 if short else REPEATS):
-        plain.append(train_by_engine(task, 0)[0])
-        watched.append(train_by_engine(task, 0, Recorder(task.pool, 10, none))[0])
-        recorded.append(train_by_engine(task, 0, Recorder(task.pool, 10, task.recipe))[0])
-    bare, least, full = map(median, (plain, watched, recorded))
+    full, least = [], []
+    for _ in range(1 if short else PAIRS):
+        bare = train_by_engine(task, 0)[0]
+        full.append(train_by_engine(task, 0, Recorder(task.pool, 10, task.recipe))[0] / bare - 1)
+        least.append(train_by_engine(task, 0, Recorder(task.pool, 10, none))[0] / bare - 1)
     passes = [len(list_passes(recipe.record_at, recipe.epochs)) for recipe in (task.recipe, none)]
     note = (
-        f"{(full - bare) / bare:.1%} of the training with {passes[0]} clean passes over the pool in {task.recipe.epochs} epochs, "
-        f"{(least - bare) / bare:.1%} with {passes[1]}"
+        f"{median(full):.1%} of the training with {passes[0]} clean passes over the pool in {task.recipe.epochs} epochs, "
+        f"{median(least):.1%} with {passes[1]}; medians of {len(full)} turns"
     )
     return {"what": "recording signals, share of a proxy epoch", "device": device.type, "note": note}
 
