@@ -171,6 +171,11 @@ class Browser:
         """Press and release the mouse on an element, whatever lies on it."""
         self.hover(selector)
         x, y = self.find(selector)
+        while True:  # until the page no longer moves
+            time.sleep(0.05)
+            before, (x, y) = (x, y), self.find(selector)
+            if before == (x, y):
+                break
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
