@@ -55,7 +55,7 @@ ELSEWHERE = {  # command as written → the file that runs it, the words there t
     "make test-units": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "make test-systems": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "make test-workflows": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
-    "python -m pytest tests/slurm": ("Makefile", "-m pytest tests/workflow tests/slurm", "takes minutes, and is part of make test"),
+    "python -m pytest tests/slurm": ("Makefile", "-m pytest tests/browser tests/slurm", "takes minutes, and is part of make test"),
     "pip install .": ("tests/unit/test_release.py", '"pip", "install"', "installs, so an empty environment is made for it"),
     "squeue --me": ("tests/slurm/test_slurm.py", '"squeue", "--me"', "needs a SLURM"),
     'squeue --me --format "%i %T %M %N %k"': ("tests/slurm/test_slurm.py", '"--format", "%i %T %M %N %k"', "needs a SLURM"),
