@@ -68,6 +68,11 @@ def make_optimiser(model: nn.Module, recipe: Descent) -> Optimizer:
     return AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
+def fuse_adam(eps: float) -> dict[str, object]:
+    """Return arguments of stable-baselines3's policies for Adam in one kernel; it takes ``eps`` 1e-5 for PPO and 1e-8 for DQN."""
+    return {"optimizer_class": Adam, "optimizer_kwargs": {"eps": eps, "fused": True}}
+
+
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
     """Let the next steps of all parameters have this learning rate."""
     for group in optimiser.param_groups:

@@ -125,7 +125,7 @@ def test_a_scale_without_records_takes_the_pace_of_the_same_models(project):
     job = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
     network, visits = count_visits(costing.plan, job)
     assert network == ("convnet", "small", "digits")
-    assert visits == pytest.approx(1400 * (8 + 2 / 3))  # clean passes after the first and the last epoch
+    assert visits == pytest.approx(896 * (8 + 2 / 3))  # clean passes after the first and the last epoch
     runs = Costing(plan_scale(project, "tiny")).observed.recorded.rows.values()
     rows = [row for row in runs if row["run"]["target"] == "convnet" and row["training"]]
     seconds, passed = sum(measure_run(row, TRAIN).seconds for row in rows), sum(row["training"]["sample_visits"] for row in rows)

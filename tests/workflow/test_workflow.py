@@ -15,11 +15,12 @@ PAPER = f"{OUT}/rl_selector"
 MAIN = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
 RUNS = MAIN + 2 * (3 + len(DYNAMIC))
 EPOCHS = 8
-PASS = 1400 / 3  # over the pool, clean: after the first and the last epoch
+POOL, TEST, NOISY = 896, 901, 179
+PASS = POOL / 3  # over the pool, clean: after the first and the last epoch
 PAID = {  # sample visits that each method pays for its signals
-    "el2n": {"proxy": 0.2 * EPOCHS * 1400 + PASS},
-    "moso": {"proxy": EPOCHS * 1400 + 2 * PASS, "alignments": 3 * 1400 * (1 + 2 / 3)},
-    "ssp": {"encoder": 30 * 2 * 1400 + PASS},
+    "el2n": {"proxy": 0.2 * EPOCHS * POOL + PASS},
+    "moso": {"proxy": EPOCHS * POOL + 2 * PASS, "alignments": 3 * POOL * (1 + 2 / 3)},
+    "ssp": {"encoder": 30 * 2 * POOL + PASS},
 }
 
 
@@ -69,7 +70,7 @@ def test_every_record_has_its_seeds_costs_and_provenance(finished):
     assert len(rows) == MAIN
     for row in rows.values():
         assert row["status"] == "ok"
-        assert row["test"]["test"]["num"] == 397
+        assert row["test"]["test"]["num"] == TEST
         assert row["test"]["test"]["unreadable"] == row["training"]["unreadable"] == 0
         epochs = row["recipe"]["epochs"]
         assert epochs == EPOCHS or row["run"]["target"] == "vit_micro"
@@ -102,10 +103,10 @@ def test_every_run_is_tested_on_the_sets_of_its_tables(finished):
             )
         assert set(tests) == expected
         for name in expected - {"test"}:
-            assert (tests[name]["clean_top1"], tests[name]["clean_num"]) == (tests["test"]["top1"], 397)
+            assert (tests[name]["clean_top1"], tests[name]["clean_num"]) == (tests["test"]["top1"], TEST)
         if "corrupted" in tests:
             by_corruption = tests["corrupted"]["by_corruption"]
-            assert len(by_corruption) == 8 and tests["corrupted"]["num"] == 8 * 5 * 397
+            assert len(by_corruption) == 8 and tests["corrupted"]["num"] == 8 * 5 * TEST
             assert np.mean(list(by_corruption.values())) == pytest.approx(tests["corrupted"]["top1"])
             assert len({tuple(levels) for levels in by_corruption.values()}) > 1
 
@@ -121,20 +122,20 @@ def test_dynamic_runs_say_what_they_visited_and_what_choosing_cost(finished):
             continue
         kept = selection["trajectory"]["kept"]
         assert row["run"]["proxy"] == "none" and len(kept) == training["epochs"] == EPOCHS
-        assert (kept[0], kept[-1], row["num_kept"]) == (1400, 1400, 700)  # warm-up, and the last epoch on all data
+        assert (kept[0], kept[-1], row["num_kept"]) == (POOL, POOL, POOL // 2)  # warm-up, and the last epoch on all data
         assert training["sample_visits"] == training["forward_visits"] == training["backward_visits"] == sum(kept)
         assert training["steps"] == sum(-(-num // 64) for num in kept)
         assert selection["wall_s"] > 0 and selection["sample_visits"] == 0
         if method == "data_agent":
             assert all(0 <= weight <= 1 for weight in selection["trajectory"]["weight"])
     table = finished.path(f"{OUT}/data_agent/tables/cost.md").read_text(encoding="utf-8")
-    assert "| Random\\* | 0.62 (time 0.0" in table  # (2 · 1400 + 6 · 700) of 8 · 1400
+    assert "| Random\\* | 0.62 (time 0.0" in table  # (2 + 6 / 2) of 8 epochs
     assert "half of full data" in finished.path(f"{OUT}/data_agent/verdict.md").read_text(encoding="utf-8")
 
 
 def test_noise_is_counted_and_seen_by_training_only(finished):
     noisy = np.load(finished.path("resources/digits_symmetric/prepared/pool/noisy.npy"))
-    assert len(noisy) == 280
+    assert len(noisy) == NOISY
     for row in read_rows(finished).values():
         if row["run"]["dataset"] == "digits":
             assert row["noise"] is None
@@ -143,7 +144,7 @@ def test_noise_is_counted_and_seen_by_training_only(finished):
             finished.path(f"{OUT}/subsets/digits_symmetric/{row['run']['proxy']}/{row['run']['method']}/seed-{row['run']['seed']}.npz")
         )
         ids = subset[row["run"]["keep"]]
-        assert row["noise"] == {"pool": 280, "kept": len(np.intersect1d(ids, noisy))}
+        assert row["noise"] == {"pool": NOISY, "kept": len(np.intersect1d(ids, noisy))}
     table = finished.path(f"{PAPER}/tables/noise_kept.csv").read_text(encoding="utf-8")
     assert ",noise_kept," in table
 
@@ -153,10 +154,10 @@ def test_signals_are_compact_and_consistent(finished):
 
     path = finished.path(f"{OUT}/proxies/digits/convnet/seed-0.npz")
     signals = Signals.load(path)
-    assert signals.correct.shape == (EPOCHS, 1400)
-    assert signals.logits.shape == (2, 1400, 10)
+    assert signals.correct.shape == (EPOCHS, POOL)
+    assert signals.logits.shape == (2, POOL, 10)
     assert signals.recorded_at.tolist() == [0.125, 1.0]
-    solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(1400)], signals.logits[-1], rcond=None)
+    solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(POOL)], signals.logits[-1], rcond=None)
     assert solution.shape == (33, 10)
     assert residuals.max() < 1e-4  # the last logits are one linear layer of the features
     context = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["context"]

@@ -6,6 +6,7 @@ import torch
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import VecEnv
 
+from selectbench.optimisers import fuse_adam
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.seeds import isolated_generators
 
@@ -99,10 +100,10 @@ def learn_externally(algorithm: str, environment: SelectionEnvironment, learning
         shared = {"learning_rate": learning_rate, "seed": seed % 2**32, "device": environment.mask.device, "verbose": 0}
         if algorithm == "ppo":
             steps = min(4, environment.num_batches)
-            network = {"net_arch": {"pi": _HIDDEN, "vf": _HIDDEN}}
+            network = {"net_arch": {"pi": _HIDDEN, "vf": _HIDDEN}, **fuse_adam(eps=1e-5)}
             agent = PPO("MlpPolicy", batch, n_steps=steps, batch_size=batch.num_envs, n_epochs=4, policy_kwargs=network, **shared)
         else:
-            network = {"net_arch": _HIDDEN}
+            network = {"net_arch": _HIDDEN, **fuse_adam(eps=1e-8)}
             agent = DQN(
                 "MlpPolicy",
                 batch,

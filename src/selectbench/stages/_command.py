@@ -1,10 +1,13 @@
 """What all stage commands share: their arguments and how they end."""
 
 import argparse
+import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from selectbench.errors import SelectbenchError
 from selectbench.files import digest_file
@@ -49,10 +52,20 @@ def write_made(arguments: argparse.Namespace, fields: dict) -> None:
     write_record(arguments.record, {**fields, "sha256": {path.name: digest_file(path) for path in made if path.suffix != ".json"}})
 
 
-def run_stage(stage: Callable[[], object]) -> None:
-    """Run a stage's main function; a user's mistake ends it with one line and exit status 2."""
+def run_stage(stage: Callable[[], object]) -> NoReturn:
+    """Run a stage's main function and end the process; a user's mistake ends it with one line and exit status 2.
+
+    Garbage is collected from here on, but not among what was imported. The process ends without taking its libraries down, which takes
+    torch a third of a second; nothing waits for that: files are closed and a lease ends with the process.
+    """
+    gc.freeze()
+    gc.enable()
+    status = 0
     try:
         stage()
     except SelectbenchError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -33,6 +33,7 @@ class ClusterPPO(ClusterAgent):
         """Train the policy until the proxy trainings or the episodes are spent."""
         from sb3_contrib import MaskablePPO
 
+        from selectbench.optimisers import fuse_adam
         from selectbench.seeds import isolated_generators
 
         steps = max(2, self.episodes_a_update * env.budget)  # one step has no spread to normalise advantages by
@@ -47,7 +48,7 @@ class ClusterPPO(ClusterAgent):
                 gamma=1.0,
                 gae_lambda=1.0,
                 ent_coef=0.05,
-                policy_kwargs={"net_arch": [64]},
+                policy_kwargs={"net_arch": [64], **fuse_adam(eps=1e-5)},
                 seed=seed % (1 << 32),
                 device="cpu",
             )
