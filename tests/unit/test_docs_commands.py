@@ -25,7 +25,7 @@ EXTRAS = ("Makefile", "README.md", "benchmarks", "pyproject.toml", "requirements
 
 COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
 INSTEAD = {  # command as written → what runs, and why
-    "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
+    "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes twenty minutes"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
     "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the whole takes minutes; the short form trains less"),
