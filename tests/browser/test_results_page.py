@@ -335,6 +335,17 @@ def test_pictures_tell_their_score_on_hover_and_to_the_arrow_keys(page):
     assert page.run(f"{pictures}.filter((item) => item.tabIndex === 0).length") == 1
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_told_moves_no_square(page, size):
+    page.set_size(*SIZES[size])
+    matrix = f".overlap[data-paper={PAPER}] .matrix"
+    places = page.run(f"""[...document.querySelectorAll({json.dumps(matrix + " button")})].map((button) => {{
+        button.dispatchEvent(new PointerEvent("pointerenter"));
+        return document.querySelector({json.dumps(matrix)}).getBoundingClientRect().top + scrollY;
+    }})""")
+    assert len(places) > 100 and len(set(places)) == 1
+
+
 def test_texts_are_browsed_alike(page):
     browser = ".browser[data-paper=cluster_mdp]"
     page.choose(f"{browser} [name=first]", "length")
