@@ -65,3 +65,19 @@ for make in (optimisers.SGD, optimisers.Adam, optimisers.AdamW):
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("name", "eps"), [("PPO", 1e-5), ("DQN", 1e-8)])
+def test_one_kernel_takes_the_steps_of_stable_baselines3(name, eps):
+    import stable_baselines3
+
+    def learn(policy_arguments):
+        few = {"n_steps": 16, "batch_size": 16} if name == "PPO" else {"learning_starts": 8}
+        agent = getattr(stable_baselines3, name)("MlpPolicy", "CartPole-v1", seed=0, device="cpu", policy_kwargs=policy_arguments, **few)
+        agent.learn(64)
+        return agent.policy
+
+    ours, theirs = learn(optimisers.fuse_adam(eps)), learn({})
+    assert (ours.optimizer.defaults["eps"], ours.optimizer.defaults["fused"]) == (theirs.optimizer.defaults["eps"], True)
+    for (_, own), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(own, other)
