@@ -21,7 +21,6 @@ OPTIONS = (
     *("--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe"),
 )
 PATIENCE_S = 60
-PRESSES = 5
 KEYS = {
     "Enter": 13,
     "Escape": 27,
@@ -169,34 +168,17 @@ class Browser:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def click(self, selector: str) -> None:
-        """Press and release the mouse on an element, whatever lies on it.
-
-        A busy window may still show the mouse an older picture of the page: then the mouse is released elsewhere, and presses again.
-        """
-        for _ in range(PRESSES):
-            x, y = self._rest(selector)
-            self.run(f"""{{
-                window.there = document.elementFromPoint({x}, {y});
-                window.pressed = null;
-                addEventListener("mousedown", (event) => {{ window.pressed = event.target; }}, {{ capture: true, once: true }});
-            }}""")
-            self.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
-            met = self.run("window.pressed === window.there")
-            x, y = (x, y) if met else (0, 0)
-            self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
-            if met:
-                return
-        raise AssertionError(f"the mouse does not reach {selector}")
-
-    def _rest(self, selector: str) -> tuple[float, float]:
-        """Move the mouse onto an element, and return its middle once two frames were drawn with it there."""
+        """Press and release the mouse on an element, whatever lies on it, once two frames were drawn with it in one place."""
         self.hover(selector)
         place = self.find(selector)
         while True:
             self.run("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
             before, place = place, self.find(selector)
             if before == place:
-                return place
+                break
+        x, y = place
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def press(self, key: str) -> None:
         """Press and release a key."""
