@@ -304,7 +304,9 @@ class Plan(Layout):
         """Specify the results page: all papers with their tables and figures, in order."""
         papers = []
         for paper, entry in self.config.papers.items():
-            figures = [{"id": name, "title": figure["title"], "caption": figure["caption"]} for name, figure in entry["figures"].items()]
+            figures = [
+                {"id": name, **{key: figure[key] for key in ("title", "caption", "table")}} for name, figure in entry["figures"].items()
+            ]
             browsed = self._list_browsed(paper) if paper in self.browsing_papers() else None
             papers.append(
                 {

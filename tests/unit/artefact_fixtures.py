@@ -425,7 +425,7 @@ def make_measured_claim(statistic: str, **bound: float) -> dict:
 
 
 def make_page_spec() -> dict:
-    figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} for kind in FIGURE_TITLES]
+    figures = [{key: make_figure_spec(kind)[key] for key in ("id", "title", "caption")} | {"table": "main"} for kind in FIGURE_TITLES]
     tables = ["main", "costs"]
     browse = {"methods": [[name, title] for name, title in TITLES.items() if name != "full"], "datasets": {"digits": "Digits"}}
     about = {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037"}

@@ -16,7 +16,7 @@ from artefact_fixtures import (
 
 from selectbench.artefacts.claims import compare, compare_statistics, decide, find_worst, format_comparison, judge_claims
 from selectbench.artefacts.tables import fill_table
-from selectbench.artefacts.verdict import list_costs, make_verdict, render_markdown
+from selectbench.artefacts.verdict import count_verdicts, list_costs, make_verdict, render_markdown
 from selectbench.errors import RecordError
 
 
@@ -94,9 +94,9 @@ def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
     assert math.exp(halved["mean"]) == pytest.approx(2.5 / 2, rel=1e-2)
 
 
-def test_one_seed_and_no_comparison_are_undecided():
+def test_one_seed_is_undecided_and_no_comparison_was_not_asked():
     assert judge([1.0]) == ("undecided", "1 of 1 comparisons have fewer than 2 seeds")
-    assert decide([], None, []) == ("undecided", "nothing to compare at this scale")
+    assert decide([], None, []) == ("not asked", "nothing to compare at this scale")
 
 
 def test_unavailable_claims_are_undecided_whatever_the_numbers():
@@ -214,6 +214,21 @@ def test_the_verdict_names_losses_costs_and_origins_but_no_host():
     }  # fmt: skip
     assert verdict["provenance"]["failed"] == 1
     assert "somewhere" not in render_markdown(verdict)
+
+
+def test_what_was_not_asked_or_left_out_is_told_apart():
+    records = by_id(make_records())
+    table = make_table_spec()
+    for panel in table["panels"]:
+        panel |= {"absent": "the table is left out", "rows": []}
+    spec = make_claims_spec()
+    spec["claims"].append(spec["claims"][1] | {"id": "later", "comparisons": []})
+    verdict = make_verdict(spec, [fill_table(table, records)], records)
+    assert [(item["verdict"], item["count"]) for item in count_verdicts([verdict])][-2:] == [("undecided", 4), ("not asked", 1)]
+    assert count_verdicts([verdict | {"claims": verdict["claims"][:-1]}])[-1]["verdict"] == "undecided"
+    text = render_markdown(verdict)
+    assert "4 undecided, 1 not asked." in text and "| – not asked | nothing to compare at this scale |" in text
+    assert "- Accuracy by keep fraction: the table is left out\n" in text and "| Accuracy by keep fraction |" not in text
 
 
 def test_tables_of_costs_to_reach_add_neither_losses_nor_costs():

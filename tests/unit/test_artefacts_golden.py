@@ -221,6 +221,24 @@ def test_letters_are_drawn_once_and_found_everywhere(built):
     assert used and len(drawn) == len(set(drawn)) and used == set(drawn)
 
 
+def test_what_a_scale_leaves_out_is_a_line_and_no_empty_table(built):
+    verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
+    for panel in tables[0]["panels"]:
+        panel |= {"absent": "the table is left out", "rows": []}
+    first, *others = FIGURE_TITLES
+    spec = make_page_spec()
+    for figure in spec["papers"][0]["figures"][1:]:
+        figure["table"] = "costs"
+    page = render_page(spec, Inputs([verdict], tables, [(built / f"{kind}.svg").read_text() for kind in FIGURE_TITLES]))
+    reader = PageReader()
+    reader.feed(page)
+    assert {f"rl_selector-figure-{kind}" for kind in others} | {"rl_selector-table-costs"} <= set(reader.ids)
+    assert not {f"rl_selector-figure-{first}", "rl_selector-table-main"} & set(reader.ids)
+    assert page.count("<summary>1 figure not at this scale</summary>") == page.count("<summary>1 table not at this scale</summary>") == 1
+    assert f"<li>{FIGURE_TITLES[first]}: the table is left out</li>" in page
+    assert {reference[1:] for reference in reader.references} <= set(reader.ids)  # letters of the first figure are drawn in another
+
+
 def test_the_page_refuses_inputs_out_of_order(built):
     verdict, *tables = (json.loads((built / name).read_text()) for name in ("verdict.json", "main.json", "costs.json"))
     with pytest.raises(RecordError, match="tables must be, in this order: rl_selector/main; rl_selector/costs; found: none"):

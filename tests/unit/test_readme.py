@@ -45,6 +45,9 @@ def test_a_changed_verdict_makes_it_stale_and_is_counted():
     assert "| A: One. | ✓ supported | — |" in fresh
     assert "Two." not in fresh
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) == fresh
+    unasked = [claim | {"verdict": "not asked"} for claim in claims]
+    told = refresh_verdicts(text, {"a": {"claims": unasked}}, {"a": "A"})
+    assert "| 1 asked by the field, 1 of them not asked at this scale | 0 | 0 | 0 |" in told
     claims[0]["verdict"] = "contradicted"
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) != fresh
     with pytest.raises(ConfigError, match="unknown claim 'a/one' in the marker of its verdicts; did you mean 'a/ones'"):

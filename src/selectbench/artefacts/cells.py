@@ -277,6 +277,12 @@ def list_cells(panels: Iterable[dict]) -> list[tuple[dict, dict, str, Cell]]:
     return [(panel, row, column, cell) for panel in panels for row in panel["rows"] for column, cell in row["cells"].items()]
 
 
+def find_absence(panels: Iterable[dict]) -> str | None:
+    """Return why a scale has none of a table's panels, each reason once; None if it has one."""
+    reasons = dict.fromkeys(panel["absent"] for panel in panels)
+    return None if None in reasons else "; ".join(reasons)
+
+
 def refuse_holes(spec: dict, panels: list[dict]) -> None:
     """Raise a RecordError that names the first run without a value, unless the spec is ``partial``."""
     cells = [cell for _, _, _, cell in list_cells(panels)]

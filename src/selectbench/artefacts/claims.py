@@ -8,6 +8,7 @@ from selectbench.artefacts.formats import HOLE, format_difference, format_range
 from selectbench.artefacts.measurements import group_measurements, read_statistic
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+NOT_ASKED = "not asked"  # stands where a verdict would, of a claim that a scale has nothing to compare for
 STATISTIC = "statistic"  # the metric of comparisons of a measured statistic with a bound
 
 
@@ -30,7 +31,7 @@ class Comparison(TypedDict):
 
 
 class Verdict(NamedTuple):
-    """A verdict and the reason for it."""
+    """A verdict, or that there is none, and the reason for it."""
 
     verdict: str
     why: str
@@ -133,12 +134,14 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
     - *undecided*: everything else: something the claim needs is not built (``unavailable``: nothing can be compared;
       ``not_compared``: what is compared may contradict the claim, but cannot support it), runs are missing or failed, there are
       fewer than two seeds, or intervals contain 0. The reason is told.
+
+    A claim without comparisons was *not asked*: the scale leaves out the data, models or tables that would be compared.
     """
     total = len(comparisons)
     if unavailable is not None:
         return Verdict(UNDECIDED, unavailable)
     if not comparisons:
-        return Verdict(UNDECIDED, "nothing to compare at this scale")
+        return Verdict(NOT_ASKED, "nothing to compare at this scale")
     tested = [comparison for comparison in comparisons if comparison["low"] is not None]
     below = sum(comparison["corrected_high"] < 0 for comparison in tested)
     if below:

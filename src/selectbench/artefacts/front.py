@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from selectbench.artefacts.formats import HOLE
-from selectbench.artefacts.page import count_verdicts, inline_svg, render_template
-from selectbench.artefacts.verdict import SYMBOLS
+from selectbench.artefacts.page import inline_svg, render_template
+from selectbench.artefacts.verdict import SYMBOLS, count_verdicts
 
 Verdicts = Mapping[str, Mapping[str, dict]]
 

@@ -1,18 +1,17 @@
 """The page: every paper's claims, figures, tables and costs in one self-contained HTML file."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
 
-from selectbench.artefacts.cells import Records
+from selectbench.artefacts.cells import Records, find_absence
 from selectbench.artefacts.claims import format_comparison
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_keep, format_run_value, format_signed
 from selectbench.artefacts.tables import KINDS
-from selectbench.artefacts.verdict import SYMBOLS, format_worst, list_provenance
+from selectbench.artefacts.verdict import SYMBOLS, count_verdicts, format_worst, list_provenance
 from selectbench.errors import RecordError
 
 GLYPH = r"[A-Za-z]+(?:-[A-Za-z]+)?-[0-9a-f]+"  # ids of letters in drawings: font and glyph
@@ -44,8 +43,8 @@ def render_page(spec: dict, inputs: Inputs) -> str:
     Parameters
     ----------
     spec : ``{"title", "scale", "scale_id", "papers"}``
-        Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption"}, …], "browse"}``, the
-        last ``{"methods": [[id, title], …], "datasets": {id: title}}`` or None.
+        Each paper is ``{"id", "title", "citation", "tables": [id, …], "figures": [{"id", "title", "caption", "table"}, …],
+        "browse"}``, the last ``{"methods": [[id, title], …], "datasets": {id: title}}`` or None.
     inputs : what the page is made of
 
     Raises
@@ -67,18 +66,22 @@ def render_page(spec: dict, inputs: Inputs) -> str:
     subsets, overlaps = ({item["paper"]: item for item in items} for items in (inputs.subsets, inputs.overlaps))
     papers, explored, glyphs = [], {}, set()
     for paper, verdict in zip(spec["papers"], verdicts, strict=True):
+        own_tables = [next(rest_of_tables) for _ in paper["tables"]]
+        own_figures = [figure | {"svg": next(rest_of_figures)} for figure in paper["figures"]]
+        absences = {table["id"]: find_absence(table["panels"]) for table in own_tables}
+        shown_figures = [figure for figure in own_figures if absences[figure["table"]] is None]
         papers.append(
             {
-                "id": paper["id"],
-                "title": paper["title"],
-                "citation": paper["citation"],
+                **{key: paper[key] for key in ("id", "title", "citation")},
                 "claims": [show_claim(claim) for claim in verdict["claims"]],
                 "counts": count_verdicts([verdict]),
                 "figures": [
-                    figure | {"svg": inline_svg(next(rest_of_figures), f"{paper['id']}-{figure['id']}", figure["title"], glyphs)}
-                    for figure in paper["figures"]
+                    figure | {"svg": inline_svg(figure["svg"], f"{paper['id']}-{figure['id']}", figure["title"], glyphs)}
+                    for figure in shown_figures
                 ],
-                "tables": [show_table(next(rest_of_tables), details, runs) for _ in paper["tables"]],
+                "absent_figures": [(item["title"], absences[item["table"]]) for item in own_figures if item not in shown_figures],
+                "tables": [show_table(table, details, runs) for table in own_tables if absences[table["id"]] is None],
+                "absent_tables": [(item["title"], absences[item["id"]]) for item in own_tables if absences[item["id"]] is not None],
                 "browse": paper["browse"] is not None,
                 "losses": verdict["losses"],
                 "costs": [show_cost(cost) for cost in verdict["costs"]],
@@ -180,12 +183,6 @@ def check_order(what: str, wanted: list[tuple[str, str]], found: list[tuple[str,
     if wanted != found:
         names = ["; ".join("/".join(item) for item in items) or "none" for items in (wanted, found)]
         raise RecordError(f"the page's {what} must be, in this order: {names[0]}; found: {names[1]}")
-
-
-def count_verdicts(verdicts: Sequence[dict]) -> list[dict]:
-    """Return how many claims have which verdict."""
-    counts = Counter(claim["verdict"] for verdict in verdicts for claim in verdict["claims"])
-    return [{"verdict": name, "symbol": symbol, "count": counts[name]} for name, symbol in SYMBOLS.items()]
 
 
 def show_claim(claim: dict) -> dict:

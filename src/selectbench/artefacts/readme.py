@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED
 from selectbench.artefacts.formats import escape_markdown
 from selectbench.artefacts.verdict import SYMBOLS, format_worst
 from selectbench.errors import ConfigError, suggest
@@ -50,7 +50,8 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, dict], titles: Mapping[
             counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == maker)
             shown = " | ".join(str(counts[kind]) for kind in (SUPPORTED, CONTRADICTED, UNDECIDED))
             link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
-            lines.append(f"| {link} | {counts.total()} {said} | {shown} |")
+            unasked = f", {counts[NOT_ASKED]} of them not asked at this scale" if counts[NOT_ASKED] else ""
+            lines.append(f"| {link} | {counts.total()} {said}{unasked} | {shown} |")
     lines += ["", "| of these | verdict | the comparison that speaks most against it |", "|:--|:--|:--|"]
     for name in found[3].split():
         paper, claim = claims[name]

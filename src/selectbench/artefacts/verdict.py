@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from selectbench.artefacts.cells import COST_METRICS, FULL, Records, list_cells
-from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED, UNDECIDED, format_comparison, judge_claims
+from selectbench.artefacts.cells import COST_METRICS, FULL, Records, find_absence, list_cells
+from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED, format_comparison, judge_claims
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
 from selectbench.errors import RecordError
 
-SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
+SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_ASKED: "–"}
 
 
 def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measurements: Sequence[dict] = ()) -> dict:
@@ -45,7 +45,9 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
 
 
 def count_table(table: dict) -> dict:
-    """Return how full a table is: cells with every run, cells with holes, rows not built yet, panels this scale does not have."""
+    """Return how full a table is: cells with every run, cells with holes, rows not built yet, what of it this scale does not have."""
+    absence = find_absence(table["panels"])
+    absent = [f"{panel['title']}: {panel['absent']}" for panel in table["panels"] if panel["absent"] is not None]
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
     return {
         "id": table["id"],
@@ -54,7 +56,7 @@ def count_table(table: dict) -> dict:
         "filled": sum(not cell["holes"] for cell in cells),
         "holes": sum(bool(cell["holes"]) for cell in cells),
         "planned": list(dict.fromkeys(row["title"] for panel in table["panels"] for row in panel["rows"] if row["planned"])),
-        "absent": [f"{panel['title']}: {panel['absent']}" for panel in table["panels"] if panel["absent"] is not None],
+        "absent": absent if absence is None else [f"{table['title']}: {absence}"],
         "reproduced": sum(cell.get("status") == "reproduced" for cell in cells),
         "off": sum((cell.get("status") or "").startswith("off") for cell in cells),
     }
@@ -117,6 +119,13 @@ def summarise_provenance(records: Iterable[dict]) -> dict:
     }
 
 
+def count_verdicts(verdicts: Iterable[dict]) -> list[dict]:
+    """Return how many claims have which verdict; that some were not asked is counted only where it happened."""
+    counts = Counter(claim["verdict"] for verdict in verdicts for claim in verdict["claims"])
+    named = [name for name in SYMBOLS if counts[name] or name != NOT_ASKED]
+    return [{"verdict": name, "symbol": SYMBOLS[name], "count": counts[name]} for name in named]
+
+
 def format_worst(claim: dict) -> str:
     """Return a claim's worst comparison: its label, difference and interval."""
     if claim["worst"] is None:
@@ -142,7 +151,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_lef
 
 def claims_section(verdict: dict) -> list[str]:
     """Return the claims with their verdicts."""
-    counts = Counter(claim["verdict"] for claim in verdict["claims"])
     header = ["Claim", "By", "Verdict", "Why", "Worst comparison", "n"]
     rows = []
     for claim in verdict["claims"]:
@@ -151,14 +159,14 @@ def claims_section(verdict: dict) -> list[str]:
             [claim["statement"], by, f"{SYMBOLS[claim['verdict']]} {claim['verdict']}", claim["why"], format_worst(claim), claim["n"]]
         )
     return [
-        f"{len(verdict['claims'])} claims: " + ", ".join(f"{counts[name]} {name}" for name in SYMBOLS) + ".",
+        f"{len(verdict['claims'])} claims: " + ", ".join(f"{item['count']} {item['verdict']}" for item in count_verdicts([verdict])) + ".",
         "",
         *markdown_table(header, rows, 5),
         "",
         f"Differences are paired over n seeds, with {100 * verdict['confidence']:g} % Student-t intervals; positive speaks for the claim. "
         "Accuracy is in points; costs are ratios, above ×1 = cheaper; a measured statistic is held against its bound. Supported: every "
         "interval lies above 0. Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. "
-        "Undecided: everything else.",
+        "Undecided: everything else. Not asked: this scale has nothing to compare.",
     ]
 
 
@@ -166,7 +174,7 @@ def tables_section(verdict: dict) -> list[str]:
     """Return how full every table is."""
     lines = ["## Tables", ""]
     rows = []
-    for table in verdict["tables"]:
+    for table in (table for table in verdict["tables"] if table["cells"] or table["planned"]):
         compared = f"{table['reproduced']} / {table['off']}" if table["reproduced"] + table["off"] else HOLE
         filled = f"{table['filled']} of {table['cells']}"
         rows.append([table["title"], ", ".join(table["planned"]) or HOLE, filled, str(table["holes"]), compared])
