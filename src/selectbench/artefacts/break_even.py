@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, fill_panels, is_ok
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, explain_absences, fill_panels, is_ok
 from selectbench.artefacts.formats import HOLE
 from selectbench.artefacts.plots import FULL_COLOUR, LineStyle, add_legend, add_note, assign_styles, draw_absence, make_figure, wrap_title
 from selectbench.errors import ConfigError, suggest
@@ -67,7 +67,7 @@ def draw_break_even(spec: dict, records: Records) -> Figure:
         raise ConfigError(f"figure {spec['id']}: the table has no keep fraction {spec['keep']}{suggest(spec['keep'], keeps)}")
     panels = [panel for panel in fill_panels(spec, records) if panel["absent"] is None]
     if not panels:
-        return draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in spec["panels"]])
+        return draw_absence(spec["scale"], explain_absences(spec["panels"]))
     figure, styles = make_figure(len(AXES_OF_COST), len(panels), panels), assign_styles(panels)
     for place, (axis, name) in enumerate(AXES_OF_COST):
         for index, panel in enumerate(panels):

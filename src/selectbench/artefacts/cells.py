@@ -277,6 +277,11 @@ def list_cells(panels: Iterable[dict]) -> list[tuple[dict, dict, str, Cell]]:
     return [(panel, row, column, cell) for panel in panels for row in panel["rows"] for column, cell in row["cells"].items()]
 
 
+def explain_absences(panels: Iterable[dict]) -> list[str]:
+    """Return which of a table's panels a scale does not have, each with the reason."""
+    return [f"{panel['title']}: {panel['absent']}" for panel in panels if panel["absent"] is not None]
+
+
 def find_absence(panels: Iterable[dict]) -> str | None:
     """Return why a scale has none of a table's panels, each reason once; None if it has one."""
     reasons = dict.fromkeys(panel["absent"] for panel in panels)

@@ -11,7 +11,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from PIL import Image
 
 from selectbench.artefacts.break_even import draw_break_even
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, METRIC_TITLES, PERCENT_METRICS, Cell, Records, fill_panels, list_cells
+from selectbench.artefacts.cells import (
+    FULL,
+    FULL_COLUMN,
+    METRIC_TITLES,
+    PERCENT_METRICS,
+    Cell,
+    Records,
+    explain_absences,
+    fill_panels,
+    list_cells,
+)
 from selectbench.artefacts.coherence import draw_coherence
 from selectbench.artefacts.heatmaps import draw_overlap
 from selectbench.artefacts.plots import (
@@ -113,7 +123,7 @@ def draw_cells(draw: Callable[[dict, list[dict]], Figure], spec: dict, records: 
     """Fill the panels of a spec with what their runs say and draw those that exist at this scale."""
     panels = fill_panels(spec, records)
     present = [panel for panel in panels if panel["absent"] is None]
-    return draw(spec, present) if present else draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in panels])
+    return draw(spec, present) if present else draw_absence(spec["scale"], explain_absences(panels))
 
 
 def draw_accuracy_by_keep(spec: dict, panels: list[dict]) -> Figure:

@@ -67,19 +67,21 @@ def render_page(spec: dict, inputs: Inputs) -> str:
     papers, explored, glyphs = [], {}, set()
     for paper, verdict in zip(spec["papers"], verdicts, strict=True):
         own_tables = [next(rest_of_tables) for _ in paper["tables"]]
-        own_figures = [figure | {"svg": next(rest_of_figures)} for figure in paper["figures"]]
+        drawings = {figure["id"]: next(rest_of_figures) for figure in paper["figures"]}
         absences = {table["id"]: find_absence(table["panels"]) for table in own_tables}
-        shown_figures = [figure for figure in own_figures if absences[figure["table"]] is None]
         papers.append(
             {
                 **{key: paper[key] for key in ("id", "title", "citation")},
                 "claims": [show_claim(claim) for claim in verdict["claims"]],
                 "counts": count_verdicts([verdict]),
                 "figures": [
-                    figure | {"svg": inline_svg(figure["svg"], f"{paper['id']}-{figure['id']}", figure["title"], glyphs)}
-                    for figure in shown_figures
+                    figure | {"svg": inline_svg(drawings[figure["id"]], f"{paper['id']}-{figure['id']}", figure["title"], glyphs)}
+                    for figure in paper["figures"]
+                    if absences[figure["table"]] is None
                 ],
-                "absent_figures": [(item["title"], absences[item["table"]]) for item in own_figures if item not in shown_figures],
+                "absent_figures": [
+                    (item["title"], absences[item["table"]]) for item in paper["figures"] if absences[item["table"]] is not None
+                ],
                 "tables": [show_table(table, details, runs) for table in own_tables if absences[table["id"]] is None],
                 "absent_tables": [(item["title"], absences[item["id"]]) for item in own_tables if absences[item["id"]] is not None],
                 "browse": paper["browse"] is not None,

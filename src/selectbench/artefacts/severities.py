@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, Records, fill_panels, t_interval
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, Records, explain_absences, fill_panels, t_interval
 from selectbench.artefacts.formats import format_keep
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
@@ -41,7 +41,7 @@ def draw_severities(spec: dict, records: Records) -> Figure:
     panels = fill_panels(spec, records)
     present = [panel for panel in panels if panel["absent"] is None]
     if not present:
-        return draw_absence(spec["scale"], [f"{panel['title']}: {panel['absent']}" for panel in panels])
+        return draw_absence(spec["scale"], explain_absences(panels))
     num_columns = min(len(present), PANELS_A_ROW)
     num_rows = -(-len(present) // num_columns)
     figure, styles = make_figure(num_rows, num_columns, present), assign_styles(present)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from selectbench.artefacts.cells import FULL_COLUMN, Records, raise_holes, t_interval
+from selectbench.artefacts.cells import FULL_COLUMN, Records, explain_absences, raise_holes, t_interval
 from selectbench.artefacts.formats import format_keep
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
@@ -87,8 +87,7 @@ def draw_trajectory(spec: dict, records: Records) -> Figure:
     missing = refuse_missing(spec, runs, records)
     curves = {place: found for place, names in runs.items() if (found := read_curves(records, names, spec["quantity"]))}
     if not curves:
-        absent = [f"{panel['title']}: {panel['absent']}" for panel in spec["panels"]]
-        return draw_absence(spec["scale"], ["no run of these methods has a trajectory"] if panels else absent)
+        return draw_absence(spec["scale"], ["no run of these methods has a trajectory"] if panels else explain_absences(spec["panels"]))
     drawn = {row for _, row, _ in curves}
     styles = assign_styles(panels)
     shown = [panel | {"rows": [row for row in panel["rows"] if row["id"] in drawn]} for panel in panels]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from selectbench.artefacts.cells import COST_METRICS, FULL, Records, find_absence, list_cells
+from selectbench.artefacts.cells import COST_METRICS, FULL, Records, explain_absences, find_absence, list_cells
 from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED, format_comparison, judge_claims
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
 from selectbench.errors import RecordError
@@ -47,7 +47,6 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
 def count_table(table: dict) -> dict:
     """Return how full a table is: cells with every run, cells with holes, rows not built yet, what of it this scale does not have."""
     absence = find_absence(table["panels"])
-    absent = [f"{panel['title']}: {panel['absent']}" for panel in table["panels"] if panel["absent"] is not None]
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
     return {
         "id": table["id"],
@@ -56,7 +55,7 @@ def count_table(table: dict) -> dict:
         "filled": sum(not cell["holes"] for cell in cells),
         "holes": sum(bool(cell["holes"]) for cell in cells),
         "planned": list(dict.fromkeys(row["title"] for panel in table["panels"] for row in panel["rows"] if row["planned"])),
-        "absent": absent if absence is None else [f"{table['title']}: {absence}"],
+        "absent": explain_absences(table["panels"]) if absence is None else [f"{table['title']}: {absence}"],
         "reproduced": sum(cell.get("status") == "reproduced" for cell in cells),
         "off": sum((cell.get("status") or "").startswith("off") for cell in cells),
     }
