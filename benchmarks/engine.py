@@ -28,16 +28,16 @@ from torchvision import transforms
 
 from benchmarks.tables import format_cells, format_markdown
 from selectbench.data.splits import ArraySplit, FolderSplit
-from selectbench.engine import Checkpoint, train_model
-from selectbench.epochs import visit_subset
-from selectbench.evaluation import measure_test
-from selectbench.models import build_model
-from selectbench.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
-from selectbench.provenance import describe_provenance
-from selectbench.recipes import Recipe, uses_bfloat16
-from selectbench.recording import list_passes
+from selectbench.models.factory import build_model
+from selectbench.records.provenance import describe_provenance
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.train_proxy import Recorder
+from selectbench.training.engine import Checkpoint, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.evaluation import measure_test
+from selectbench.training.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
+from selectbench.training.recipes import Recipe, uses_bfloat16
+from selectbench.training.recording import list_passes
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"

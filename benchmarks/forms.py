@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 import selectbench as sb
-from selectbench.gradients import Batches
 from selectbench.methods.ssp import normalise_rows
-from selectbench.models import build_model
+from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.train_proxy import measure_divergences
+from selectbench.training.gradients import Batches
 
 Pool = dict[str, np.ndarray]
 Form = Callable[[Pool], np.ndarray]

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import yaml
 
-from selectbench.jobs import list_jobs
-from selectbench.plan import load_plan
-from selectbench.provenance import describe_provenance
+from selectbench.planning.jobs import list_jobs
+from selectbench.planning.plan import load_plan
+from selectbench.records.provenance import describe_provenance
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"

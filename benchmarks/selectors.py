@@ -37,14 +37,14 @@ from benchmarks.forms import (
 )
 from benchmarks.tables import format_cells, format_markdown
 from selectbench.errors import suggest
-from selectbench.gradients import measure_alignments, measure_norms
 from selectbench.methods.cg_score import complexity_gaps
 from selectbench.methods.glister import add_greedily
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
 from selectbench.methods.moderate import distances_to_prototype
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.rl.cover import sample_cover
+from selectbench.training.gradients import measure_alignments, measure_norms
 
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = ("selector", "n", "d", "classes", "fast_s", "fast_mib", "naive_s", "naive_mib", "ratio", "note")

@@ -15,7 +15,7 @@ from selectbench import __version__
 from selectbench.errors import ConfigError, SelectbenchError, needing_packages, suggest
 
 if TYPE_CHECKING:
-    from selectbench.plan import Plan
+    from selectbench.planning.plan import Plan
 
 ANYWHERE = ("select",)  # the commands that need no checkout of the project
 
@@ -92,16 +92,16 @@ def _parse_count(text: str) -> int:
 
 
 def _load_plan(arguments: argparse.Namespace):
-    from selectbench.plan import load_plan
+    from selectbench.planning.plan import load_plan
 
     return load_plan(Path(), {"scale": arguments.scale} if arguments.scale else None)
 
 
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print the jobs of a scale, what each paper and all of them cost, what that is based on, and how far off the last estimate was."""
-    from selectbench.costing import Costing
-    from selectbench.estimates import describe_costs, describe_last_estimate
-    from selectbench.plan import load_plan
+    from selectbench.costs.costing import Costing
+    from selectbench.costs.estimates import describe_costs, describe_last_estimate
+    from selectbench.planning.plan import load_plan
 
     costing = Costing(_load_plan(arguments))
     plan, rows = costing.plan, costing.observed.recorded.rows
@@ -130,8 +130,8 @@ def show_plan(arguments: argparse.Namespace) -> None:
 
 def show_simulation(arguments: argparse.Namespace) -> None:
     """Print makespan, utilisation and lower bounds of a scale's jobs on machines of several sizes."""
-    from selectbench.costing import Costing
-    from selectbench.estimates import describe_schedules
+    from selectbench.costs.costing import Costing
+    from selectbench.costs.estimates import describe_schedules
 
     costing = Costing(_load_plan(arguments))
     if costing.asks_gpu:
@@ -150,7 +150,7 @@ def count_cores() -> int:
 def show_status(arguments: argparse.Namespace) -> None:
     """Print how many runs of every table are done, and every failed run with its reason and how to retry it."""
     from selectbench.errors import RecordError
-    from selectbench.records import EVALUATE, TRAIN, read_record, record_path
+    from selectbench.records.records import EVALUATE, TRAIN, read_record, record_path
 
     plan = _load_plan(arguments)
     state: dict[str, str] = {}
@@ -185,7 +185,7 @@ def show_status(arguments: argparse.Namespace) -> None:
 
 def show_why(arguments: argparse.Namespace) -> None:
     """Print what Snakemake would run and why, one line a rule and cause."""
-    from selectbench.reasons import find_reasons
+    from selectbench.costs.reasons import find_reasons
 
     plan = _load_plan(arguments)
     command = [sys.executable, "-m", "snakemake", "--summary", "--config", f"scale={plan.scale}"]
@@ -243,7 +243,7 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
 def refresh_readme(plan: "Plan") -> None:
     """Bring README.md's table of verdicts up to date, if it is of this scale and of papers that the plan has."""
     from selectbench.artefacts.readme import find_shown, refresh_verdicts
-    from selectbench.files import read_json, write_text
+    from selectbench.records.files import read_json, write_text
 
     readme, papers = Path("README.md"), plan.config.papers
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
@@ -261,8 +261,8 @@ def manage_data(arguments: argparse.Namespace) -> None:
     from selectbench.data.placed import list_available
     from selectbench.data.prepare import prepare_dataset
     from selectbench.data.texts import check_corpus, prepare_texts
-    from selectbench.files import write_json
-    from selectbench.plan import load_plan
+    from selectbench.planning.plan import load_plan
+    from selectbench.records.files import write_json
 
     plan = load_plan(Path())
     datasets, resources = plan.config.datasets, Path(plan.resources)
@@ -294,7 +294,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
 
 def select_own(arguments: argparse.Namespace) -> None:
     """Select from the user's own signals, without any workflow."""
-    from selectbench.files import write_arrays, write_text
+    from selectbench.records.files import write_arrays, write_text
     from selectbench.selection import select
     from selectbench.signals import Signals
 
@@ -361,8 +361,8 @@ class {class_name}(Method):
 
 def add_method(arguments: argparse.Namespace) -> None:
     """Write a method's file from the template and its line in ``config/methods.yaml``."""
-    from selectbench.config import read_yaml
-    from selectbench.files import write_text
+    from selectbench.planning.config import read_yaml
+    from selectbench.records.files import write_text
 
     name, config = arguments.name, Path("config/methods.yaml")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):

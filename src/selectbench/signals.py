@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selectbench.errors import MissingSignal, SelectbenchError, suggest
-from selectbench.files import read_arrays, write_arrays
+from selectbench.records.files import read_arrays, write_arrays
 
 _BLOCK = 1 << 22  # numbers per block when a large array is reduced
 

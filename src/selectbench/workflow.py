@@ -3,16 +3,16 @@
 import tempfile
 from pathlib import Path
 
+from selectbench.costs.estimates import write_estimate
 from selectbench.data.check import check_dataset
 from selectbench.data.sources import locate_package_file
 from selectbench.data.texts import check_corpus
 from selectbench.errors import ConfigError, SelectbenchError
-from selectbench.estimates import write_estimate
-from selectbench.leases import try_lock
-from selectbench.plan import NGRAM, Plan
-from selectbench.progress import start_progress
-from selectbench.records import find_damage
-from selectbench.runs import NO_PROXY
+from selectbench.planning.plan import NGRAM, Plan
+from selectbench.planning.runs import NO_PROXY
+from selectbench.records.leases import try_lock
+from selectbench.records.progress import start_progress
+from selectbench.records.records import find_damage
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -65,7 +65,7 @@ def check_timm_models(plan: Plan) -> None:
     models = plan.config.models
     wanted = sorted(training for training in list_trainings(plan) if models[training[0]]["library"] == "timm")
     if wanted:
-        from selectbench.models import check_models
+        from selectbench.models.factory import check_models
 
         check_models(models, wanted)
 

@@ -14,8 +14,8 @@ from chromium import Browser, find_chromium
 from selectbench.artefacts.break_even import find_break_even
 from selectbench.artefacts.formats import format_cost
 from selectbench.artefacts.page import Inputs
-from selectbench.files import read_json, write_array, write_arrays, write_json
-from selectbench.plan import Plan, load_plan
+from selectbench.planning.plan import Plan, load_plan
+from selectbench.records.files import read_json, write_array, write_arrays, write_json
 from selectbench.stages.build_front_page import build_front_page
 from selectbench.stages.build_page import build_page
 from selectbench.stages.collect_subsets import collect_subsets

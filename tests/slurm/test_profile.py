@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
 
 RULE = re.compile(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", flags=re.MULTILINE)
 

@@ -437,7 +437,7 @@ def write_golden() -> None:
     from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
     from selectbench.artefacts.verdict import make_verdict
     from selectbench.artefacts.verdict import render_markdown as render_verdict
-    from selectbench.records import read_records
+    from selectbench.records.records import read_records
 
     lines = [json.dumps(record, ensure_ascii=False) for record in make_records()]
     (GOLDEN / "records.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from selectbench.artefacts.browser import (
     pack_ranks,
     shorten_text,
 )
-from selectbench.files import write_array, write_arrays
+from selectbench.records.files import write_array, write_arrays
 
 
 def read_mask(text: str, length: int) -> list[bool]:

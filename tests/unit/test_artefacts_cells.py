@@ -18,7 +18,7 @@ from selectbench.artefacts.cells import (
 )
 from selectbench.artefacts.formats import format_difference, format_number, format_run_value
 from selectbench.errors import RecordError
-from selectbench.records import read_records
+from selectbench.records.records import read_records
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from selectbench.artefacts.front import format_duration, render_front
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
 
 ORIGIN = {"runs": 1200, "failed": 3, "seeds": [0, 1], "commits": ["0123456789abcdef"], "devices": ["cpu"]}
 

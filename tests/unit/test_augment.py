@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from selectbench.augment import Augment, draw_augmentations, hash_on_device, name_draws, uniform_on_device
 from selectbench.data.splits import ArraySplit
-from selectbench.pools import TrainingBatches, load_training_batch, open_pool
 from selectbench.seeds import derive_seed, hash_ids, uniform_by_id
+from selectbench.training.augment import Augment, draw_augmentations, hash_on_device, name_draws, uniform_on_device
+from selectbench.training.pools import TrainingBatches, load_training_batch, open_pool
 
 ALL = Augment(crop_padding=1, flip=True, cutout=2, crop_fill="reflect")
 IDS = np.concatenate([np.arange(2000), np.array([2**31, 2**40 + 7, 2**62, 2**63 - 1, -1, -(2**63)])])

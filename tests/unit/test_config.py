@@ -5,10 +5,10 @@ import shutil
 import pytest
 import yaml
 
-from selectbench.config import load_config, read_yaml
 from selectbench.errors import ConfigError
-from selectbench.plan import load_plan
-from selectbench.runs import format_keep
+from selectbench.planning.config import load_config, read_yaml
+from selectbench.planning.plan import load_plan
+from selectbench.planning.runs import format_keep
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selectbench import config as config_module
 from selectbench.errors import SelectbenchError
-from selectbench.plan import load_plan, to_json
+from selectbench.planning import config as config_module
+from selectbench.planning.plan import load_plan, to_json
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").rglob("*") if path.is_file())

@@ -8,19 +8,19 @@ from dataclasses import asdict
 
 import pytest
 
-from selectbench import costing as costing_module
 from selectbench.cli import main
-from selectbench.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED, SAME_MODEL, SNAKEMAKE, Costing, measure_pace
-from selectbench.disk import estimate_bytes, measure_bytes
+from selectbench.costs import costing as costing_module
+from selectbench.costs.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED, SAME_MODEL, SNAKEMAKE, Costing, measure_pace
+from selectbench.costs.disk import estimate_bytes, measure_bytes
+from selectbench.costs.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
+from selectbench.costs.reasons import compare_specs, explain_status, find_reasons, log_path, specify_job
+from selectbench.costs.recorded import measure_run, read_times
+from selectbench.costs.visits import count_visits
 from selectbench.errors import RecordError, SelectbenchError
-from selectbench.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
-from selectbench.jobs import GPU_RULES, THREADED_RULES, find_needs, list_jobs
 from selectbench.models.counting import count_model
-from selectbench.plan import load_plan
-from selectbench.reasons import compare_specs, explain_status, find_reasons, log_path, specify_job
-from selectbench.recorded import measure_run, read_times
-from selectbench.records import TRAIN
-from selectbench.visits import count_visits
+from selectbench.planning.jobs import GPU_RULES, THREADED_RULES, find_needs, list_jobs
+from selectbench.planning.plan import load_plan
+from selectbench.records.records import TRAIN
 
 RESNET50 = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
 
@@ -285,7 +285,7 @@ def test_disk_is_what_lies_there_or_what_shapes_say(project):
 def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch):
     plan = plan_scale(project, "tiny")
     assert describe_last_estimate(Costing(plan)) is None
-    monkeypatch.setattr("selectbench.estimates.time.time", lambda: 1000.0)
+    monkeypatch.setattr("selectbench.costs.estimates.time.time", lambda: 1000.0)
     table, page = find_job(list_jobs(plan), "make_table", "rl_selector", "main").outputs[0], plan.page()
     note_times(project, table, 10.0, 14.0)
     write_estimate(plan)

@@ -5,7 +5,7 @@ from data_fixtures import prepare_published
 
 from selectbench.data.check import check_dataset
 from selectbench.errors import DataError
-from selectbench.files import write_json
+from selectbench.records.files import write_json
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from selectbench.data.placed import list_available, list_classes
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError
-from selectbench.files import write_json
+from selectbench.records.files import write_json
 
 SHIFTED = ["imagenet_a", "imagenet_r", "imagenet_hard"]
 ALL = ["test", *SHIFTED]

@@ -17,11 +17,11 @@ import yaml
 from data_fixtures import ROOT, add_members, seal_file, write_tar
 from pyarrow import parquet
 
-from selectbench.config import read_yaml
 from selectbench.data.fetch import fetch_dataset
 from selectbench.data.texts import check_corpus, open_texts, prepare_texts
 from selectbench.errors import ConfigError, DataError
-from selectbench.files import write_json
+from selectbench.planning.config import read_yaml
+from selectbench.records.files import write_json
 
 ENTRIES = read_yaml(ROOT / "config/corpora.yaml", Path("config/corpora.yaml"))
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/corpora.schema.yaml").read_text(encoding="utf-8"))
@@ -621,7 +621,7 @@ def test_closest_split_is_named(prepared, tmp_path):
 
 
 def test_ids_are_unique_over_both_files(root, tmp_path):
-    from selectbench.config import load_config
+    from selectbench.planning.config import load_config
 
     for folder in ("config", "workflow"):
         (tmp_path / folder).symlink_to(root / folder)

@@ -9,12 +9,12 @@ from PIL import Image
 from training_fixtures import RECIPE
 
 from selectbench.data.splits import FolderSplit
-from selectbench.engine import Checkpoint, predict, train_model
-from selectbench.epochs import visit_subset
 from selectbench.errors import DataError
-from selectbench.models import build_model
-from selectbench.pools import open_pool, supervised_loss
+from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
+from selectbench.training.engine import Checkpoint, predict, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.pools import open_pool, supervised_loss
 
 NUM = 12
 NET = {"library": "selectbench", "name": "convnet", "width": 2}

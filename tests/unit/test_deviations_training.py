@@ -12,19 +12,19 @@ from torch import nn
 
 import selectbench as sb
 from selectbench.artefacts.cells import fill_cell
-from selectbench.augment import Augment
-from selectbench.choices import SubsetChoice
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Checkpoint, predict, train_model
-from selectbench.epochs import visit_subset
-from selectbench.evaluation import measure_test
-from selectbench.models import build_model, features_and_logits
-from selectbench.pools import open_pool, supervised_loss
-from selectbench.recipes import Recipe, count_steps
-from selectbench.records import TRAIN, record_path
+from selectbench.models.factory import build_model, features_and_logits
+from selectbench.records.records import TRAIN, record_path
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages._images import make_family
 from selectbench.stages._targets import train_target
+from selectbench.training.augment import Augment
+from selectbench.training.choices import SubsetChoice
+from selectbench.training.engine import Checkpoint, predict, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.evaluation import measure_test
+from selectbench.training.pools import open_pool, supervised_loss
+from selectbench.training.recipes import Recipe, count_steps
 
 NET = {"library": "selectbench", "name": "convnet", "width": 8}
 RECIPE = Recipe(

@@ -6,13 +6,13 @@ import torch
 from training_fixtures import RECIPE, make_pool
 
 from selectbench import dynamic
-from selectbench.choices import SamplerChoice, SubsetChoice, make_sampler_choice
-from selectbench.dynamic_training import visit_dynamically
-from selectbench.engine import Checkpoint, TrainingDivergedError, train_model
-from selectbench.epochs import Progress
-from selectbench.models import build_model
-from selectbench.recipes import learning_rate_at
+from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
+from selectbench.training.choices import SamplerChoice, SubsetChoice, make_sampler_choice
+from selectbench.training.dynamic_training import visit_dynamically
+from selectbench.training.engine import Checkpoint, TrainingDivergedError, train_model
+from selectbench.training.epochs import Progress
+from selectbench.training.recipes import learning_rate_at
 
 SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
 

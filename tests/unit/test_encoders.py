@@ -7,14 +7,14 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 import selectbench as sb
-from selectbench.config import read_yaml
 from selectbench.data.splits import ArraySplit
-from selectbench.encoders import SimCLR, SimCLRRecipe, Views, contrastive_loss, draw_view, embed_pretrained, warp
-from selectbench.engine import Checkpoint, predict, train_model
-from selectbench.epochs import visit_subset
-from selectbench.models import build_model
-from selectbench.pools import open_pool
+from selectbench.models.factory import build_model
+from selectbench.planning.config import read_yaml
 from selectbench.seeds import isolated_torch_rng
+from selectbench.training.encoders import SimCLR, SimCLRRecipe, Views, contrastive_loss, draw_view, embed_pretrained, warp
+from selectbench.training.engine import Checkpoint, predict, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.pools import open_pool
 
 STILL = Views(zoom=0, rotate=0, shift=0, flip=False, tone=0, grey=0)
 LIVELY = Views(zoom=0.3, rotate=20, shift=0.1, flip=True, tone=0.3, grey=0.2)

@@ -7,15 +7,15 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
-from selectbench.augment import Augment, crop_images, cut_squares
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Checkpoint, TrainingDivergedError, join_predictions, predict, train_model
-from selectbench.epochs import visit_subset
-from selectbench.evaluation import measure_test
-from selectbench.models import build_model
-from selectbench.pools import load_training_batch, open_pool, supervised_loss
-from selectbench.recipes import Recipe, count_batches, count_steps, learning_rate_at, split_batches
+from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
+from selectbench.training.augment import Augment, crop_images, cut_squares
+from selectbench.training.engine import Checkpoint, TrainingDivergedError, join_predictions, predict, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.evaluation import measure_test
+from selectbench.training.pools import load_training_batch, open_pool, supervised_loss
+from selectbench.training.recipes import Recipe, count_batches, count_steps, learning_rate_at, split_batches
 
 RECIPE = Recipe(
     epochs=4,

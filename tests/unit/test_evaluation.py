@@ -18,12 +18,12 @@ from selectbench.data.placed import list_classes
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import GREY, SEVERITIES, ArraySplit, open_split
 from selectbench.errors import DataError
-from selectbench.evaluation import measure_test, measure_tests, score_logits
-from selectbench.files import digest_file, read_json, write_arrays, write_json
-from selectbench.pools import open_pool
-from selectbench.records import merge_record, read_record, record_path, write_record
+from selectbench.records.files import digest_file, read_json, write_arrays, write_json
+from selectbench.records.records import merge_record, read_record, record_path, write_record
 from selectbench.stages import evaluate_targets, train_targets
 from selectbench.stages._targets import identify_subset
+from selectbench.training.evaluation import measure_test, measure_tests, score_logits
+from selectbench.training.pools import open_pool
 
 
 class Reader(nn.Module):

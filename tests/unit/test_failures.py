@@ -13,16 +13,16 @@ import training_fixtures
 from torch import nn
 
 from selectbench import dynamic
-from selectbench.choices import SubsetChoice, make_sampler_choice
-from selectbench.engine import Checkpoint, train_model
 from selectbench.errors import DataError, RunFailedError
-from selectbench.files import read_json, write_arrays, write_json
-from selectbench.models import build_model
-from selectbench.records import TRAIN, read_record, record_path, write_record
+from selectbench.models.factory import build_model
+from selectbench.records.files import read_json, write_arrays, write_json
+from selectbench.records.records import TRAIN, read_record, record_path, write_record
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import _batch, _targets
 from selectbench.stages._batch import is_out_of_memory
 from selectbench.stages._targets import Family, train_batch, train_within_memory
+from selectbench.training.choices import SubsetChoice, make_sampler_choice
+from selectbench.training.engine import Checkpoint, train_model
 
 NUM, PART = 70, 5  # batches of 16 and a last one of 6: parts of 5, 5, 6 and of 6
 RECIPE = replace(training_fixtures.RECIPE, label_smoothing=0.1)
@@ -234,7 +234,9 @@ def test_unreadable_data_are_a_failed_record_and_the_batch_goes_on(batch, monkey
 
 def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
     """Jobs whose Snakemake was killed go on; the jobs of the next one wait for them and keep what they have done."""
-    program = "import sys, time; from pathlib import Path; from selectbench.leases import try_lock; assert try_lock(Path(sys.argv[1]))"
+    program = (
+        "import sys, time; from pathlib import Path; from selectbench.records.leases import try_lock;assert try_lock(Path(sys.argv[1]))"
+    )
     command = [sys.executable, "-c", f"{program}; print(flush=True); time.sleep(float(sys.argv[2]))", tmp_path / ".trained.json.lock", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
 
 ROOT = Path(__file__).parents[2]
 

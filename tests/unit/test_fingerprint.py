@@ -1,4 +1,4 @@
-"""The fingerprint matrix: touch, comment, docstring, format, real edit, by whom it is imported."""
+"""The fingerprint matrix: touch, comment, docstring, format, move, real edit, by whom it is imported."""
 
 import importlib.util
 import shutil
@@ -12,11 +12,12 @@ STAGE = "from selectbench import near\n\ndef run():\n    import selectbench.lazy
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A miniature ``selectbench`` with the real fingerprint module in it."""
-    from selectbench import fingerprint as real
+    from selectbench.planning import fingerprint as real
 
     folder = tmp_path / "selectbench"
-    (folder / "methods").mkdir(parents=True)
-    shutil.copy(real.__file__, folder / "fingerprint.py")
+    for name in ("methods", "planning"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(real.__file__, folder / "planning/fingerprint.py")
     files = {
         "__init__.py": '"""Package."""\n',
         "stage.py": STAGE,
@@ -35,7 +36,7 @@ def package(tmp_path, monkeypatch):
 
     def fingerprint(*modules, files=()):
         """Load the copied module anew, as a new process would."""
-        spec = importlib.util.spec_from_file_location("copied_fingerprint", folder / "fingerprint.py")
+        spec = importlib.util.spec_from_file_location("copied_fingerprint", folder / "planning/fingerprint.py")
         module = importlib.util.module_from_spec(spec)
         sys.modules["copied_fingerprint"] = module
         spec.loader.exec_module(module)
@@ -98,11 +99,77 @@ def test_files_read_at_run_time_count_when_named(package):
     assert fingerprint("selectbench.far", files=("page.html",)) != before
 
 
+def test_a_moved_module_changes_nothing(package):
+    folder, fingerprint = package
+    before = fingerprint("selectbench.stage"), fingerprint("selectbench.methods.one")
+    (folder / "rooms").mkdir()
+    (folder / "rooms/__init__.py").write_text('"""A room."""\n', encoding="utf-8")
+    for name in ("near.py", "far.py"):
+        shutil.move(folder / name, folder / "rooms" / name)
+    (folder / "stage.py").write_text(STAGE.replace("from selectbench import near", "from selectbench.rooms import near"), encoding="utf-8")
+    (folder / "methods/__init__.py").write_text("from selectbench.rooms.far import value\n", encoding="utf-8")
+    assert (fingerprint("selectbench.stage"), fingerprint("selectbench.methods.one")) == before
+    (folder / "rooms/far.py").write_text("value = 9\n", encoding="utf-8")
+    assert fingerprint("selectbench.stage") != before[0]
+
+
+def test_an_import_of_another_module_with_the_same_names_shows(package):
+    folder, fingerprint = package
+    before = fingerprint("selectbench.near")
+    (folder / "near.py").write_text("from .unrelated import value\n", encoding="utf-8")
+    assert fingerprint("selectbench.near") != before
+
+
+DECLARED = """from selectbench.far import value
+from selectbench.unrelated import value as cost
+
+class Stage:
+    pass
+
+class Job(Stage):
+    seconds = cost
+
+def work():
+    return value
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shows"),
+    [
+        ("seconds = cost", "seconds = 2 * cost", False),
+        ("seconds = cost", "seconds = 1", False),
+        ("    return value", "    return -value", True),
+        ("    return value", "    return cost", True),
+        ("from selectbench.far", "from selectbench.lazy", True),
+    ],
+)
+def test_what_a_stage_declares_to_the_plan_is_no_code_of_its_work(package, old, new, shows):
+    folder, fingerprint = package
+    (folder / "stage.py").write_text(DECLARED, encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "stage.py").write_text(DECLARED.replace(old, new), encoding="utf-8")
+    assert (fingerprint("selectbench.stage") != before) == shows
+    (folder / "stage.py").write_text(DECLARED, encoding="utf-8")
+    (folder / "unrelated.py").write_text("value = 33\n", encoding="utf-8")
+    assert fingerprint("selectbench.stage") == before
+
+
+def test_imports_for_type_checkers_do_not_count(package):
+    folder, fingerprint = package
+    before = fingerprint("selectbench.far")
+    text = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from selectbench import {}\n\nvalue = 1\n"
+    (folder / "far.py").write_text(text.format("near"), encoding="utf-8")
+    with_near = fingerprint("selectbench.far")
+    (folder / "far.py").write_text(text.format("lazy"), encoding="utf-8")
+    assert fingerprint("selectbench.far") == with_near != before
+
+
 def test_the_real_closures_are_what_they_should_be():
-    from selectbench.fingerprint import import_closure
+    from selectbench.planning.fingerprint import import_closure
 
     train = import_closure("selectbench.stages.train_targets")
-    assert {"selectbench.engine", "selectbench.data.splits", "selectbench.models.small", "selectbench.seeds"} <= train
+    assert {"selectbench.training.engine", "selectbench.data.splits", "selectbench.models.small", "selectbench.seeds"} <= train
     assert not {name for name in train if name.startswith(("selectbench.methods", "selectbench.artefacts", "selectbench.data.fetch"))}
     table = import_closure("selectbench.stages.make_table")
     assert "selectbench.artefacts.tables" in table

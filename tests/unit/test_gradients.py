@@ -4,10 +4,9 @@ import torch
 from torch import nn
 
 import selectbench as sb
-from selectbench import gradients
-from selectbench.gradients import average_gradient, measure_alignments, measure_norms
-from selectbench.models import build_model
-from selectbench.models.factory import features_and_logits
+from selectbench.models.factory import build_model, features_and_logits
+from selectbench.training import gradients
+from selectbench.training.gradients import average_gradient, measure_alignments, measure_norms
 
 NETS = [
     ({"library": "selectbench", "name": "convnet", "width": 4}, (1, 8, 8), 40),

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from selectbench.config import read_yaml
 from selectbench.data import images
 from selectbench.data.archives import read_archive, read_tar_members
 from selectbench.data.images import load_image
 from selectbench.data.splits import FolderSplit, read_array
 from selectbench.errors import ConfigError, DataError, RecordError, SelectbenchError
-from selectbench.files import read_arrays, read_json
-from selectbench.records import find_damage, read_record, read_records
+from selectbench.planning.config import read_yaml
+from selectbench.records.files import read_arrays, read_json
+from selectbench.records.records import find_damage, read_record, read_records
 from selectbench.signals import Signals
 from selectbench.stages._training import read_weights
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from selectbench.errors import ConfigError, SelectbenchError
-from selectbench.leases import DEVICES, LEASED, LEASES, VISIBLE, find_leases, free_lock, lease_devices, list_devices
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
+from selectbench.records.leases import DEVICES, LEASED, LEASES, VISIBLE, find_leases, free_lock, lease_devices, list_devices
 from selectbench.workflow import claim_results
 
 USE = """
 import os, sys, time
-from selectbench.leases import lease_devices
+from selectbench.records.leases import lease_devices
 leased = ",".join(lease_devices(int(sys.argv[2]), every_s=0.02))
 assert os.environ["CUDA_VISIBLE_DEVICES"] == leased
 for device in leased.split(","):
@@ -29,7 +29,7 @@ print(leased)
 """
 HOLD = """
 import os, subprocess, sys, time
-from selectbench.leases import lease_devices
+from selectbench.records.leases import lease_devices
 leased = lease_devices(1, every_s=0.02)
 child = os.getpid()
 if sys.argv[1] == "fork" and not (child := os.fork()):

@@ -6,20 +6,20 @@ import torch
 from transformers import BertConfig, BertModel
 
 import selectbench as sb
-from selectbench.config import read_yaml
 from selectbench.data.texts import TextSplit
-from selectbench.engine import Checkpoint, train_model
-from selectbench.epochs import visit_subset
 from selectbench.errors import DataError
-from selectbench.evaluation import measure_test
 from selectbench.llm.encoder import load_encoder
 from selectbench.llm.files import digest_model, load_part
 from selectbench.llm.models import build_language_model, fit_answer, load_trainable, pad_answers, trainable_state
 from selectbench.llm.perplexity import causal_perplexities
 from selectbench.llm.pools import cut_positions, open_text_pool
-from selectbench.recipes import Recipe
+from selectbench.planning.config import read_yaml
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.measure_texts import ask_reference
+from selectbench.training.engine import Checkpoint, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.evaluation import measure_test
+from selectbench.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 TEXTS = ["a wonderful film, truly", "what a dull and boring film", "the bus leaves at nine", "I love it", "I hate it", "it is on the table"]

@@ -5,8 +5,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import selectbench as sb
-from selectbench.gradients import measure_norms
-from selectbench.models import build_model, features_and_logits
+from selectbench.models.factory import build_model, features_and_logits
+from selectbench.training.gradients import measure_norms
 
 
 def softmax(logits):

@@ -5,7 +5,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import selectbench as sb
-from selectbench.gradients import measure_alignments
+from selectbench.training.gradients import measure_alignments
 
 STEP_SIZE = 0.1
 

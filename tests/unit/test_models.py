@@ -13,18 +13,17 @@ import torch
 import yaml
 from torch import nn
 
-from selectbench.augment import Augment
 from selectbench.errors import ConfigError
-from selectbench.files import digest_file, read_json
-from selectbench.models import build_model, check_input, check_models, features_and_logits
-from selectbench.models.factory import _assemble
+from selectbench.models.factory import _assemble, build_model, check_input, check_models, features_and_logits
+from selectbench.models.pretrained import Weights, digest_declared, locate_weights
 from selectbench.models.weights import fetch_weights, find_weights, rename_lite0, warm_start
-from selectbench.optimisers import make_optimiser
-from selectbench.plan import load_plan
-from selectbench.pretrained import Weights, digest_declared, locate_weights
-from selectbench.recipes import Recipe
+from selectbench.planning.plan import load_plan
+from selectbench.records.files import digest_file, read_json
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import train_proxy
+from selectbench.training.augment import Augment
+from selectbench.training.optimisers import make_optimiser
+from selectbench.training.recipes import Recipe
 from selectbench.workflow import check_timm_models, list_trainings
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +184,8 @@ def test_the_models_of_a_plan_are_checked_before_its_first_job():
 
 def test_a_plan_without_timm_models_imports_neither_timm_nor_torch():
     code = (
-        "import sys; from pathlib import Path; from selectbench.plan import load_plan; from selectbench.workflow import check_timm_models;"
+        "import sys; from pathlib import Path; from selectbench.planning.plan import load_plan;"
+        "from selectbench.workflow import check_timm_models;"
         "check_timm_models(load_plan(Path('.'), {'scale': 'tiny'})); sys.exit('timm' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -7,15 +7,15 @@ from importlib.metadata import distribution
 import numpy as np
 import pytest
 
-from selectbench.choices import SubsetChoice
-from selectbench.config import load_config
 from selectbench.data.check import check_dataset
 from selectbench.data.corruptions import corrupt_images
 from selectbench.data.noise import add_noise, count_noisy, read_human_labels
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import NOISY, open_split, read_array
 from selectbench.errors import ConfigError, DataError
+from selectbench.planning.config import load_config
 from selectbench.stages._targets import read_noisy
+from selectbench.training.choices import SubsetChoice
 
 
 @pytest.fixture
@@ -215,8 +215,8 @@ def test_a_noisy_pool_needs_the_files_of_its_base(root, tmp_path):
 
 
 def test_the_schema_names_exactly_the_corruptions_that_are_built(root):
-    from selectbench.config import read_yaml
     from selectbench.data.corruptions import CORRUPTIONS
+    from selectbench.planning.config import read_yaml
 
     schema = read_yaml(root / "workflow/schemas/datasets.schema.yaml", root)
     assert schema["$defs"]["corruptions"]["items"]["enum"] == list(CORRUPTIONS)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from selectbench import optimisers
+from selectbench.training import optimisers
 
 KINDS = {
     "SGD": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
@@ -54,7 +54,7 @@ def test_gradients_are_forgotten_or_zero(name):
 def test_a_step_imports_no_compiler():
     code = """
 import sys, torch
-from selectbench import optimisers
+from selectbench.training import optimisers
 for make in (optimisers.SGD, optimisers.Adam, optimisers.AdamW):
     weight = torch.nn.Parameter(torch.ones(3))
     optimiser = make([weight], lr=0.1, fused=True)

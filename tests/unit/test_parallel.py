@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from selectbench.data.prepare import prepare_dataset
-from selectbench.files import write_json
-from selectbench.parallel import Crew
-from selectbench.plan import load_plan, to_json
-from selectbench.records import TRAIN, read_record, record_path
+from selectbench.planning.plan import load_plan, to_json
+from selectbench.records.files import write_json
+from selectbench.records.records import TRAIN, read_record, record_path
+from selectbench.training.parallel import Crew
 
 EPOCHS = 3
 
@@ -32,7 +32,7 @@ def test_shares_cut_a_batch_and_small_batches_are_everybodys():
 EXACT = """
 import torch
 from torch import nn
-from selectbench.parallel import enter_crew, find_crew, share_norms
+from selectbench.training.parallel import enter_crew, find_crew, share_norms
 enter_crew(2, "unused")
 crew = find_crew()
 generator = torch.Generator().manual_seed(0)

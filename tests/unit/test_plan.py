@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from selectbench.config import as_list
-from selectbench.layout import list_panel_runs, pack_groups
-from selectbench.plan import load_plan
+from selectbench.planning.config import as_list
+from selectbench.planning.layout import list_panel_runs, pack_groups
+from selectbench.planning.plan import load_plan
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from selectbench.ranks import mean_ranks, rank_correlation
+from selectbench.rl.ranks import mean_ranks, rank_correlation
 
 
 @pytest.mark.parametrize("num_values", [2, 5, 1000])

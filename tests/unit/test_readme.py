@@ -8,7 +8,7 @@ import yaml
 
 from selectbench.artefacts.readme import find_shown, refresh_verdicts
 from selectbench.errors import ConfigError
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
 
 
 @pytest.fixture

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from selectbench.augment import Augment
 from selectbench.data.splits import ArraySplit
-from selectbench.engine import Checkpoint, predict, train_model
-from selectbench.epochs import Progress, visit_subset
-from selectbench.models import build_model
-from selectbench.pools import open_pool, supervised_loss
-from selectbench.recipes import Recipe, learning_rate_at
+from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
 from selectbench.signals import error_norms
 from selectbench.stages import train_proxy
 from selectbench.stages.train_proxy import Recorder
+from selectbench.training.augment import Augment
+from selectbench.training.engine import Checkpoint, predict, train_model
+from selectbench.training.epochs import Progress, visit_subset
+from selectbench.training.pools import open_pool, supervised_loss
+from selectbench.training.recipes import Recipe, learning_rate_at
 
 RECIPE = Recipe(
     epochs=4,

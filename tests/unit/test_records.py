@@ -3,8 +3,8 @@ import json
 import pytest
 
 from selectbench.errors import RecordError
-from selectbench.files import read_json, write_json, write_text
-from selectbench.records import find_damage, merge_record, read_finished, read_record, record_path, write_record
+from selectbench.records.files import read_json, write_json, write_text
+from selectbench.records.records import find_damage, merge_record, read_finished, read_record, record_path, write_record
 
 
 def test_only_a_finished_record_of_the_same_key_counts(tmp_path):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import selectbench as sb
 from selectbench.errors import SelectionFailedError
 from selectbench.methods.rl_selector import RLSelector
-from selectbench.records import tabulate
+from selectbench.records.records import tabulate
 from selectbench.rl.cover import sample_cover
 from selectbench.rl.environment import SelectionEnvironment, describe_mask
 from selectbench.rl.external import BatchOfSamples

@@ -6,7 +6,7 @@ from threading import Event, Lock
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from selectbench.scheduling import mend_scheduler
+from selectbench.planning.scheduling import mend_scheduler
 
 
 class Stub:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selectbench.costs.simulation import Task, measure_tails, simulate
 from selectbench.errors import SelectbenchError
-from selectbench.simulation import Task, measure_tails, simulate
 
 
 def chain(*seconds, gpus=0):

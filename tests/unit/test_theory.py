@@ -9,10 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import selectbench as sb
-from selectbench.files import digest_file, read_json, write_json
-from selectbench.models import build_model
-from selectbench.models.factory import features_and_logits
-from selectbench.records import find_maker
+from selectbench.models.factory import build_model, features_and_logits
+from selectbench.records.files import digest_file, read_json, write_json
+from selectbench.records.records import find_maker
 from selectbench.rl import theory
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import measure_theory, train_proxy

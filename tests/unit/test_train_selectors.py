@@ -3,16 +3,16 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from selectbench.config import read_yaml
 from selectbench.data.splits import ArraySplit
 from selectbench.methods.rl_selector import RLSelector
-from selectbench.pools import open_pool
-from selectbench.recipes import Recipe
+from selectbench.planning.config import read_yaml
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.reward import Reward
 from selectbench.stages import train_selectors
 from selectbench.stages._training import build_from_spec
 from selectbench.stages.train_selectors import load_finished, select_subset
+from selectbench.training.pools import open_pool
+from selectbench.training.recipes import Recipe
 
 
 @pytest.fixture

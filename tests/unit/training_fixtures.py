@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selectbench.augment import Augment
 from selectbench.data.splits import ArraySplit
-from selectbench.pools import Pool, open_pool
-from selectbench.recipes import Recipe
+from selectbench.training.augment import Augment
+from selectbench.training.pools import Pool, open_pool
+from selectbench.training.recipes import Recipe
 
 RECIPE = Recipe(
     epochs=8,

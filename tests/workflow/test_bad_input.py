@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from selectbench.files import digest_array
+from selectbench.records.files import digest_array
 
 
 def expect(project, message, *arguments, dry=True):

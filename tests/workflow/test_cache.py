@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from conftest import make_project
-from selectbench.plan import load_plan
+from selectbench.planning.plan import load_plan
 
 PLACE = "digits/convnet"
 SIGNALS = [f"results/smoke/proxies/{PLACE}/seed-0.{form}" for form in ("npz", "pt", "json")]
@@ -91,7 +91,7 @@ def test_seeds_keep_fractions_precisions_and_code_never_share_an_entry(root, tmp
     changed = plan.proxy_spec("digits", "convnet", "0")
     plan.config.recipes["digits"] = recipe
     assert {key for key in changed if changed[key] != specs[0][key]} == {"recipe"}
-    monkeypatch.setattr("selectbench.plan.fingerprint", lambda *modules, **files: "other")
+    monkeypatch.setattr("selectbench.planning.plan.fingerprint", lambda *modules, **files: "other")
     edited = plan.proxy_spec("digits", "convnet", "0")
     assert {key for key in edited if edited[key] != specs[0][key]} == {"code"}
     spelled = [str(sorted(spec.items())) for spec in (*specs, fewer, changed, edited)]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from selectbench.jobs import list_jobs
-from selectbench.plan import load_plan
-from selectbench.reasons import log_path
-from selectbench.recorded import read_note
+from selectbench.costs.reasons import log_path
+from selectbench.costs.recorded import read_note
+from selectbench.planning.jobs import list_jobs
+from selectbench.planning.plan import load_plan
 
 
 @pytest.mark.parametrize("name", ["finished", "finished_texts"])

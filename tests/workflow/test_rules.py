@@ -77,7 +77,7 @@ def test_rule_files_hold_no_logic(root):
 
 
 def test_no_two_jobs_share_their_specification(root):
-    from selectbench.plan import load_plan, to_json
+    from selectbench.planning.plan import load_plan, to_json
 
     for scale in ("tiny", "full"):
         plan = load_plan(root, {"scale": scale})
@@ -110,7 +110,8 @@ def test_the_full_plan_is_a_dry_run_away(project):
 
 def test_planning_imports_no_torch_and_no_pandas():
     program = (
-        "import sys; from pathlib import Path; import selectbench.workflow; from selectbench.plan import load_plan; load_plan(Path());"
+        "import sys; from pathlib import Path; import selectbench.workflow;"
+        "from selectbench.planning.plan import load_plan; load_plan(Path());"
         "print([name for name in ('torch', 'pandas', 'timm', 'sklearn', 'matplotlib', 'scipy', 'torchvision') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import make_text_project
-from selectbench.files import read_arrays
+from selectbench.records.files import read_arrays
 
 RUNS = "results/smoke/cluster_mdp/records.jsonl"
 

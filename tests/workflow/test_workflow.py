@@ -190,7 +190,7 @@ def test_a_second_run_starts_no_job_and_says_so(finished):
 
 
 def test_touches_comments_and_docstrings_rerun_nothing(finished):
-    for name in ("src/selectbench/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py"):
+    for name in ("src/selectbench/training/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py"):
         path = finished.path(name)
         text = path.read_text(encoding="utf-8")
         path.touch()
@@ -226,14 +226,14 @@ def test_an_edited_method_reruns_exactly_its_runs(finished):
 
 
 def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
-    finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 512", "_EVALUATION_BATCH = 256")
+    finished.edit("src/selectbench/training/engine.py", "_EVALUATION_BATCH = 512", "_EVALUATION_BATCH = 256")
     try:
         jobs = finished.jobs()
         assert jobs["train_proxy"] == 4
         assert jobs["train_targets"] == 5
         assert "prepare_data" not in jobs
     finally:
-        finished.edit("src/selectbench/engine.py", "_EVALUATION_BATCH = 256", "_EVALUATION_BATCH = 512")
+        finished.edit("src/selectbench/training/engine.py", "_EVALUATION_BATCH = 256", "_EVALUATION_BATCH = 512")
     assert finished.jobs() == {}
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from selectbench.errors import SelectbenchError
-from selectbench.plan import load_plan, to_json
-from selectbench.scheduling import mend_scheduler
+from selectbench.planning.plan import load_plan, to_json
+from selectbench.planning.scheduling import mend_scheduler
 from selectbench.workflow import check_before_start, check_results_folder
 
 # Jobs find this environment's Python whether or not the environment is activated.

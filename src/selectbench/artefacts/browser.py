@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from selectbench.ranks import mean_ranks
+from selectbench.rl.ranks import mean_ranks
 
 LONGEST_TEXT = 140  # characters
 SIDE = 32  # pixels of the longer side of a picture, at most

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError
-from selectbench.files import refuse_bomb
+from selectbench.records.files import refuse_bomb
 
 BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError),

@@ -7,7 +7,7 @@ from selectbench.data.placed import check_folders, check_placed, list_placed, pi
 from selectbench.data.sources import check_raw, get_base
 from selectbench.data.splits import ArraySplit, FolderSplit, open_split
 from selectbench.errors import DataError
-from selectbench.files import digest_array, read_json
+from selectbench.records.files import digest_array, read_json
 
 _HASHED_BYTES = 1 << 26  # larger arrays are checked for their size only: hashing them would hold every start up
 

@@ -18,7 +18,7 @@ from PIL import Image
 from selectbench.data.images import UNREADABLE
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError
-from selectbench.files import MOST_GROWTH, MOST_UNPACKED, refuse_bomb
+from selectbench.records.files import MOST_GROWTH, MOST_UNPACKED, refuse_bomb
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

@@ -9,7 +9,7 @@ from selectbench.data.class_folders import check_class_folders, index_folder, re
 from selectbench.data.label_lists import count_rows, unpack_rows
 from selectbench.data.sources import get_raw_folder
 from selectbench.errors import DataError, suggest
-from selectbench.files import digest_value
+from selectbench.records.files import digest_value
 
 
 def pick_test_sets(name: str, entry: dict, test_sets: Sequence[str]) -> dict:

@@ -18,7 +18,7 @@ from selectbench.data.placed import check_placed, index_placed, list_placed, pic
 from selectbench.data.sources import check_digest, choose_source, describe_help, get_base, get_raw_folder, locate_file
 from selectbench.data.splits import NOISY, SEVERITIES
 from selectbench.errors import DataError
-from selectbench.files import digest_array, digest_value, write_array, write_text
+from selectbench.records.files import digest_array, digest_value, write_array, write_text
 from selectbench.seeds import derive_seed
 
 ARCHIVES = (".tgz", ".tar.gz", ".zip", ".deb")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selectbench.data.class_folders import FOLDERS, check_classes
 from selectbench.errors import DataError, suggest
-from selectbench.files import digest_file
+from selectbench.records.files import digest_file
 
 
 def find_source(name: str, entry: dict, source: str) -> dict:

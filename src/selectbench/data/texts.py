@@ -18,7 +18,7 @@ from selectbench.data.sources import choose_source, locate_file
 from selectbench.data.splits import NOISY, read_array
 from selectbench.data.text_layouts import TEXT_LAYOUTS, Row
 from selectbench.errors import DataError, suggest
-from selectbench.files import digest_array, digest_value, read_json, write_array, write_text
+from selectbench.records.files import digest_array, digest_value, read_json, write_array, write_text
 
 POOL, VALIDATION = "pool", "validation"
 _UNDECODABLE = (*BROKEN, KeyError, IndexError, TypeError, AttributeError, csv.Error)

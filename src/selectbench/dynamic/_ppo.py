@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.optimisers import Adam
 from selectbench.rl.networks import EDGE, ActorCritic
 from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.training.optimisers import Adam
 
 
 @dataclass(frozen=True, kw_only=True)

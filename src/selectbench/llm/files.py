@@ -10,7 +10,7 @@ from typing import TypeVar
 from selectbench.data.messages import first_line
 from selectbench.data.sources import locate_package_file
 from selectbench.errors import DataError
-from selectbench.files import digest_file
+from selectbench.records.files import digest_file
 from selectbench.seeds import isolated_torch_rng
 
 Loaded = TypeVar("Loaded")

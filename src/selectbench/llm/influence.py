@@ -8,9 +8,9 @@ from torch import nn
 
 from selectbench.llm.models import Head, OptionHead
 from selectbench.methods.ssp import normalise_rows
-from selectbench.optimisers import Adam
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import softmax_residuals
+from selectbench.training.optimisers import Adam
 
 EPOCHS, BATCH, LEARNING_RATE, BETAS, EPSILON = 4, 32, 0.02, (0.9, 0.999), 1e-8
 _BLOCK = 1 << 24  # numbers of a block of gradients

@@ -11,8 +11,8 @@ from selectbench.data.texts import TextSplit
 from selectbench.errors import DataError
 from selectbench.llm.files import load_once
 from selectbench.llm.models import TokenBatch, fit_answer, pad_answers
-from selectbench.pools import BatchLoss, SampleLosses, SampleOutput
-from selectbench.recipes import Recipe
+from selectbench.training.pools import BatchLoss, SampleLosses, SampleOutput
+from selectbench.training.recipes import Recipe
 
 _SEQUENCES = 32  # at a time where nothing is learned
 

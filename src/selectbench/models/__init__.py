@@ -1,5 +1,1 @@
-"""Proxies and targets: small nets of our own and every timm model by name."""
-
-from selectbench.models.factory import build_model, check_input, check_models, features_and_logits
-
-__all__ = ["build_model", "check_input", "check_models", "features_and_logits"]
+"""Proxies and targets: small nets of our own, every timm model by name, and the weights they start from."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from selectbench.errors import ConfigError, first_line
-from selectbench.pretrained import Weights, locate_weights
+from selectbench.models.pretrained import Weights, locate_weights
 
 State = dict[str, torch.Tensor]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from selectbench.errors import SelectbenchError
-from selectbench.optimisers import Adam, set_learning_rate
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.networks import EDGE, ActorCritic
+from selectbench.training.optimisers import Adam, set_learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)

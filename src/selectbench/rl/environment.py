@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from selectbench.policy import order_by_score
-from selectbench.ranks import rank_correlation
+from selectbench.rl.ranks import rank_correlation
 from selectbench.rl.reward import Reward
 from selectbench.seeds import derive_seed, hash_ids
 

@@ -6,9 +6,9 @@ import torch
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from selectbench.optimisers import fuse_adam
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.seeds import isolated_generators
+from selectbench.training.optimisers import fuse_adam
 
 _HIDDEN = [128, 64]
 

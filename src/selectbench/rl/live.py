@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.models import features_and_logits
-from selectbench.optimisers import make_optimiser, set_learning_rate
-from selectbench.pools import Pool, load_training_batch
-from selectbench.recipes import Recipe, count_batches, learning_rate_at, uses_bfloat16
+from selectbench.models.factory import features_and_logits
 from selectbench.rl.environment import Redundancy, SelectionEnvironment
 from selectbench.rl.reward import Reward
+from selectbench.training.optimisers import make_optimiser, set_learning_rate
+from selectbench.training.pools import Pool, load_training_batch
+from selectbench.training.recipes import Recipe, count_batches, learning_rate_at, uses_bfloat16
 
 
 class LiveEnvironment(SelectionEnvironment):

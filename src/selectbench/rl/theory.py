@@ -11,10 +11,10 @@ from scipy.special import logsumexp, softmax
 from torch import nn
 
 from selectbench.errors import SelectbenchError
-from selectbench.gradients import differentiate_samples, split_state
 from selectbench.rl.cover import distance_blocks, pair_distances, split_classes
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals, softmax_residuals
+from selectbench.training.gradients import differentiate_samples, split_state
 
 Load = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]  # positions → their inputs and labels
 Factor = tuple[np.ndarray, bool]  # a Cholesky factor, as ``scipy.linalg.cho_factor`` returns it

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from selectbench.errors import DataError, RecordError, RunFailedError
-from selectbench.files import write_json
-from selectbench.leases import hold_lock
-from selectbench.parallel import find_crew
-from selectbench.progress import report_run
-from selectbench.provenance import describe_provenance
-from selectbench.records import read_finished, record_path, write_record
+from selectbench.records.files import write_json
+from selectbench.records.leases import hold_lock
+from selectbench.records.progress import report_run
+from selectbench.records.provenance import describe_provenance
+from selectbench.records.records import read_finished, record_path, write_record
+from selectbench.training.parallel import find_crew
 
 _NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # what torch and its libraries say in errors of no class of their own
 

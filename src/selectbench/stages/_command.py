@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from selectbench.errors import SelectbenchError
-from selectbench.files import digest_file
-from selectbench.leases import lease_devices
-from selectbench.records import check_made, write_record
+from selectbench.records.files import digest_file
+from selectbench.records.leases import lease_devices
+from selectbench.records.records import check_made, write_record
 
 
 def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[str]) -> argparse.Namespace:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from selectbench.pools import choose_device
 from selectbench.stages._targets import Family
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
+from selectbench.training.pools import choose_device
 
 
 def make_family(spec: dict, data: Path) -> Family:

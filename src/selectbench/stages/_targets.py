@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
 from selectbench.data.splits import NOISY, read_array
-from selectbench.engine import Checkpoint, train_model
-from selectbench.epochs import Progress
 from selectbench.errors import RecordError, RunFailedError, SelectionFailedError, first_line
-from selectbench.evaluation import measure_test, measure_tests
-from selectbench.files import digest_file, digest_value, read_arrays, read_json, write_atomically
-from selectbench.parallel import find_crew, share_norms
-from selectbench.pools import Pool, name_device
-from selectbench.provenance import read_peak_memory_mb
-from selectbench.recipes import Recipe
-from selectbench.records import EVALUATE, TRAIN, check_made, find_maker, read_record, record_path
+from selectbench.records.files import digest_file, digest_value, read_arrays, read_json, write_atomically
+from selectbench.records.provenance import read_peak_memory_mb
+from selectbench.records.records import EVALUATE, TRAIN, check_made, find_maker, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
 from selectbench.stages._training import read_weights
+from selectbench.training.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
+from selectbench.training.engine import Checkpoint, train_model
+from selectbench.training.epochs import Progress
+from selectbench.training.evaluation import measure_test, measure_tests
+from selectbench.training.parallel import find_crew, share_norms
+from selectbench.training.pools import Pool, name_device
+from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import argparse

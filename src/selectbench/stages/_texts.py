@@ -9,19 +9,19 @@ import torch
 from torch import nn
 
 from selectbench.data.texts import open_texts
-from selectbench.engine import Checkpoint, train_model
-from selectbench.epochs import visit_subset
-from selectbench.evaluation import measure_test
-from selectbench.files import digest_value, read_arrays
 from selectbench.llm.encoder import name_matches
 from selectbench.llm.files import digest_model
 from selectbench.llm.models import build_language_model, load_trainable, trainable_state
 from selectbench.llm.pools import TextPool, open_text_pool
-from selectbench.pools import Pool, choose_device
-from selectbench.recipes import Recipe
-from selectbench.records import find_maker, read_record
+from selectbench.records.files import digest_value, read_arrays
+from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.stages._targets import Family
+from selectbench.training.engine import Checkpoint, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.evaluation import measure_test
+from selectbench.training.pools import Pool, choose_device
+from selectbench.training.recipes import Recipe
 
 LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
 

@@ -7,12 +7,12 @@ from torch import nn
 
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError, RecordError, first_line, suggest
-from selectbench.files import read_json
-from selectbench.models import build_model
+from selectbench.models.factory import build_model
+from selectbench.models.pretrained import Weights
 from selectbench.models.weights import find_weights, warm_start
-from selectbench.pools import Pool, open_pool
-from selectbench.pretrained import Weights
+from selectbench.records.files import read_json
 from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.training.pools import Pool, open_pool
 
 
 def open_prepared(data: Path, split: str, device: torch.device) -> Pool:

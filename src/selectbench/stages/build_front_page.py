@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selectbench.artefacts.front import render_front
 from selectbench.errors import RecordError
-from selectbench.files import read_json, write_text
+from selectbench.records.files import read_json, write_text
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

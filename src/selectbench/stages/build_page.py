@@ -4,8 +4,8 @@ from pathlib import Path
 
 from selectbench.artefacts.page import Inputs, render_page
 from selectbench.errors import RecordError
-from selectbench.files import read_json, write_text
-from selectbench.records import read_records
+from selectbench.records.files import read_json, write_text
+from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

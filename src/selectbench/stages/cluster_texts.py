@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from threadpoolctl import threadpool_limits
 
-from selectbench.files import write_arrays
 from selectbench.llm.clusters import cluster_embeddings, describe_clusters
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import find_maker, read_record
+from selectbench.records.files import write_arrays
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made

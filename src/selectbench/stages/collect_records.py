@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selectbench.records import merge_record, write_collection
+from selectbench.records.records import merge_record, write_collection
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

@@ -8,7 +8,7 @@ import numpy as np
 from selectbench.artefacts.browser import SMALL, choose_samples, describe_methods, pack_pictures, shorten_text
 from selectbench.data.splits import open_split
 from selectbench.data.texts import open_texts
-from selectbench.files import read_arrays, write_json
+from selectbench.records.files import read_arrays, write_json
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from selectbench.artefacts import overlaps
-from selectbench.files import read_arrays, write_json
+from selectbench.records.files import read_arrays, write_json
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

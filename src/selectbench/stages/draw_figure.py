@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectbench.artefacts import figures
-from selectbench.files import read_json, write_atomically
-from selectbench.records import read_records
+from selectbench.records.files import read_json, write_atomically
+from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selectbench.encoders import SimCLR, SimCLRRecipe, contrastive_loss, embed_pretrained
-from selectbench.engine import Checkpoint, predict, train_model
-from selectbench.epochs import visit_subset
-from selectbench.files import digest_value, read_json
-from selectbench.pools import Pool, choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.files import digest_value, read_json
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared
+from selectbench.training.encoders import SimCLR, SimCLRRecipe, contrastive_loss, embed_pretrained
+from selectbench.training.engine import Checkpoint, predict, train_model
+from selectbench.training.epochs import visit_subset
+from selectbench.training.pools import Pool, choose_device, name_device
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ import torch
 
 from selectbench.data.splits import read_array
 from selectbench.data.texts import open_texts
-from selectbench.files import digest_value, read_json, write_arrays
 from selectbench.llm.encoder import load_encoder, name_matches
-from selectbench.pools import choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.files import digest_value, read_json, write_arrays
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._texts import LENGTHS
+from selectbench.training.pools import choose_device, name_device
 
 
 def main() -> None:

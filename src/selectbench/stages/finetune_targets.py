@@ -1,9 +1,9 @@
 """Fine-tune a batch of targets on texts, each on its subset or beside its sampler, each with its own record and checkpoint."""
 
-from selectbench.parallel import enter_crew
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._targets import train_batch
 from selectbench.stages._texts import make_family
+from selectbench.training.parallel import enter_crew
 
 
 def main() -> None:

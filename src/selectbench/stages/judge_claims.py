@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectbench.artefacts.verdict import make_verdict, render_markdown
-from selectbench.files import read_json, write_json, write_text
-from selectbench.records import read_records
+from selectbench.records.files import read_json, write_json, write_text
+from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
-from selectbench.files import write_json, write_text
-from selectbench.records import read_records
+from selectbench.records.files import write_json, write_text
+from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
 

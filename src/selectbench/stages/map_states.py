@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selectbench.files import read_json, write_json
+from selectbench.records.files import read_json, write_json
 from selectbench.seeds import derive_seed
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from selectbench.gradients import Batches, measure_alignments, measure_norms
-from selectbench.pools import Pool, choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.recipes import Recipe
-from selectbench.recording import list_epochs
-from selectbench.records import find_maker, read_record
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, read_weights
+from selectbench.training.gradients import Batches, measure_alignments, measure_norms
+from selectbench.training.pools import Pool, choose_device, name_device
+from selectbench.training.recipes import Recipe
+from selectbench.training.recording import list_epochs
 
 _BATCH = 256
 

@@ -7,12 +7,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from selectbench.data.splits import read_array
-from selectbench.files import digest_value, read_arrays, read_json
 from selectbench.llm.encoder import name_matches
 from selectbench.llm.influence import EPOCHS, LEARNING_RATE, measure_influences, warm_up_head
 from selectbench.policy import count_kept
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import find_maker, read_record
+from selectbench.records.files import digest_value, read_arrays, read_json
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made

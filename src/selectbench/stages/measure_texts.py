@@ -8,14 +8,14 @@ import torch
 
 from selectbench.data.splits import read_array
 from selectbench.data.texts import TextSplit, open_texts
-from selectbench.files import digest_value, read_json
 from selectbench.llm.encoder import load_encoder
 from selectbench.llm.perplexity import measure_perplexities, measure_rarities, ngram_perplexities
-from selectbench.pools import choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.files import digest_value, read_json
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
+from selectbench.training.pools import choose_device, name_device
 
 
 def main() -> None:

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from selectbench.engine import predict
 from selectbench.errors import SelectbenchError
-from selectbench.pools import Pool, choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.ranks import rank_correlation
-from selectbench.recipes import Recipe
-from selectbench.records import find_maker, read_record, write_record
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record, write_record
 from selectbench.rl import theory
+from selectbench.rl.ranks import rank_correlation
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._training import build_from_spec, open_prepared, read_weights
+from selectbench.training.engine import predict
+from selectbench.training.pools import Pool, choose_device, name_device
+from selectbench.training.recipes import Recipe
 
 _POINTS = 400  # of a proposition in the record; its statistic is of all pairs
 _DISTANCE = "feature distance of two samples of one class"

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from selectbench.files import read_arrays
 from selectbench.llm.clusters import cap_union
 from selectbench.policy import count_kept
-from selectbench.pools import name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.ranks import rank_correlation
-from selectbench.records import write_record
+from selectbench.records.files import read_arrays
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import write_record
+from selectbench.rl.ranks import rank_correlation
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages._texts import make_family, train_and_measure
 from selectbench.stages.measure_theory import describe
+from selectbench.training.pools import name_device
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.texts import prepare_texts
-from selectbench.files import write_json
+from selectbench.records.files import write_json
 from selectbench.stages._command import parse_arguments, run_stage
 
 

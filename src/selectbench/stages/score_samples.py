@@ -9,10 +9,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from selectbench.data.splits import open_split, read_array
-from selectbench.files import digest_array, write_arrays
 from selectbench.methods import make_method
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import find_maker, read_record
+from selectbench.records.files import digest_array, write_arrays
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record
 from selectbench.selection import score
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from selectbench.errors import SelectionFailedError
-from selectbench.files import digest_value, read_arrays, read_json, write_arrays, write_json
 from selectbench.llm.agents import ClusterAgent, make_agent
 from selectbench.llm.clusters import cap_union
 from selectbench.llm.values import CountedValues
 from selectbench.policy import count_kept
-from selectbench.pools import name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records import find_maker, read_record, tabulate
+from selectbench.records.files import digest_value, read_arrays, read_json, write_arrays, write_json
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import find_maker, read_record, tabulate
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._texts import make_family, train_and_measure
 from selectbench.stages.score_samples import describe_source
 from selectbench.stages.select_subsets import describe_subset
+from selectbench.training.pools import name_device
 
 
 def main() -> None:

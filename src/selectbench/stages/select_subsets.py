@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from selectbench.files import digest_array, read_arrays, write_arrays
 from selectbench.methods import make_method
 from selectbench.policy import count_kept
-from selectbench.provenance import describe_provenance
-from selectbench.records import find_maker, read_record
+from selectbench.records.files import digest_array, read_arrays, write_arrays
+from selectbench.records.provenance import describe_provenance
+from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.engine import Checkpoint, join_predictions, predict, train_model
-from selectbench.epochs import Progress, visit_subset
-from selectbench.files import digest_value, read_json, write_atomically
-from selectbench.pools import Pool, choose_device, name_device, supervised_loss
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.recipes import Recipe, count_steps, learning_rate_at
-from selectbench.recording import list_epochs, list_passes
+from selectbench.records.files import digest_value, read_json, write_atomically
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
+from selectbench.training.engine import Checkpoint, join_predictions, predict, train_model
+from selectbench.training.epochs import Progress, visit_subset
+from selectbench.training.pools import Pool, choose_device, name_device, supervised_loss
+from selectbench.training.recipes import Recipe, count_steps, learning_rate_at
+from selectbench.training.recording import list_epochs, list_passes
 
 _MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
 _RESIDENT_BYTES = 1 << 30  # of an epoch's logits that lie on the device until the epoch ends

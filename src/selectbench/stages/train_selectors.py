@@ -10,14 +10,12 @@ import numpy as np
 import torch
 
 from selectbench.errors import SelectionFailedError
-from selectbench.files import digest_value, read_json, write_arrays
 from selectbench.methods import make_method
 from selectbench.methods.rl_selector import RLSelector
 from selectbench.policy import count_kept
-from selectbench.pools import Pool, choose_device, name_device
-from selectbench.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.recipes import Recipe
-from selectbench.records import tabulate
+from selectbench.records.files import digest_value, read_json, write_arrays
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import tabulate
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
@@ -25,6 +23,8 @@ from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
+from selectbench.training.pools import Pool, choose_device, name_device
+from selectbench.training.recipes import Recipe
 
 
 def main() -> None:

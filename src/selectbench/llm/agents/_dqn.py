@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from selectbench.llm.environment import ClusterEnv
-from selectbench.optimisers import Adam
 from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.training.optimisers import Adam
 
 _WIDTH, _RATE, _BATCH, _UPDATES, _TARGET_RATE, _GRADIENT = 64, 3e-3, 64, 20, 0.1, 10.0
 _LARGE = 1e9  # taken from the value of an action that is masked

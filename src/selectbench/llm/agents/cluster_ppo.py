@@ -33,8 +33,8 @@ class ClusterPPO(ClusterAgent):
         """Train the policy until the proxy trainings or the episodes are spent."""
         from sb3_contrib import MaskablePPO
 
-        from selectbench.optimisers import fuse_adam
         from selectbench.seeds import isolated_generators
+        from selectbench.training.optimisers import fuse_adam
 
         steps = max(2, self.episodes_a_update * env.budget)  # one step has no spread to normalise advantages by
         with isolated_generators(seed):

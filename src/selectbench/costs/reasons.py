@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from selectbench.jobs import TARGET_RULES, Job, list_jobs, list_runs
-from selectbench.plan import Plan
-from selectbench.recorded import read_note
+from selectbench.costs.recorded import read_note
+from selectbench.planning.jobs import TARGET_RULES, Job, list_jobs, list_runs
+from selectbench.planning.plan import Plan
 
 _SPECIFICATIONS = {
     **{"prepare_data": "prepare", "train_proxy": "proxy", "measure_gradients": "gradients", "embed_samples": "encoder"},

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from selectbench.dynamic import DynamicSampler, make
-from selectbench.dynamic_training import observed_loss, observed_parts, visit_dynamically
-from selectbench.engine import PartedLoss, cut_loss
-from selectbench.epochs import Visits, visit_subset
-from selectbench.parallel import find_crew
-from selectbench.pools import BatchLoss, Pool
-from selectbench.recipes import Recipe
-from selectbench.records import tabulate
+from selectbench.records.records import tabulate
+from selectbench.training.dynamic_training import observed_loss, observed_parts, visit_dynamically
+from selectbench.training.engine import PartedLoss, cut_loss
+from selectbench.training.epochs import Visits, visit_subset
+from selectbench.training.parallel import find_crew
+from selectbench.training.pools import BatchLoss, Pool
+from selectbench.training.recipes import Recipe
 
 _RATE_DIGITS = 6
 

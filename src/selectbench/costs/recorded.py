@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectbench.errors import RecordError
-from selectbench.jobs import Job
-from selectbench.layout import Layout
-from selectbench.records import EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
-from selectbench.runs import Run
+from selectbench.planning.jobs import Job
+from selectbench.planning.layout import Layout
+from selectbench.planning.runs import Run
+from selectbench.records.records import EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
 from selectbench.signals import SOURCES
 
 METADATA = Path(".snakemake/metadata")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 
-from selectbench.config import Config, as_list
-from selectbench.resolve import resolve_claim, resolve_table
-from selectbench.runs import NO_PROXY, Run
+from selectbench.planning.config import Config, as_list
+from selectbench.planning.resolve import resolve_claim, resolve_table
+from selectbench.planning.runs import NO_PROXY, Run
 
 BROWSED_SEEDS = 2  # whose subsets the results page shows sample by sample
 

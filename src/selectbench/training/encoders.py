@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from selectbench.errors import ConfigError, first_line, suggest
-from selectbench.pools import BatchLoss, Pool
-from selectbench.recipes import Descent
 from selectbench.seeds import derive_seed, uniform_by_id
+from selectbench.training.pools import BatchLoss, Pool
+from selectbench.training.recipes import Descent
 
 _PRETRAINED_BATCH = 64
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.augment import Augment, crop_images, cut_squares, draw_augmentations, name_draws
 from selectbench.data.splits import Split
-from selectbench.models import features_and_logits
-from selectbench.recipes import Recipe
+from selectbench.models.factory import features_and_logits
 from selectbench.seeds import derive_seed, uniform_by_id
+from selectbench.training.augment import Augment, crop_images, cut_squares, draw_augmentations, name_draws
+from selectbench.training.recipes import Recipe
 
 _MOST_CLEAN = 1 << 28  # bytes of normalised images that stay on the device beside the uint8 ones
 

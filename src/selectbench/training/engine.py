@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from selectbench.compilation import compile_forward
-from selectbench.epochs import Progress, Visits
 from selectbench.errors import RunFailedError
-from selectbench.optimisers import make_optimiser, set_learning_rate
-from selectbench.parallel import Crew, find_crew
-from selectbench.pools import (
+from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
+from selectbench.training.compilation import compile_forward
+from selectbench.training.epochs import Progress, Visits
+from selectbench.training.optimisers import make_optimiser, set_learning_rate
+from selectbench.training.parallel import Crew, find_crew
+from selectbench.training.pools import (
     BatchLoss,
     Pool,
 )
-from selectbench.recipes import Descent, learning_rate_at, split_batches, uses_bfloat16
-from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
+from selectbench.training.recipes import Descent, learning_rate_at, split_batches, uses_bfloat16
 
 EpochEnd = Callable[[int, nn.Module, Progress], None]
 

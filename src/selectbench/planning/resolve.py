@@ -7,9 +7,9 @@ from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-from selectbench.config import Config, as_list
 from selectbench.errors import ConfigError, suggest
-from selectbench.runs import NO_PROXY, Run, format_keep
+from selectbench.planning.config import Config, as_list
+from selectbench.planning.runs import NO_PROXY, Run, format_keep
 
 
 class Place(NamedTuple):

@@ -8,13 +8,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from selectbench.costs.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
+from selectbench.costs.simulation import Schedule, Task, simulate
+from selectbench.costs.visits import Network, count_visits, visit_run
 from selectbench.errors import SelectbenchError
-from selectbench.jobs import TARGET_RULES, Job, find_needs, list_jobs, list_runs
-from selectbench.layout import Layout
-from selectbench.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
-from selectbench.records import TRAIN, read_records
-from selectbench.simulation import Schedule, Task, simulate
-from selectbench.visits import Network, count_visits, visit_run
+from selectbench.planning.jobs import TARGET_RULES, Job, find_needs, list_jobs, list_runs
+from selectbench.planning.layout import Layout
+from selectbench.records.records import TRAIN, read_records
 
 if TYPE_CHECKING:
     from selectbench.models.counting import ModelSize

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from selectbench.augment import NO_AUGMENT, Augment
+from selectbench.training.augment import NO_AUGMENT, Augment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from selectbench.recipes import Descent, count_steps
+from selectbench.training.recipes import Descent, count_steps
 
 
 @dataclass

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from selectbench.costing import Costing
-from selectbench.disk import estimate_bytes, measure_bytes
+from selectbench.costs.costing import Costing
+from selectbench.costs.disk import estimate_bytes, measure_bytes
+from selectbench.costs.recorded import is_inside, read_times
+from selectbench.costs.simulation import Schedule
 from selectbench.errors import RecordError
-from selectbench.files import read_json, write_json
-from selectbench.jobs import GPU_RULES
-from selectbench.layout import Layout
-from selectbench.recorded import is_inside, read_times
-from selectbench.records import SCHEMA, check_layout
-from selectbench.simulation import Schedule
+from selectbench.planning.jobs import GPU_RULES
+from selectbench.planning.layout import Layout
+from selectbench.records.files import read_json, write_json
+from selectbench.records.records import SCHEMA, check_layout
 
 HOUR = 3600.0
 _ENDS = ((90.0, 1.0, "s"), (90 * 60.0, 60.0, "min"), (48 * HOUR, HOUR, "h"), (float("inf"), 24 * HOUR, "days"))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from selectbench.methods._base import Method
 
 from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, spell, suggest
+from selectbench.planning.strict_yaml import read_yaml
 from selectbench.policy import parse_keep
-from selectbench.strict_yaml import read_yaml
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from selectbench.data.splits import SEVERITIES
-from selectbench.engine import predict
-from selectbench.pools import Pool
+from selectbench.training.engine import predict
+from selectbench.training.pools import Pool
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-from selectbench.config import load_config
 from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten
-from selectbench.fingerprint import fingerprint
-from selectbench.layout import Layout
+from selectbench.models.pretrained import digest_declared
+from selectbench.planning.config import load_config
+from selectbench.planning.fingerprint import fingerprint
+from selectbench.planning.layout import Layout
+from selectbench.planning.runs import Run, format_keep
 from selectbench.policy import parse_keep
-from selectbench.pretrained import digest_declared
-from selectbench.runs import Run, format_keep
 from selectbench.seeds import derive_seed
 
 CONFIDENCE = 0.95

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from selectbench.data.splits import SEVERITIES
-from selectbench.jobs import TARGET_RULES, Job, list_runs
-from selectbench.layout import Layout
+from selectbench.planning.jobs import TARGET_RULES, Job, list_runs
+from selectbench.planning.layout import Layout
+from selectbench.planning.runs import Run
 from selectbench.policy import parse_keep
-from selectbench.recording import list_passes
-from selectbench.records import EVALUATE
-from selectbench.runs import Run
+from selectbench.records.records import EVALUATE
+from selectbench.training.recording import list_passes
 
 FORWARD_SHARE = 1 / 3  # of a visit: what a forward pass costs of a forward and backward pass
 

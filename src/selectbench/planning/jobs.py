@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selectbench.layout import Layout
-from selectbench.runs import NO_PROXY, Run
+from selectbench.planning.layout import Layout
+from selectbench.planning.runs import NO_PROXY, Run
 
 GPU_RULES = frozenset(
     {

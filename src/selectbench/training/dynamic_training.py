@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from selectbench.dynamic import DynamicSampler
-from selectbench.engine import PartedLoss, TrainingDivergedError, share_foresight
-from selectbench.epochs import Progress, Visits
-from selectbench.parallel import Crew
-from selectbench.pools import BatchLoss, ForeseeingLoss, SampleLosses, SampleOutput
-from selectbench.recipes import Recipe, count_batches, split_batches
+from selectbench.training.engine import PartedLoss, TrainingDivergedError, share_foresight
+from selectbench.training.epochs import Progress, Visits
+from selectbench.training.parallel import Crew
+from selectbench.training.pools import BatchLoss, ForeseeingLoss, SampleLosses, SampleOutput
+from selectbench.training.recipes import Recipe, count_batches, split_batches
 
 _STATE = "sampler"
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from selectbench.errors import ConfigError
-from selectbench.files import digest_file
+from selectbench.records.files import digest_file
 
 
 @dataclass(frozen=True)

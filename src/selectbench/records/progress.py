@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectbench.files import write_json
+from selectbench.records.files import write_json
 
 
 def start_progress(folder: Path, batches: Mapping[str, Mapping[str, int]]) -> None:

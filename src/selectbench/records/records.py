@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selectbench.errors import RecordError, shorten
-from selectbench.files import digest_file, read_json, write_json, write_text
+from selectbench.records.files import digest_file, read_json, write_json, write_text
 
 SCHEMA = 1
 TRAIN, EVALUATE = "train", "evaluate"

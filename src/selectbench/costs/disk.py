@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectbench.jobs import Job, list_runs
-from selectbench.layout import Layout
+from selectbench.costs.visits import Network, count_visits, is_chosen_by, size_test_set
+from selectbench.planning.jobs import Job, list_runs
+from selectbench.planning.layout import Layout
 from selectbench.policy import parse_keep
-from selectbench.records import TRAIN, record_path
-from selectbench.visits import Network, count_visits, is_chosen_by, size_test_set
+from selectbench.records.records import TRAIN, record_path
 
 if TYPE_CHECKING:
     from selectbench.models.counting import ModelSize

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from selectbench.recipes import Descent
+from selectbench.training.recipes import Descent
 
 
 class EagerMethods:
