@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import selectbench as sb
-from selectbench.methods.moderate import distances_to_prototype
+from selectbench.rl.geometry import distances_to_prototype
 
 
 def distances(signals, reduce):

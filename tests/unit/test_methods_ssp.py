@@ -4,7 +4,8 @@ from scipy.stats import spearmanr
 from sklearn.cluster import KMeans
 
 import selectbench as sb
-from selectbench.methods.ssp import distances_to_prototypes, normalise_rows
+from selectbench.methods.ssp import distances_to_prototypes
+from selectbench.rl.geometry import normalise_rows
 
 
 def blobs(num=300, classes=3, width=6, seed=0):

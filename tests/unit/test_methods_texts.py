@@ -5,7 +5,7 @@ import pytest
 
 import selectbench as sb
 from selectbench.errors import MissingSignal, SelectbenchError
-from selectbench.methods.ssp import normalise_rows
+from selectbench.rl.geometry import normalise_rows
 
 
 def make(**signals):

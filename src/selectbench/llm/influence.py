@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from selectbench.llm.models import Head, OptionHead
-from selectbench.methods.ssp import normalise_rows
+from selectbench.rl.geometry import normalise_rows
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import softmax_residuals
 from selectbench.training.optimisers import Adam

@@ -7,6 +7,7 @@ import numpy as np
 
 from selectbench.methods._base import Method
 from selectbench.policy import centrality
+from selectbench.rl.geometry import distances_to_prototype
 from selectbench.signals import Signals
 
 
@@ -30,14 +31,3 @@ class Moderate(Method):
         signals.require("moderate", "features")
         distances = distances_to_prototype(signals.features, signals.labels, self.prototype)
         return centrality(distances, signals.ids, seed)
-
-
-def distances_to_prototype(features: np.ndarray, labels: np.ndarray, prototype: str) -> np.ndarray:
-    """Return (N,) Euclidean distances of the features (N, d) to the mean or median of their class."""
-    reduce = np.mean if prototype == "mean" else np.median
-    distances = np.empty(len(features))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rows = np.asarray(features[members], dtype=np.float64)
-        distances[members] = np.linalg.norm(rows - reduce(rows, axis=0), axis=1)
-    return distances

@@ -6,7 +6,7 @@ import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
-from selectbench.methods.ssp import normalise_rows
+from selectbench.rl.geometry import normalise_rows
 from selectbench.signals import Signals
 
 _BLOCK = 1 << 22  # similarities at a time

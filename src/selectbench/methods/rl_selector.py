@@ -1,13 +1,13 @@
 """RL-Selector: an agent that scores samples by redundancy and kept fraction while a target model trains."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.policy import choose_positions
+from selectbench.rl.settings import Algorithm, Binarise, Form, Metric, Scale, Terms
 from selectbench.signals import Signals
 
 
@@ -50,16 +50,16 @@ class RLSelector(Method):
         Samples a step on frozen features.
     """
 
-    reward: Literal["per_sample", "scalar"] = "per_sample"
-    terms: Literal["both", "alignment", "redundancy"] = "both"
-    metric: Literal["cover", "squared", "centroid", "nearest", "cosine"] = "cover"
-    scale: Literal["standard", "mean"] = "standard"
+    reward: Form = "per_sample"
+    terms: Terms = "both"
+    metric: Metric = "cover"
+    scale: Scale = "standard"
     delta: float = 0.8
-    algorithm: Literal["a2c", "ppo", "dqn"] = "a2c"
+    algorithm: Algorithm = "a2c"
     learning_rate: float = 0.003
     noise: bool = True
     tolerance: float = 0.01
-    binarise: Literal["exact", "threshold"] = "exact"
+    binarise: Binarise = "exact"
     start: float = 0.0
     transfer_epochs: int = 15
     epochs: int = 60

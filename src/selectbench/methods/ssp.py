@@ -7,6 +7,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.policy import choose_with_floor
+from selectbench.rl.geometry import normalise_rows
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
 
@@ -59,12 +60,6 @@ class SSP(Method):
         if self.quota != "none":
             return super().choose(scores, signals, num_kept, seed)
         return choose_with_floor(scores, num_kept, self.floor, labels=signals.labels, ids=signals.ids, tail=self.tail, seed=seed)
-
-
-def normalise_rows(rows: np.ndarray) -> np.ndarray:
-    """Return the rows (N, d) divided by their norms; rows of zeros stay."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)
 
 
 def distances_to_prototypes(units: np.ndarray, clusters: int, starts: int, seed: int) -> np.ndarray:

@@ -1,19 +1,16 @@
 """Measures of how little a sample repeats its class: the paper's sample cover, and what it is compared with. Larger = less redundant."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
 
-from selectbench.methods.moderate import distances_to_prototype
-from selectbench.methods.ssp import normalise_rows
 from selectbench.rl.cover import distance_blocks, is_tensor, sample_cover, sum_distances
-
-Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
-Scale = Literal["standard", "mean"]
+from selectbench.rl.geometry import distances_to_prototype, normalise_rows
+from selectbench.rl.settings import Metric, Scale
 
 
 def measure_redundancy(metric: Metric, features: "np.ndarray | torch.Tensor", labels: np.ndarray) -> np.ndarray:

@@ -1,12 +1,10 @@
 """RL-Selector's reward: alignment with the wanted keep fraction plus redundancy, shared by all samples or paid to each."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-Form = Literal["per_sample", "scalar"]
-Terms = Literal["both", "alignment", "redundancy"]
+from selectbench.rl.settings import Form, Terms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from selectbench.errors import SelectionFailedError
-from selectbench.methods.rl_selector import RLSelector
 from selectbench.policy import choose_positions, order_by_score
 from selectbench.rl.a2c import A2C, AgentSettings
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.redundancy import scale_redundancy
 from selectbench.rl.reward import Reward
+from selectbench.rl.settings import SelectorSettings
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import Signals
 
@@ -28,13 +28,13 @@ class Store:
 NO_STORE = Store(load=lambda: None, save=lambda state: None)
 
 
-def make_reward(method: RLSelector, keep: float) -> Reward:
+def make_reward(method: SelectorSettings, keep: float) -> Reward:
     """Return the reward that a method declares, at a keep fraction."""
     return Reward(keep=keep, form=method.reward, terms=method.terms, delta=method.delta)
 
 
 def run_agent(
-    method: RLSelector, environment: SelectionEnvironment, seed: int, *, start: A2C | None = None, store: Store = NO_STORE
+    method: SelectorSettings, environment: SelectionEnvironment, seed: int, *, start: A2C | None = None, store: Store = NO_STORE
 ) -> A2C | None:
     """Let a method's agent act and learn until the environment's epochs are over.
 
@@ -74,7 +74,7 @@ def run_agent(
 
 
 def take_mask(
-    method: RLSelector, environment: SelectionEnvironment, num_kept: int, labels: np.ndarray, ids: np.ndarray, seed: int
+    method: SelectorSettings, environment: SelectionEnvironment, num_kept: int, labels: np.ndarray, ids: np.ndarray, seed: int
 ) -> np.ndarray:
     """Return the positions that the chosen mask keeps, best first.
 
@@ -104,7 +104,7 @@ def take_mask(
     return choose_positions(scores, num_kept, labels=labels, ids=ids, quota=method.quota, tail=method.tail, seed=seed)
 
 
-def select_frozen(method: RLSelector, redundancies: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
+def select_frozen(method: SelectorSettings, redundancies: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
     """Run a method's agent on frozen features and return the positions it keeps, best first.
 
     Parameters

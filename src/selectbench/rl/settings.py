@@ -1,0 +1,68 @@
+"""What the agent of RL-Selector reads of a method's parameters."""
+
+from typing import Literal, Protocol
+
+from selectbench.policy import Quota, Tail
+
+Form = Literal["per_sample", "scalar"]
+Terms = Literal["both", "alignment", "redundancy"]
+Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
+Scale = Literal["standard", "mean"]
+Algorithm = Literal["a2c", "ppo", "dqn"]
+Binarise = Literal["exact", "threshold"]
+
+
+class SelectorSettings(Protocol):
+    """Settings of reward, agent and final mask; ``methods.rl_selector.RLSelector``, which describes them all, is one such object."""
+
+    @property
+    def reward(self) -> Form:
+        """Whether each sample gets its own reward or all share one."""
+
+    @property
+    def terms(self) -> Terms:
+        """The parts of the reward that count."""
+
+    @property
+    def delta(self) -> float:
+        """Weight Δ of the alignment."""
+
+    @property
+    def scale(self) -> Scale:
+        """How redundancies are scaled."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The agent."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the agent's Adam."""
+
+    @property
+    def noise(self) -> bool:
+        """Whether the mask holds sampled actions or the policy's means."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over frozen features."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per step on frozen features."""
+
+    @property
+    def tolerance(self) -> float:
+        """Largest accepted gap between kept and wanted fraction."""
+
+    @property
+    def binarise(self) -> Binarise:
+        """Keep exactly k samples, or all whose action exceeds ½."""
+
+    @property
+    def quota(self) -> Quota:
+        """How the k places are shared among classes."""
+
+    @property
+    def tail(self) -> Tail:
+        """Which end of the actions is kept."""
