@@ -1,0 +1,462 @@
+"""Types of what the plan asks artefacts for: tables, figures, claims, pages, and the files that they are made of.
+
+A specification is all that may influence an artefact besides the files it reads, and is handed to a stage as JSON.
+"""
+
+from typing import Literal, NotRequired, TypedDict
+
+TableKind = Literal["grid", "cost_to_reach", "shifted", "cost_shares"]
+FigureKind = Literal["accuracy_by_keep", "cost", "severity", "trajectory", "overlap", "measured", "break_even", "states", "coherence"]
+Quantity = Literal["regret", "correlation", "kept_fraction", "weight", "proxy_loss"]
+Author = Literal["paper", "field"]
+
+
+class Spec(TypedDict):
+    """What all specifications share.
+
+    Parameters
+    ----------
+    code : fingerprint of the stage's code, added by the plan and read by nobody
+    """
+
+    code: NotRequired[str]
+
+
+class Titled(TypedDict):
+    """An id and the title that people read.
+
+    Parameters
+    ----------
+    id : of a column, a paper or a scale
+    title : what people read
+    """
+
+    id: str
+    title: str
+
+
+class Reported(TypedDict):
+    """A number that a paper prints.
+
+    Parameters
+    ----------
+    value : in the table's unit
+    evidence : kind of evidence, such as ``"paper-table"``
+    note : further remarks, may be empty
+    """
+
+    value: float
+    evidence: str
+    note: str
+
+
+class CellSpec(TypedDict):
+    """One cell: a row at a keep fraction.
+
+    Parameters
+    ----------
+    runs : ids of its runs, one per seed
+    reported : what the paper prints there, or None
+    """
+
+    runs: list[str]
+    reported: Reported | None
+
+
+class RowSpec(TypedDict):
+    """One row: a method.
+
+    Parameters
+    ----------
+    id, title : of the method
+    control : whether it is a control, such as uniform random
+    planned : whether it is not built yet and has no runs
+    cells : keep fraction → cell
+    """
+
+    id: str
+    title: str
+    control: bool
+    planned: bool
+    cells: dict[str, CellSpec]
+
+
+class PanelSpec(TypedDict):
+    """One block of a table, or one plot of a figure.
+
+    Parameters
+    ----------
+    id : data set, with target and test set where a table has several
+    title : what people read
+    test_set : that is read; None for a panel without rows
+    absent : why this scale does not have the panel; None if it has
+    rows : controls first; empty for an absent panel
+    """
+
+    id: str
+    title: str
+    test_set: str | None
+    absent: str | None
+    rows: list[RowSpec]
+
+
+class PanelsSpec(Spec):
+    """What tables and figures share: the runs of every cell, and what is read from their records.
+
+    Parameters
+    ----------
+    paper, id, scale : whose it is
+    title, note : heading, and what a reader must know
+    targets : of tables of kind ``cost_to_reach``: shares of full data's accuracy
+    metric : what cells hold
+    regime : ``"equal_epochs"`` or ``"equal_steps"``
+    partial : whether runs may be missing or failed
+    tolerance : largest difference from a reported number that still counts as reproduced
+    compare_reported : whether this scale's numbers are comparable with the paper's
+    columns : keep fractions, full data (``"1"``) last if there are controls
+    panels : one per data set, target and test set, then those that this scale does not have
+    """
+
+    paper: str
+    id: str
+    scale: str
+    title: str
+    note: str
+    targets: list[float]
+    metric: str
+    regime: str
+    partial: bool
+    tolerance: float
+    compare_reported: bool
+    columns: list[Titled]
+    panels: list[PanelSpec]
+
+
+class TableSpec(PanelsSpec):
+    """A table of a paper.
+
+    Parameters
+    ----------
+    kind : what its columns and cells are
+    """
+
+    kind: TableKind
+
+
+class FigureSpec(PanelsSpec):
+    """A figure of a paper: the panels of one of its tables, drawn.
+
+    Parameters
+    ----------
+    kind : what is drawn
+    caption : what people read below it
+    keep : of severities and break-even: the keep fraction that is drawn
+    quantity, methods : of trajectories: what is drawn, and of which methods
+    proposition : of measurements: which one is drawn
+    """
+
+    kind: FigureKind
+    caption: str
+    keep: NotRequired[str]
+    quantity: NotRequired[Quantity]
+    methods: NotRequired[list[str]]
+    proposition: NotRequired[str]
+
+
+class ComparisonSpec(TypedDict):
+    """Two sets of runs that a claim compares seed by seed.
+
+    Parameters
+    ----------
+    label : what people read
+    metric : what is compared
+    test_set : that is read
+    higher_is_better : of the metric
+    allowance : added to every difference: what the better side may lose or, if negative, must win by; of costs, a logarithm
+    better, worse : ids of the runs of both sides, as claimed
+    """
+
+    label: str
+    metric: str
+    test_set: str | None
+    higher_is_better: bool
+    allowance: float
+    better: list[str]
+    worse: list[str]
+
+
+class MeasuredSpec(TypedDict):
+    """A statistic that a claim compares with a bound; exactly one bound is given.
+
+    Parameters
+    ----------
+    proposition, statistic : what was measured
+    above, below : the bound
+    """
+
+    proposition: str
+    statistic: str
+    above: NotRequired[float]
+    below: NotRequired[float]
+
+
+class ClaimSpec(TypedDict):
+    """One claim as a checkable predicate.
+
+    Parameters
+    ----------
+    id : within the paper
+    statement : the claim in one sentence
+    by : who makes it: the paper, or this benchmark (``"field"``)
+    source : where it is made
+    table : whose runs decide it
+    unavailable : what is not built yet, so that nothing can be compared, or None
+    not_compared : titles of methods that are not built yet, so that the claim cannot be supported
+    comparisons : of runs; empty if a statistic is measured
+    measured : the statistic instead
+    """
+
+    id: str
+    statement: str
+    by: Author
+    source: str | None
+    table: str | None
+    unavailable: str | None
+    not_compared: list[str]
+    comparisons: list[ComparisonSpec]
+    measured: NotRequired[MeasuredSpec]
+
+
+class ClaimsSpec(Spec):
+    """All claims of a paper.
+
+    Parameters
+    ----------
+    paper, scale : whose they are
+    confidence : of the intervals
+    claims : in order
+    """
+
+    paper: str
+    scale: str
+    confidence: float
+    claims: list[ClaimSpec]
+
+
+class PageFigure(TypedDict):
+    """A figure on a page.
+
+    Parameters
+    ----------
+    id, title, caption : of the figure
+    table : whose runs are drawn
+    """
+
+    id: str
+    title: str
+    caption: str
+    table: str
+
+
+class Browsed(TypedDict):
+    """What the subset browser of a page shows.
+
+    Parameters
+    ----------
+    methods : (id, title) pairs, in the order of their table
+    datasets : id → title
+    """
+
+    methods: list[list[str]]
+    datasets: dict[str, str]
+
+
+class PagePaper(TypedDict):
+    """A paper on the page of a scale.
+
+    Parameters
+    ----------
+    id, title, citation : of the paper
+    tables : ids, in order
+    figures : in order
+    browse : what its subset browser shows, or None without one
+    """
+
+    id: str
+    title: str
+    citation: str
+    tables: list[str]
+    figures: list[PageFigure]
+    browse: Browsed | None
+
+
+class PageSpec(Spec):
+    """The page of a scale.
+
+    Parameters
+    ----------
+    title : of the page
+    scale, scale_id : title and id of the scale
+    papers : in order
+    """
+
+    title: str
+    scale: str
+    scale_id: str
+    papers: list[PagePaper]
+
+
+class FrontFigure(TypedDict):
+    """The figure on the front page.
+
+    Parameters
+    ----------
+    paper, id, title, caption : of the figure
+    """
+
+    paper: str
+    id: str
+    title: str
+    caption: str
+
+
+class FrontSpec(Spec):
+    """The front page, over all papers and scales.
+
+    Parameters
+    ----------
+    title : of the page
+    results : folder of all results
+    scales, papers : in order
+    figure : the one it shows, or None
+    """
+
+    title: str
+    results: str
+    scales: list[Titled]
+    papers: list[Titled]
+    figure: FrontFigure | None
+
+
+class SubsetFile(TypedDict):
+    """The subsets of one run.
+
+    Parameters
+    ----------
+    seed : of the run
+    subset : file of its subsets, one per keep fraction
+    """
+
+    seed: int
+    subset: str
+
+
+class OverlapGroup(TypedDict):
+    """Subsets of a data set and keep fraction that are compared with each other.
+
+    Parameters
+    ----------
+    dataset, keep : of the subsets
+    num_pool : samples of the pool
+    methods : method → its runs
+    """
+
+    dataset: str
+    keep: str
+    num_pool: int
+    methods: dict[str, list[SubsetFile]]
+
+
+class OverlapsSpec(Spec):
+    """The comparison of a paper's subsets.
+
+    Parameters
+    ----------
+    paper : whose subsets they are
+    groups : one per data set and keep fraction
+    """
+
+    paper: str
+    groups: list[OverlapGroup]
+
+
+class BrowsedRun(TypedDict):
+    """A run that a subset browser shows.
+
+    Parameters
+    ----------
+    method, keep, seed : of the run
+    subset : file of its subsets
+    scores : file of the scores they are taken from; None if an agent chose them
+    """
+
+    method: str
+    keep: str
+    seed: int
+    subset: str
+    scores: str | None
+
+
+class BrowsedDataset(TypedDict):
+    """A data set that a subset browser shows.
+
+    Parameters
+    ----------
+    id, title : of the data set
+    data : manifest of its prepared files
+    is_text : whether samples are texts, else images
+    classes : names of the classes, None for numbers
+    seed : of the choice of samples that are shown
+    most : samples shown of a larger pool
+    runs : one per method, keep fraction and seed
+    """
+
+    id: str
+    title: str
+    data: str
+    is_text: bool
+    classes: list[str] | None
+    seed: int
+    most: int
+    runs: list[BrowsedRun]
+
+
+class SubsetsSpec(Spec):
+    """The subset browser of a paper.
+
+    Parameters
+    ----------
+    paper : whose subsets they are
+    datasets : in order
+    """
+
+    paper: str
+    datasets: list[BrowsedDataset]
+
+
+class StatesSpec(Spec):
+    """The maps of the states that a paper's agents explored.
+
+    Parameters
+    ----------
+    paper : whose agents they are
+    seed : of the maps
+    """
+
+    paper: str
+    seed: int
+
+
+class CollectSpec(Spec):
+    """The collection of a paper's records.
+
+    Parameters
+    ----------
+    paper : whose runs they are
+    runs : ids, sorted
+    folder : of the scale's results
+    """
+
+    paper: str
+    runs: list[str]
+    folder: str
