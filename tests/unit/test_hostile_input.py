@@ -357,7 +357,7 @@ def test_lists_of_runs_that_are_none_are_refused(tmp_path, content):
     (tmp_path / "0.json").write_text(content, encoding="utf-8")
     with pytest.raises(RecordError) as caught:
         find_damage(tmp_path, [str(tmp_path / "0.json")])
-    assert_one_line(caught, "0.json: not the list of a batch's runs; delete it and run again")
+    assert_one_line(caught, "0.json: not the manifest of a batch; delete it and run again")
 
 
 SIGNALS = [

@@ -144,7 +144,7 @@ def test_what_is_assigned_already_is_not_leased(tmp_path):
 
 
 def test_more_devices_than_there_are_is_one_line_and_no_device_is_the_default(tmp_path):
-    with pytest.raises(ConfigError, match=r"^resources.gpu: a job asks for 3 GPUs, and there are 2 here: 0, 1$"):
+    with pytest.raises(ConfigError, match=r"^resources.gpu: a job asks for 3 GPUs, but this machine has 2: 0, 1$"):
         lease_devices(3, {DEVICES: "0,1", LEASES: str(tmp_path)})
     machine = {DEVICES: "0,1", LEASES: str(tmp_path / "leases")}
     assert finish(start(STAGE, "--spec", json.dumps({"gpu": 1}), **machine)) == "0"

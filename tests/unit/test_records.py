@@ -24,7 +24,7 @@ def test_only_a_finished_record_of_the_same_key_counts(tmp_path):
         ("[1]", "holds a list instead of an object"),
         ('{"schema": 0, "status": "ok"}', "record layout 0 is not 1; delete it and run again"),
         ('{"schema": 99}', "record layout 99 is of a newer version; update selectbench"),
-        ('{"schema": 1, "status": "fine"}', "no record: it does not say whether it is ok or failed"),
+        ('{"schema": 1, "status": "fine"}', "not a record: its status is neither 'ok' nor 'failed'"),
         ("\udcff", "not valid JSON"),
     ],
 )

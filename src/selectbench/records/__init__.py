@@ -1,1 +1,1 @@
-"""Records: what is remembered of runs, and the files, leases and progress notes that keep it safe."""
+"""Records of runs, and the files, locks and progress notes around them."""

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a reader never sees half of one."""
+"""Reading and writing files, so that a reader never sees a partly written one."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _UNREADABLE = (
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with a temporary file beside ``path`` and move it into place once it is whole."""
+    """Call ``write`` with a temporary file beside ``path``, and move it into place once it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -49,13 +49,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises
     ------
     RecordError
-        The file is missing, is not JSON, or holds something other than an object.
+        The file is missing, is not JSON, or does not hold an object.
     """
     path = Path(path)
     try:
@@ -76,16 +76,16 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as an uncompressed ``.npz``, atomically; equal arrays give equal bytes."""
-    write_atomically(path, lambda stream: np.savez(stream, **arrays))
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]  # numpy takes allow_pickle for one of them
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an ``.npz`` without ever unpickling.
+    """Read an ``.npz`` file; nothing is ever unpickled.
 
     Raises
     ------
     RecordError
-        The file is missing, truncated, no ``.npz``, holds pickled objects, or would grow without bound.
+        The file is missing, truncated, not an ``.npz``, holds pickled objects, or would fill the memory.
     """
     path = Path(path)
     try:
@@ -99,16 +99,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def refuse_bomb(packed: int, unpacked: int) -> None:
-    """Raise for what is small and would fill the memory once unpacked.
+    """Raise if compressed data would fill the memory once unpacked.
 
     Parameters
     ----------
-    packed, unpacked : bytes before and after
+    packed, unpacked : size in bytes before and after unpacking
 
     Raises
     ------
     ValueError
-        More than 1 GiB, and more than a hundred times as much as before.
+        It would take more than 1 GiB and more than a hundred times its packed size.
     """
     if unpacked > max(MOST_UNPACKED, MOST_GROWTH * packed):
         raise ValueError(f"{packed:,} bytes would become more than {max(MOST_UNPACKED, MOST_GROWTH * packed):,}")
@@ -121,7 +121,7 @@ def digest_file(path: Path, algorithm: str = "sha256") -> str:
 
 
 def digest_value(value: object) -> str:
-    """Return the SHA-256 of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Locks that end with their process, however it ends: one job a GPU, one workflow a results folder, one process a batch."""
+"""Locks that last as long as their process: one job per GPU, one workflow per results folder, one process per batch."""
 
 import fcntl
 import os
@@ -14,16 +14,16 @@ from pathlib import Path
 from selectbench.errors import ConfigError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-DEVICES = "SELECTBENCH_DEVICES"  # the GPUs of this machine, in place of those that nvidia-smi lists
-LEASES = "SELECTBENCH_LEASES"  # the folder of their locks
-LEASED = "SELECTBENCH_LEASED"  # for children of a job: the GPUs that it holds
+DEVICES = "SELECTBENCH_DEVICES"  # the GPUs of this machine, instead of those that nvidia-smi lists
+LEASES = "SELECTBENCH_LEASES"  # the folder of the lock files
+LEASED = "SELECTBENCH_LEASED"  # tells child processes which GPUs their parent holds
 SCHEDULED = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB_ID")
 
 _held: dict[Path, int] = {}
 
 
 def _forget_all() -> None:
-    """Let go of every lock in a forked child; those of its parent stay."""
+    """Drop every lock in a forked child; the parent keeps its own."""
     for handle in _held.values():
         os.close(handle)
     _held.clear()
@@ -35,12 +35,12 @@ os.register_at_fork(after_in_child=_forget_all)
 def try_lock(path: Path) -> bool:
     """Lock a file until this process ends, or return False at once if another process holds it.
 
-    The kernel frees the lock however the process ends; its children do not inherit it. Where a file system knows no locks, one line
-    says so and the file counts as locked.
+    The kernel frees the lock however the process ends; child processes do not inherit it. On a file system without locks, a line is
+    printed and the file counts as locked.
 
     Parameters
     ----------
-    path : made if it is not there; its content means nothing
+    path : created if missing; its content does not matter
     """
     path = Path(path).absolute()
     if path in _held:
@@ -53,7 +53,7 @@ def try_lock(path: Path) -> bool:
         os.close(handle)
         return False
     except OSError as error:
-        print(f"{path}: cannot be locked ({error.strerror}): nothing keeps two processes apart here", file=sys.stderr, flush=True)
+        print(f"{path}: cannot be locked ({error.strerror}): two processes may now interfere here", file=sys.stderr, flush=True)
     _held[path] = handle
     return True
 
@@ -77,26 +77,26 @@ def hold_lock(path: Path, reason: str, every_s: float = 0.5) -> Iterator[None]:
 
 
 def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ, every_s: float = 0.5) -> list[str]:
-    """Take GPUs of this machine for this process until it ends, and let CUDA see no others; wait while too few are free.
+    """Reserve GPUs of this machine for this process until it ends, and hide all others from CUDA; wait while too few are free.
 
-    To be called before CUDA starts, which importing torch does not do. A process that asks for none sees none. Nothing is leased
-    where a parent holds a lease, where a scheduler has assigned exactly what is asked for, and where there is no GPU at all: work is
-    then done on the processor.
+    Call it before CUDA is initialised (importing torch does not do that). A process that asks for no GPU sees none. Nothing is leased
+    if a parent process holds a lease, if a scheduler has assigned exactly as many GPUs as requested, or if there is no GPU at all:
+    the work then runs on the CPU.
 
     Parameters
     ----------
-    count : of GPUs; all are taken at once or none
-    environment : is read and changed
-    every_s : pause between two attempts
+    count : number of GPUs, taken all at once or not at all
+    environment : read and changed
+    every_s : seconds between two attempts
 
     Returns
     -------
-    The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them.
+    The GPUs that this process may use, as named in ``CUDA_VISIBLE_DEVICES``.
 
     Raises
     ------
     ConfigError
-        There are fewer.
+        The machine has fewer GPUs.
     """
     if not count:
         environment[VISIBLE] = ""
@@ -107,7 +107,7 @@ def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ
     if not devices or is_assigned or LEASED in environment:
         return devices
     if count > len(devices):
-        raise ConfigError(f"resources.gpu: a job asks for {count} GPUs, and there are {len(devices)} here: {', '.join(devices)}")
+        raise ConfigError(f"resources.gpu: a job asks for {count} GPUs, but this machine has {len(devices)}: {', '.join(devices)}")
     folder = find_leases(environment, job)
     if not (leased := _take(folder, devices, count)):
         print(f"waiting for a GPU: other jobs hold {', '.join(devices)} ({folder})", file=sys.stderr, flush=True)
@@ -118,7 +118,7 @@ def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ
 
 
 def list_devices(environment: Mapping[str, str]) -> list[str]:
-    """List the GPUs that may be leased: those of this machine, cut down to what ``CUDA_VISIBLE_DEVICES`` names if it is set."""
+    """List the GPUs that may be leased: those of this machine, restricted to ``CUDA_VISIBLE_DEVICES`` if it is set."""
     there = _split(environment[DEVICES]) if DEVICES in environment else _ask_driver()
     if VISIBLE not in environment:
         return there
@@ -127,7 +127,7 @@ def list_devices(environment: Mapping[str, str]) -> list[str]:
 
 
 def find_leases(environment: Mapping[str, str], job: str | None) -> Path:
-    """Return the folder of the locks of GPUs: as ``SELECTBENCH_LEASES`` says, else one a user and job of a scheduler."""
+    """Return the folder of the GPU locks: ``SELECTBENCH_LEASES``, or else one per user and scheduler job."""
     if LEASES in environment:
         return Path(environment[LEASES])
     return Path(tempfile.gettempdir()) / "-".join(["selectbench-leases", str(os.getuid()), *([job] if job else [])])
@@ -146,7 +146,7 @@ def _ask_driver() -> list[str]:
 
 
 def _take(folder: Path, devices: Sequence[str], count: int) -> list[str]:
-    """Lock so many of the devices, or none."""
+    """Lock ``count`` of the devices, or none."""
     locks = {device: folder / f"gpu-{device.replace('/', '-')}.lock" for device in devices}
     taken: list[str] = []
     for device, lock in locks.items():
@@ -163,4 +163,4 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except PermissionError:
-        return os.open(path, os.O_RDONLY)  # another user's file, which can be locked all the same
+        return os.open(path, os.O_RDONLY)  # another user's file, which can still be locked

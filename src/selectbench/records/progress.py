@@ -1,4 +1,4 @@
-"""Progress a person can follow: which of how many runs, and how long the rest will take."""
+"""Progress messages: how many runs are done, and how long the rest will take."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ from selectbench.records.files import write_json
 
 
 def start_progress(folder: Path, batches: Mapping[str, Mapping[str, int]]) -> None:
-    """Note what the plan holds; called once, when the workflow starts.
+    """Write down the planned batches; called once, when the workflow starts.
 
     Parameters
     ----------
     folder : the scale's results folder
-    batches : stage → manifest of a batch → number of runs
+    batches : stage → path of a batch's manifest → number of its runs
     """
     for stage in batches:
         _ticks(folder, stage).unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def report_run(folder: Path, stage: str, manifest: Path, text: str) -> None:
 
 
 def _count(folder: Path, stage: str) -> str:
-    """Count the runs of finished batches and those finished in batches under way; estimate the rest from their pace."""
+    """Count the runs of finished batches and the finished runs of batches in progress; estimate the time left from their pace."""
     try:
         batches = json.loads(_todo(folder).read_text(encoding="utf-8"))[stage]
     except (OSError, KeyError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Where a record comes from: command, commit, versions, device, time and memory."""
+"""Provenance of a record: command, commit, versions, device, time and memory."""
 
 import os
 import platform
@@ -9,14 +9,18 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import selectbench
+
+if TYPE_CHECKING:
+    from selectbench.records.rows import Provenance
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm")
 
 
-def describe_provenance(code: str, device: str, started: datetime) -> dict:
-    """Return everything a reader needs to run this again.
+def describe_provenance(code: str, device: str, started: datetime) -> "Provenance":
+    """Return what a reader needs to know to repeat this job.
 
     Parameters
     ----------
@@ -42,7 +46,7 @@ def describe_provenance(code: str, device: str, started: datetime) -> dict:
 
 
 def read_peak_memory_mb() -> float:
-    """Return the largest resident size of this process so far, in MiB."""
+    """Return the peak resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
@@ -55,13 +59,17 @@ def _describe_command() -> str:
 @cache
 def _read_commit() -> tuple[str | None, bool | None]:
     """Return the commit of the working tree and whether tracked source or configuration differs from it."""
-    run = {"capture_output": True, "text": True, "check": True, "timeout": 20, "env": os.environ | {"GIT_OPTIONAL_LOCKS": "0"}}
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno", "--", "src", "config", "workflow", "Snakefile"], **run).stdout
+        commit = _ask_git("rev-parse", "HEAD")
+        changed = _ask_git("status", "--porcelain", "-uno", "--", "src", "config", "workflow", "Snakefile")
     except (OSError, subprocess.SubprocessError):
         return None, None
-    return commit, bool(changed.strip())
+    return commit, bool(changed)
+
+
+def _ask_git(*arguments: str) -> str:
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20, env=environment).stdout.strip()
 
 
 @cache

@@ -1,11 +1,15 @@
-"""Records: one JSON file a run and stage, written last; failures are records too."""
+"""Records: one JSON file per run and stage, written last; a failed run has a record too."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from selectbench.errors import RecordError, shorten
 from selectbench.records.files import digest_file, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from selectbench.records.rows import Row, Trajectory
 
 SCHEMA = 1
 TRAIN, EVALUATE = "train", "evaluate"
@@ -16,37 +20,42 @@ _TRAIN_FIELDS = (
 
 
 def record_path(folder: Path, run_id: str, stage: str) -> Path:
-    """Return where the record of a run's stage lies."""
+    """Return the path of a run's record of one stage."""
     return Path(folder) / "runs" / run_id / f"{stage}.json"
 
 
-def write_record(path: Path, record: dict) -> None:
-    """Write a record atomically, with the version of its layout."""
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Write a record atomically, together with its layout version."""
     write_json(path, {"schema": SCHEMA, **record})
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 
     Raises
     ------
     RecordError
-        Missing, corrupt, or of a layout this version does not know.
+        It is missing or corrupt, or this version does not know its layout.
     """
     record = read_json(path)
     check_layout(path, record.get("schema"))
     if record.get("status") not in ("ok", "failed"):
-        raise RecordError(f"{path}: no record: it does not say whether it is ok or failed; delete it and run again")
+        raise RecordError(f"{path}: not a record: its status is neither 'ok' nor 'failed'; delete it and run again")
     return record
 
 
 def check_layout(name: object, layout: object) -> None:
-    """Raise unless a layout is the one that this version reads; ``name`` is what the line names.
+    """Raise unless this version reads records of this layout.
+
+    Parameters
+    ----------
+    name : of the record, for the message
+    layout : the version of its layout
 
     Raises
     ------
     RecordError
-        It is another one; a newer one is not to be deleted but to be read by a newer version.
+        The layout differs; if it is newer, the message advises an update.
     """
     if type(layout) is int and layout > SCHEMA:
         raise RecordError(f"{name}: record layout {layout} is of a newer version; update selectbench, or delete it and run again")
@@ -55,19 +64,19 @@ def check_layout(name: object, layout: object) -> None:
 
 
 def find_maker(path: Path) -> Path:
-    """Return where the record of arrays or weights lies: beside them, by the part of their name before its first dot."""
+    """Return the path of the record of arrays or weights: beside them, named by the part of their name before the first dot."""
     return path.with_name(f"{path.name.partition('.')[0]}.json")
 
 
 def check_made(path: Path) -> None:
-    """Raise unless arrays or weights are, byte for byte, those that the record beside them describes; other files pass.
+    """Raise unless arrays or weights are byte for byte those described by the record beside them; other files are not checked.
 
-    A cache shared by workflows hands files out by what they should be made of, and looks at none of them.
+    A cache shared by workflows finds files by what they were made from and does not verify their content.
 
     Raises
     ------
     RecordError
-        They were altered, or written in part.
+        They were altered, or only partly written.
     """
     record = find_maker(path)
     if path.suffix not in (".npz", ".pt") or not record.exists():
@@ -78,35 +87,37 @@ def check_made(path: Path) -> None:
         raise RecordError(f"{path}: not the file that {record.name} says was made; delete {', '.join(files)} and run again")
 
 
-def read_finished(path: Path, key: str) -> dict | None:
-    """Return the record if it is there, succeeded and was made by exactly this key; a corrupt one is an error."""
+def read_finished(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the record if it exists, succeeded and has exactly this key; a corrupt one is an error."""
     if not path.exists():
         return None
     record = read_record(path)
     return record if record["status"] == "ok" and record["key"] == key else None
 
 
-def merge_record(folder: Path, run_id: str) -> dict:
-    """Return what artefacts read: a run's training and evaluation as one row."""
+def merge_record(folder: Path, run_id: str) -> "Row":
+    """Return a run's training and evaluation as one row, as artefacts read it."""
     train = read_record(record_path(folder, run_id, TRAIN))
-    row = {"schema": SCHEMA, **{name: train.get(name) for name in _TRAIN_FIELDS}}
-    if train["status"] != "ok":
-        return {**row, "test": None, "evaluation": None}
-    evaluation = read_record(record_path(folder, run_id, EVALUATE))
-    if evaluation["status"] != "ok":
-        return {**row, "status": "failed", "failure": evaluation["failure"], "test": None, "evaluation": None}
-    return {**row, "test": evaluation["test"], "evaluation": {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}}
+    row = {"schema": SCHEMA, **{name: train.get(name) for name in _TRAIN_FIELDS}, "test": None, "evaluation": None}
+    if train["status"] == "ok":
+        evaluation = read_record(record_path(folder, run_id, EVALUATE))
+        if evaluation["status"] == "ok":
+            about = {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}
+            row |= {"test": evaluation["test"], "evaluation": about}
+        else:
+            row |= {"status": "failed", "failure": evaluation["failure"]}
+    return cast("Row", row)
 
 
-def read_records(path: Path) -> dict[str, dict]:
+def read_records(path: Path) -> "dict[str, Row]":
     """Read ``records.jsonl``: run id → record.
 
     Raises
     ------
     RecordError
-        No such file, a line that is no record, or two records of one run; the line is named.
+        The file is missing, a line is not a record, or a run has two; the message names the line.
     """
-    records: dict[str, dict] = {}
+    records: dict[str, Row] = {}
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -126,25 +137,25 @@ def read_records(path: Path) -> dict[str, dict]:
     return records
 
 
-def write_collection(path: Path, rows: Iterable[dict]) -> None:
-    """Write rows as JSON lines, in the order given."""
+def write_collection(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as JSON lines, in the given order."""
     write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))
 
 
 def find_damage(folder: Path, manifests: Iterable[str]) -> None:
-    """Raise for the first record that a finished batch promised and that is missing or cannot be read.
+    """Raise for the first record of a finished batch that is missing or cannot be read.
 
     Parameters
     ----------
     folder : the scale's results folder
-    manifests : files that say which batches are done; those that do not exist are skipped
+    manifests : paths of the batches' manifests; a batch without one is not finished and is skipped
     """
     for name in map(Path, manifests):
         if not name.exists():
             continue
         manifest = read_json(name)
         if manifest.get("stage") not in (TRAIN, EVALUATE) or not isinstance(manifest.get("runs"), dict):
-            raise RecordError(f"{name}: not the list of a batch's runs; delete it and run again")
+            raise RecordError(f"{name}: not the manifest of a batch; delete it and run again")
         for run_id in manifest["runs"]:
             path = record_path(folder, run_id, manifest["stage"])
             if not path.exists():
@@ -155,11 +166,11 @@ def find_damage(folder: Path, manifests: Iterable[str]) -> None:
                 raise RecordError(f"{error} after deleting {name} too: only this run is repeated") from None
 
 
-def tabulate(trajectory: list[dict], chosen_epoch: int | None) -> dict:
-    """Return a trajectory by columns, rounded to six digits, for a record."""
-    names = trajectory[0] if trajectory else ()
+def tabulate(trajectory: Sequence[Mapping[str, float | None]], chosen_epoch: int | None) -> "Trajectory":
+    """Return a trajectory column by column, rounded to six digits, for a record."""
+    names: Iterable[str] = trajectory[0] if trajectory else ()
     columns = {name: [_round(row[name]) for row in trajectory] for name in names}
-    return {**columns, "chosen_epoch": chosen_epoch}
+    return cast("Trajectory", {**columns, "chosen_epoch": chosen_epoch})
 
 
 def _round(value: float | None) -> float | None:
