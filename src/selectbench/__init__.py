@@ -1,6 +1,6 @@
 """selectbench: exact, costed and reproducible data selection.
 
-The names below are the library; each is loaded when it is first used, so that ``import selectbench`` stays cheap.
+The names below are the library's interface; each is loaded at its first use, so that ``import selectbench`` stays fast.
 
 >>> import selectbench as sb
 >>> subset = sb.select("moderate", sb.Signals(labels=y, features=h), keep=0.3)

@@ -1,14 +1,14 @@
-"""Errors a user can act on: one line, naming the thing that is wrong and the closest valid value."""
+"""Errors a user can act on: one line that names what is wrong and the closest valid value."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "stable_baselines3": "stable-baselines3", "sb3_contrib": "sb3-contrib"}
 
 
 class SelectbenchError(Exception):
-    """A mistake in the input, told in one line. Commands print the line and exit with 2, without a traceback."""
+    """A mistake in the input, described in one line. Commands print the line and exit with status 2, without a traceback."""
 
 
 class ConfigError(SelectbenchError):
@@ -16,11 +16,11 @@ class ConfigError(SelectbenchError):
 
 
 class DataError(SelectbenchError):
-    """A data file that is missing, truncated or not what its checksum says."""
+    """A data file that is missing, truncated or does not match its checksum."""
 
 
 class RecordError(SelectbenchError):
-    """A record or another file of results that cannot be read."""
+    """A record or other results file that cannot be read."""
 
 
 class MissingSignal(SelectbenchError):
@@ -33,12 +33,12 @@ class MissingSignal(SelectbenchError):
 
 
 class MissingPackage(SelectbenchError, ModuleNotFoundError):
-    """Something needs a package that is not installed."""
+    """A package is needed that is not installed."""
 
 
 @contextmanager
 def needing_packages(what: str, remedy: str = 'pip install "selectbench[library]" brings it') -> Iterator[None]:
-    """Tell in one line which package is missing for what, where the code inside imports one that is not installed."""
+    """Report in one line which package is missing, and for what, if the code inside the block imports one that is not installed."""
     try:
         yield
     except MissingPackage:
@@ -51,48 +51,48 @@ def needing_packages(what: str, remedy: str = 'pip install "selectbench[library]
 
 
 class RunFailedError(SelectbenchError):
-    """A run that cannot be finished, which is a result: its record says so.
+    """A run that cannot be finished. This is a result, and the run's record says so.
 
     Parameters
     ----------
     message : the reason
-    fields : what the failed record holds beside it
+    fields : further fields of the failed record
     """
 
-    def __init__(self, message: str, fields: dict | None = None) -> None:
+    def __init__(self, message: str, fields: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.fields = fields or {}
 
 
 class SelectionFailedError(RunFailedError):
-    """A method gave no subset of the wanted size."""
+    """A method found no subset of the requested size."""
 
 
 def find_closest(word: object, valid: Iterable[object]) -> str | None:
-    """Return the closest valid word, or None if none is close."""
+    """Return the closest valid word, or None if there is no close one."""
     return next(iter(difflib.get_close_matches(str(word), sorted(map(str, valid)), n=1, cutoff=0.5)), None)
 
 
 def suggest(word: object, valid: Iterable[object]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if none is close."""
-    valid = sorted(map(str, valid))
-    closest = find_closest(shorten(str(word)), valid)
+    """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if there is no close one."""
+    words = sorted(map(str, valid))
+    closest = find_closest(shorten(str(word)), words)
     if closest:
         return f"; did you mean {closest!r}?"
-    return f"; valid: {', '.join(map(spell, valid))}" if valid else ""
+    return f"; valid: {', '.join(map(spell, words))}" if words else ""
 
 
 def shorten(text: str, most: int = 200) -> str:
-    """Return a text without its middle if it is longer than a message should be."""
+    """Return a text, cut in the middle if it is too long for a message."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def spell(word: object) -> str:
-    """Return a word as a message shows it: on one line, and not too long."""
+    """Return a word as messages show it: on one line, and not too long."""
     text = str(word)
     return shorten(text if text.isprintable() else repr(text))
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its type if it says nothing."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Policies: from scores to ids. Shared by every scoring method (keep counts, class quotas, tails, ties)."""
+"""Policies turn scores into positions (keep counts, class quotas, tails, ties); all scoring methods share them."""
 
 import math
 import re
@@ -15,16 +15,16 @@ Quota = Literal["none", "proportional", "equal"]
 Tail = Literal["high", "low", "middle"]
 
 _LONGEST_KEEP = 100
-_LARGE_POWER = re.compile(r"[eE][+-]?[\d_]{4}")  # of ten, which as an exact number would fill the memory
+_LARGE_POWER = re.compile(r"[eE][+-]?[\d_]{4}")  # an exponent so large that the exact number would fill the memory
 
 
 def parse_keep(keep: float | str) -> Fraction:
-    """Read a keep fraction exactly as it is written: 0.3 is three tenths.
+    """Read a keep fraction exactly as written: 0.3 is three tenths.
 
     Raises
     ------
     SelectbenchError
-        Not a number, or outside (0, 1].
+        It is not a number, or outside (0, 1].
     """
     text, shown = str(keep), shorten(repr(keep))
     try:
@@ -46,15 +46,15 @@ def count_kept(keep: float | str, num_samples: int) -> int:
     """
     kept = round(parse_keep(keep) * num_samples)
     if kept == 0:
-        raise SelectbenchError(f"keep: {keep!r} of {num_samples} samples keeps none; the least is {1 / num_samples:.2g}")
+        raise SelectbenchError(f"keep: {keep!r} of {num_samples} samples keeps none; the smallest is {1 / num_samples:.2g}")
     return kept
 
 
 def class_quotas(labels: np.ndarray, num_kept: int, quota: Quota) -> dict[int, int]:
-    """Share ``num_kept`` places among the classes so that they add up exactly.
+    """Divide ``num_kept`` places among the classes so that they add up exactly.
 
-    ``proportional``: k·n_c/N by largest remainder. ``equal``: the same number for each class, at most its size; what a small
-    class cannot fill goes evenly to the others. Remainders that tie go to the larger class, then to the smaller label.
+    ``proportional``: k·n_c/N, rounded by largest remainder. ``equal``: the same number for every class, up to its size; places that
+    a small class cannot fill are divided evenly among the others. Equal remainders go to the larger class, then to the smaller label.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def class_quotas(labels: np.ndarray, num_kept: int, quota: Quota) -> dict[int, i
 
     Returns
     -------
-    Places by class label, in ascending label order.
+    Class label → number of places, in ascending label order.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
@@ -72,7 +72,7 @@ def class_quotas(labels: np.ndarray, num_kept: int, quota: Quota) -> dict[int, i
         shares = {label: Fraction(num_kept * count, len(labels)) for label, count in size.items()}
         return _round_to_total(shares, size, num_kept)
     if quota != "equal":
-        raise SelectbenchError(f"quota: {quota!r} shares nothing{suggest(quota, ['proportional', 'equal'])}")
+        raise SelectbenchError(f"quota: {quota!r} defines no shares{suggest(quota, ['proportional', 'equal'])}")
     places: dict[int, int] = {}
     left, open_classes = num_kept, dict(size)
     while open_classes:
@@ -88,7 +88,7 @@ def class_quotas(labels: np.ndarray, num_kept: int, quota: Quota) -> dict[int, i
 
 
 def _round_to_total(shares: Mapping[int, Fraction], size: Mapping[int, int], total: int) -> dict[int, int]:
-    """Round fractional shares down, then give the places left to the largest remainders."""
+    """Round fractional shares down, then give the remaining places to the largest remainders."""
     places = {label: int(share) for label, share in shares.items()}
     by_remainder = sorted(shares, key=lambda label: (places[label] - shares[label], -size[label], label))
     for label in by_remainder[: total - sum(places.values())]:
@@ -97,23 +97,23 @@ def _round_to_total(shares: Mapping[int, Fraction], size: Mapping[int, int], tot
 
 
 def order_by_score(scores: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
-    """Return positions from the highest to the lowest score; equal scores in the order of the seeded hash of their ids."""
+    """Return positions from the highest to the lowest score; ties are ordered by the seeded hash of their ids."""
     return np.lexsort((ids, hash_ids(ids, seed), -scores))
 
 
 def centrality(values: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
-    """Score each sample by how central its rank is, so that any prefix is one contiguous block of ranks around the median.
+    """Score each sample by how central its rank is: the best k are always a contiguous block of ranks around the median.
 
-    The centre is a quarter rank below (N−1)/2: no two ranks tie, and of two equally central ones the higher value comes first.
+    The centre is a quarter rank below (N−1)/2, so that no ranks tie; of two equally central ones the higher value comes first.
 
     Parameters
     ----------
     values : (N,) numbers to rank
-    ids, seed : break ties, as everywhere
+    ids, seed : break ties
 
     Returns
     -------
-    (N,) float64, at most 0; higher = nearer to the median rank.
+    (N,) float64, at most 0; higher = closer to the median rank.
     """
     rank = np.empty(len(values), dtype=np.float64)
     rank[order_by_score(values, ids, seed)] = np.arange(len(values))
@@ -121,13 +121,13 @@ def centrality(values: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def score_class_orders(labels: np.ndarray, ids: np.ndarray, seed: int, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Score samples by the place at which their class takes them: 1 − t/n_c, in (0, 1].
+    """Score samples by the step t at which they are taken within their class: 1 − t/n_c, in (0, 1].
 
     Parameters
     ----------
     labels : (N,) class of every sample
-    ids, seed : members are handed over in the order of the seeded hash of their ids, so that "the earlier row" breaks ties fairly
-    order : positions of a class's members (n_c,) → the order (n_c,) in which they are taken
+    ids, seed : a class's members are passed on in the order of the seeded hash of their ids, so that "the earlier row" is a fair tie-break
+    order : positions of a class's members (n_c,) → the order (n_c,) in which to take them
 
     Returns
     -------
@@ -156,7 +156,7 @@ def choose_positions(
     Raises
     ------
     SelectbenchError
-        A score is NaN, a word is unknown, or a class quota is asked for without labels.
+        A score is NaN, the quota or the tail is unknown, or a class quota is requested without labels.
     """
     for name, word, valid in (("quota", quota, get_args(Quota)), ("tail", tail, get_args(Tail))):
         if word not in valid:
@@ -182,24 +182,25 @@ def choose_positions(
 def choose_with_floor(
     scores: np.ndarray, num_kept: int, floor: float, *, labels: np.ndarray, ids: np.ndarray, tail: Tail, seed: int
 ) -> np.ndarray:
-    """Choose ``num_kept`` positions: first each class its floor, then the best of all that are left; in selection order.
+    """Choose ``num_kept`` positions: first each class's floor, then the best of the rest; in selection order.
 
     Parameters
     ----------
-    floor : the share of its proportional quota, rounded up, that every class is sure of
+    floor : the share of its proportional quota, rounded up, that every class is guaranteed
 
     Returns
     -------
     (k,) positions, best first.
     """
     best_first = _order_by_tail(scores, ids, tail, seed)
-    sure = np.zeros(len(scores), dtype=bool)
+    chosen = np.zeros(len(scores), dtype=bool)
     for label, quota in class_quotas(labels, num_kept, "proportional").items():
         members = best_first[labels[best_first] == label]
-        sure[members[: math.ceil(floor * quota)]] = True
-    rest = best_first[~sure[best_first]][: num_kept - int(sure.sum())]
-    sure[rest] = True
-    return best_first[sure[best_first]]
+        chosen[members[: math.ceil(floor * quota)]] = True
+    rest = best_first[~chosen[best_first]][: num_kept - int(chosen.sum())]
+    chosen[rest] = True
+    positions: np.ndarray = best_first[chosen[best_first]]
+    return positions
 
 
 def _order_by_tail(scores: np.ndarray, ids: np.ndarray, tail: Tail, seed: int) -> np.ndarray:

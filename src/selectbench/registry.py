@@ -1,4 +1,4 @@
-"""Registries by file: a package's modules are its entries, a module's name is the id of the one class in it; typed parameters."""
+"""Registries of files: every module of a package is one entry, the module's name is its id; checks of typed parameters."""
 
 import importlib
 import math
@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from selectbench.errors import SelectbenchError, suggest
 
@@ -14,7 +14,7 @@ Kind = TypeVar("Kind")
 
 
 def list_ids(package_file: str) -> list[str]:
-    """List the ids of a package's entries; modules that begin with an underscore are none.
+    """List the ids of a package's entries: its modules whose names do not begin with an underscore.
 
     Parameters
     ----------
@@ -24,20 +24,20 @@ def list_ids(package_file: str) -> list[str]:
 
 
 def load_class(package: str, base: type[Kind], name: str, ids: Iterable[str], noun: str) -> type[Kind]:
-    """Return the class of an entry by its id.
+    """Return the class of an entry: the only class defined in its module that derives from ``base``.
 
     Parameters
     ----------
     package : dotted name
-    base : what every entry's class derives from
-    name : the id
-    ids : those there are
-    noun : what an entry is called in messages
+    base : the class that all entries derive from
+    name : id of the entry
+    ids : all valid ids
+    noun : what messages call an entry
 
     Raises
     ------
     SelectbenchError
-        No such entry; the closest id is named.
+        There is no such entry; the message names the closest id.
     """
     if name not in ids:
         raise SelectbenchError(f"unknown {noun} {name!r}{suggest(name, ids)}")
@@ -51,20 +51,20 @@ def load_class(package: str, base: type[Kind], name: str, ids: Iterable[str], no
 
 
 def check_parameter_names(kind: type, parameters: Iterable[str], described: str) -> None:
-    """Raise for the first parameter that a dataclass does not have; the closest one is named."""
+    """Raise for the first parameter that a dataclass does not have, naming the closest one."""
     valid = [field.name for field in fields(kind)]
     for parameter in parameters:
         if parameter not in valid:
             raise SelectbenchError(f"{described} has no parameter {parameter!r}{suggest(parameter, valid)}")
 
 
-def check_parameter(name: str, kind: object, value: object) -> None:
-    """Raise unless a value is of a parameter's kind: bool, int, float (an int will do), str or a Literal.
+def check_parameter(name: str, kind: Any, value: object) -> None:
+    """Raise unless a value has a parameter's type: bool, int, float (which accepts an int), str or a Literal.
 
     Raises
     ------
     SelectbenchError
-        Names the parameter and what it should be.
+        The message names the parameter and what it should be.
     """
     if get_origin(kind) is Literal:
         if value not in get_args(kind):

@@ -1,4 +1,4 @@
-"""Seeds and random streams: derived from the names of the axes, never from a global generator."""
+"""Seeds and random streams, derived from the names of the axes and never from a global generator."""
 
 import hashlib
 import random
@@ -12,9 +12,9 @@ _MASK = (1 << 63) - 1
 
 
 def derive_seed(*axes: object) -> int:
-    """Derive a 63-bit seed from the names of the axes that may influence it.
+    """Derive a 63-bit seed from the names of the axes it depends on.
 
-    Two runs that should share a stream name the same axes, two that should not name one more.
+    Runs that should share a stream name the same axes; an additional axis separates them.
 
     >>> derive_seed("order", "digits", 0) == derive_seed("order", "digits", 0)
     True
@@ -24,12 +24,12 @@ def derive_seed(*axes: object) -> int:
 
 
 def hash_ids(ids: np.ndarray, seed: int) -> np.ndarray:
-    """Map every sample id to a pseudo-random 64-bit key that depends on the id and the seed alone (SplitMix64).
+    """Map every sample id to a pseudo-random 64-bit key that depends only on the id and the seed (SplitMix64).
 
     Parameters
     ----------
     ids : (N,) integers
-    seed : the stream
+    seed : of the stream
 
     Returns
     -------
@@ -44,16 +44,16 @@ def hash_ids(ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def uniform_by_id(ids: np.ndarray, seed: int) -> np.ndarray:
-    """Map every sample id to a uniform draw in [0, 1) that depends on the id and the seed alone."""
+    """Map every sample id to a uniform draw in [0, 1) that depends only on the id and the seed."""
     return (hash_ids(ids, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 @contextmanager
 def isolated_torch_rng(seed: int) -> Iterator[None]:
-    """Seed torch's global generators inside the block and put their states back after it.
+    """Seed torch's global generators inside the block and restore their states afterwards.
 
-    Layer initialisation and dropout read the global generator and take no other; this is the only place that touches it. Without a GPU
-    the CPU's generator alone is seeded: for devices that are not there, torch notes down the call with a formatted stack.
+    Layer initialisation and dropout accept no other generator than the global one; this is the only place that touches it. Without a
+    GPU only the CPU's generator is seeded: for missing devices, torch would queue the call together with a formatted stack.
     """
     import torch
 
@@ -65,7 +65,7 @@ def isolated_torch_rng(seed: int) -> Iterator[None]:
 
 @cache
 def _count_gpus() -> int:
-    """Return how many GPUs this process may use; torch asks the driver's library at every call."""
+    """Return how many GPUs this process may use; cached, since torch queries the driver library at every call."""
     import torch
 
     return torch.cuda.device_count()
@@ -73,7 +73,7 @@ def _count_gpus() -> int:
 
 @contextmanager
 def isolated_generators(seed: int) -> Iterator[None]:
-    """Let the block seed every global generator, as stable-baselines3 does, and put their states back after it."""
+    """Let the block seed all global generators, as stable-baselines3 does, and restore their states afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
         with isolated_torch_rng(seed):

@@ -12,7 +12,7 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """What was kept, in selection order, and how.
+    """The selected samples in selection order, and how they were selected.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Subset:
     scores : (N,) float64 or None
         The score of every sample of the pool, in pool order; higher = keep first.
     method, keep, seed
-        What was asked for.
+        The arguments of the selection.
     """
 
     ids: np.ndarray
@@ -40,9 +40,9 @@ def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object)
     Parameters
     ----------
     method : id of a method
-    signals : what the method reads
-    seed : the selection stream (random methods and ties)
-    **parameters : the method's own; unknown names are errors
+    signals : the recorded signals
+    seed : of the selection stream (random methods and ties)
+    **parameters : of the method; unknown names are errors
 
     Returns
     -------
@@ -51,9 +51,9 @@ def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object)
     Raises
     ------
     SelectbenchError
-        Unknown method or parameter, or a score that is NaN.
+        The method or a parameter is unknown, or a score is NaN.
     MissingSignal
-        The method needs a signal that ``signals`` does not have.
+        The method needs a signal that ``signals`` lacks.
     MissingPackage
         The method needs a package that is not installed.
     """
@@ -73,7 +73,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
 
     Parameters
     ----------
-    method, signals, seed, **parameters : as for ``score``
+    method, signals, seed, **parameters : as in ``score``
     keep : share kept, in (0, 1]
 
     Returns
@@ -83,7 +83,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     Raises
     ------
     SelectbenchError, MissingSignal
-        As for ``score``; also an invalid keep fraction.
+        As in ``score``; also if the keep fraction is invalid.
     """
     num_kept = count_kept(keep, len(signals))
     scores = score(method, signals, seed=seed, **parameters)
@@ -102,7 +102,7 @@ def take(
     seed: int = 0,
     ids: np.ndarray | None = None,
 ) -> Subset:
-    """Turn scores of one's own into a subset.
+    """Select a subset from given scores.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ def take(
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1 or not len(scores):
         raise SelectbenchError(f"scores: shape {scores.shape} should be (N,) with N > 0")
-    checked = Signals(labels=np.zeros(len(scores), dtype=np.int64) if labels is None else labels, ids=ids)
+    own_ids = {} if ids is None else {"ids": ids}
+    checked = Signals(labels=np.zeros(len(scores), dtype=np.int64) if labels is None else labels, **own_ids)
     if len(checked) != len(scores):
         raise SelectbenchError(f"labels: {len(checked)} do not fit {len(scores)} scores")
     positions = choose_positions(

@@ -11,7 +11,7 @@ from selectbench.records.files import read_arrays, write_arrays
 
 _BLOCK = 1 << 22  # numbers per block when a large array is reduced
 
-# Who records which signals. A method pays for the sources of the signals it needs.
+# The source that records each signal. A method pays for the sources of the signals it needs.
 SOURCES = {
     "proxy": ("features", "first_features", "logits", "errors", "correct", "aum", "divergences"),
     "gradient_norms": ("gradient_norms",),
@@ -21,54 +21,54 @@ SOURCES = {
     "statistics": ("lengths", "rarities"),
     "perplexities": ("perplexities",),
 }
-TEXT_SIGNALS = frozenset({"validation_embeddings", "influences", "lengths", "rarities", "perplexities"})  # recorded of texts alone
-PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments"})  # those that a proxy's training gives
+TEXT_SIGNALS = frozenset({"validation_embeddings", "influences", "lengths", "rarities", "perplexities"})  # recorded only for texts
+PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments"})  # recorded while the proxy trains
 
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """Per-sample signals of N samples, C classes, d features, T epochs, R checkpoints or replicates.
+    """Per-sample signals: N samples, C classes, d features, T epochs, R checkpoints or replicates.
 
-    Only ``labels`` is required. Arrays are checked and normalised when the object is made.
+    Only ``labels`` is required. Arrays are checked and converted when the object is created.
 
     Parameters
     ----------
     labels : (N,) integers
         The class of every sample.
     features : (N, d), optional
-        Penultimate-layer features, evaluation-mode, clean inputs.
+        Penultimate-layer features of the clean inputs, in evaluation mode.
     logits : (R, N, C) or (N, C), optional
-        Outputs at R early checkpoints or of R replicates, in order. ``logits[-1]`` and ``features`` come from one checkpoint.
+        Outputs at R early checkpoints or of R replicates, in order. ``logits[-1]`` and ``features`` come from the same checkpoint.
     correct : (T, N) or (R, T, N) bool, optional
-        Whether the sample was classified correctly, one row an epoch: by the training pass, before the update.
+        Whether the sample was classified correctly in the training pass, before the update; one row per epoch.
     inputs : (N, …), optional
         The raw inputs.
     ids : (N,) integers, optional
-        Sample ids, by default 0 … N−1; answers are given in them.
+        Sample ids, by default 0 … N−1; selections are returned as these ids.
     recorded_at : (R,) numbers in (0, 1], optional
-        The share of the proxy's training after which each row of ``logits`` was recorded.
+        The fraction of the proxy's training after which each row of ``logits`` was recorded.
     aum : (N,), optional
-        Area under the margin: mean over epochs' training passes of the label's probability minus the largest other one.
+        Area under the margin: the label's probability minus the largest other one, averaged over the training passes of all epochs.
     errors : (R, N), optional
-        ‖softmax(logits) − onehot(label)‖₂, recorded in place of ``logits`` where those would not fit.
+        ‖softmax(logits) − onehot(label)‖₂, recorded instead of ``logits`` where these would take too much memory.
     divergences : (T−1, N), optional
-        Σ_c |p' log(p'/p)| between the outputs p, p' in one epoch's training pass and the next one's.
+        Σ_c |p' log(p'/p)| between the outputs p and p' of an epoch's training pass and the next one's.
     gradient_norms : (R, N), optional
         ‖∇ℓ_i‖₂ over all parameters, at the checkpoints of ``recorded_at``.
     alignments : (M, N), optional
-        ⟨∇L, ∇ℓ_i⟩ over all parameters at M checkpoints along training, L the mean loss of the pool.
+        ⟨∇L, ∇ℓ_i⟩ over all parameters at M checkpoints during training; L is the mean loss on the pool.
     step_sizes : (M,), optional
         The learning rate at each row of ``alignments``.
     first_features : (N, d), optional
         Features after the first epoch.
     embeddings : (N, d'), optional
-        Features of an encoder that never saw a label.
+        Features of an encoder trained without labels.
     validation_embeddings : (V, d'), optional
-        Features of V validation samples by the same encoder.
+        Features of V validation samples from the same encoder.
     lengths : (N,), optional
-        Tokens of every text.
+        Number of tokens of every text.
     rarities : (N,), optional
-        Mean of −log relative frequency in the pool, over the words of a text.
+        Mean over the words of a text of −log(relative frequency in the pool).
     perplexities : (N,), optional
         Perplexity of every text under a reference language model.
     influences : (N,), optional
@@ -77,7 +77,7 @@ class Signals:
     Raises
     ------
     SelectbenchError
-        A shape does not match, an array holds NaN, labels are no integers, or ids repeat.
+        A shape does not match, an array holds NaN, labels are not integers, or ids repeat.
     """
 
     labels: np.ndarray
@@ -85,7 +85,7 @@ class Signals:
     logits: np.ndarray | None = None
     correct: np.ndarray | None = None
     inputs: np.ndarray | None = None
-    ids: np.ndarray | None = None
+    ids: np.ndarray = None  # type: ignore[assignment]  # 0 … N−1 once the object is made
     recorded_at: np.ndarray | None = None
     aum: np.ndarray | None = None
     errors: np.ndarray | None = None
@@ -135,10 +135,10 @@ class Signals:
             self._check("validation_embeddings", 0, len(self.validation_embeddings), (2,))
             if self.embeddings is not None and self.embeddings.shape[1] != self.validation_embeddings.shape[1]:
                 widths = f"{self.validation_embeddings.shape[1]} and {self.embeddings.shape[1]}"
-                raise SelectbenchError(f"validation_embeddings: are not as wide as embeddings ({widths}); take both from one encoder")
+                raise SelectbenchError(f"validation_embeddings: not as wide as embeddings ({widths}); take both from one encoder")
         unique, counts = np.unique(ids, return_counts=True)
         if len(unique) != len(ids):
-            raise SelectbenchError(f"ids: {int(unique[counts > 1][0])} stands {int(counts.max())} times; sample ids must be unique")
+            raise SelectbenchError(f"ids: {int(unique[counts > 1][0])} occurs {int(counts.max())} times; sample ids must be unique")
         if self.logits is not None and not (labels.min() >= 0 and labels.max() < self.logits.shape[2]):
             raise SelectbenchError(
                 f"labels: run from {labels.min()} to {labels.max()}, but logits have {self.logits.shape[2]} classes (0 … C−1)"
@@ -163,7 +163,7 @@ class Signals:
         self._set(name, value)
 
     def _check_rows(self, name: str, *described: str) -> None:
-        """Make ``name`` float64 and raise unless it has one number for each row of every signal it describes."""
+        """Convert ``name`` to float64; raise unless it has one number for each row of every signal it describes."""
         if getattr(self, name) is None:
             return
         values = np.asarray(getattr(self, name))
@@ -180,21 +180,22 @@ class Signals:
         return len(self.labels)
 
     def select_early(self, rows: np.ndarray, until: float, method: str) -> np.ndarray:
-        """Return the rows of an (R, N) signal that were recorded up to a share of training; all of them for ``until`` = 1.
+        """Return the rows of an (R, N) signal recorded in the first fraction ``until`` of training; all of them for 1.
 
         Raises
         ------
         MissingSignal
-            ``recorded_at`` is needed and missing.
+            ``recorded_at`` is needed but missing.
         SelectbenchError
             Nothing was recorded that early.
         """
         if until == 1:
             return rows
         self.require(method, "recorded_at")
-        early = self.recorded_at <= until + 1e-9
+        recorded_at = np.asarray(self.recorded_at)
+        early = recorded_at <= until + 1e-9
         if not early.any():
-            raise SelectbenchError(f"{method}: no checkpoint was recorded up to until={until}; the first is at {self.recorded_at.min():g}")
+            raise SelectbenchError(f"{method}: no checkpoint was recorded up to until={until}; the first is at {recorded_at.min():g}")
         return rows[early]
 
     def require(self, method: str, *names: str) -> None:
@@ -205,13 +206,13 @@ class Signals:
 
     @cached_property
     def prediction_errors(self) -> np.ndarray:
-        """(R, N) float64: ‖softmax(logits) − onehot(label)‖₂ at every checkpoint, whether recorded or computed here."""
+        """(R, N) float64: ‖softmax(logits) − onehot(label)‖₂ at every checkpoint, as recorded or else computed from ``logits``."""
         if self.errors is not None:
             return np.asarray(self.errors, dtype=np.float64)
-        return np.stack([error_norms(row, self.labels) for row in self.logits])
+        return np.stack([error_norms(row, self.labels) for row in np.asarray(self.logits)])
 
     def save(self, path: Path) -> None:
-        """Write an ``.npz`` that ``Signals.load`` reads; correctness is packed to bits."""
+        """Write an ``.npz`` file for ``Signals.load``; ``correct`` is packed to bits."""
         arrays = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
         if self.correct is not None:
             arrays["correct"] = np.packbits(self.correct, axis=-1)
@@ -219,15 +220,15 @@ class Signals:
         write_arrays(path, arrays)
 
     def merge(self, other: "Signals") -> "Signals":
-        """Return these signals with those that only ``other`` has; both are of the same pool."""
+        """Return these signals together with those that only ``other`` has; both must describe the same pool."""
         if not (np.array_equal(self.labels, other.labels) and np.array_equal(self.ids, other.ids)):
-            raise SelectbenchError("signals: two recordings of different pools cannot be merged")
+            raise SelectbenchError("signals: recordings of different pools cannot be merged")
         added = {field.name: getattr(other, field.name) for field in fields(self) if getattr(self, field.name) is None}
         return replace(self, **added)
 
     @classmethod
     def load(cls, path: Path) -> "Signals":
-        """Read an ``.npz`` of arrays named like the parameters.
+        """Read an ``.npz`` file whose arrays are named like the parameters.
 
         Raises
         ------
@@ -273,7 +274,7 @@ def error_norms(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def softmax_residuals(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return softmax(z) − onehot(y) (N, C): the gradient of each sample's cross-entropy with respect to its logits."""
-    residuals = np.exp(logits - logits.max(axis=1, keepdims=True))
+    residuals: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     residuals /= residuals.sum(axis=1, keepdims=True)
     residuals[np.arange(len(labels)), labels] -= 1.0
     return residuals

@@ -50,7 +50,7 @@ def test_keeps_so_small_that_classes_get_nothing(name):
     signals = make_signals(sizes=(900, 90, 10))
     assert len(expect_k(name, signals, 0.001, quota="proportional")) == 1
     assert len(expect_k(name, signals, 0.002, quota="equal")) == 2
-    with pytest.raises(sb.SelectbenchError, match=r"keep: 0\.0001 of 1000 samples keeps none; the least is 0\.001"):
+    with pytest.raises(sb.SelectbenchError, match=r"keep: 0\.0001 of 1000 samples keeps none; the smallest is 0\.001"):
         sb.select(name, signals, 0.0001)
 
 

@@ -60,7 +60,7 @@ def test_bad_signals_are_one_line(tmp_path):
     assert result.stderr.startswith("error: bad.npz: not a readable .npz")
     np.savez(tmp_path / "bad.npz", labels=[0, 1], ids=[3, 3])
     result = run("select", "random", "--signals", "bad.npz", "--keep", "0.5", cwd=tmp_path)
-    assert result.stderr == "error: bad.npz: ids: 3 stands 2 times; sample ids must be unique\n"
+    assert result.stderr == "error: bad.npz: ids: 3 occurs 2 times; sample ids must be unique\n"
 
 
 def test_commands_outside_a_project_say_so(tmp_path):

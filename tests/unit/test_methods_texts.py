@@ -43,7 +43,7 @@ def test_nearest_validation_is_the_mean_of_the_largest_cosines(neighbours):
 
 
 def test_embeddings_of_two_encoders_are_refused_and_a_missing_signal_is_named():
-    with pytest.raises(SelectbenchError, match=r"validation_embeddings: are not as wide as embeddings \(4 and 5\)"):
+    with pytest.raises(SelectbenchError, match=r"validation_embeddings: not as wide as embeddings \(4 and 5\)"):
         make(embeddings=np.ones((3, 5)), validation_embeddings=np.ones((2, 4)))
     with pytest.raises(MissingSignal, match="validation_embeddings"):
         sb.select("nearest_validation", make(embeddings=np.ones((4, 5))), 0.5)

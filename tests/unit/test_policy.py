@@ -108,7 +108,7 @@ def test_subsets_of_one_score_nest():
         ({"tail": "hihg"}, "tail: unknown 'hihg'; did you mean 'high'"),
         ({"quota": "proportinal", "labels": [0, 1]}, "did you mean 'proportional'"),
         ({"quota": "equal"}, "'equal' needs labels"),
-        ({"ids": [1, 1]}, "1 stands 2 times"),
+        ({"ids": [1, 1]}, "1 occurs 2 times"),
         ({"ids": ["a", "b"]}, "not integers"),
         ({"labels": [0, 1, 2]}, "3 do not fit 2 scores"),
     ],

@@ -35,7 +35,7 @@ def test_one_checkpoint_may_come_without_its_axis():
         ({"labels": [0, 1], "logits": np.zeros((3, 5, 2))}, "logits: shape"),
         ({"labels": [0, 2], "logits": np.zeros((1, 2, 2))}, "logits have 2 classes"),
         ({"labels": [0, 1], "correct": np.full((2, 2), 7)}, "correct: holds values other than true and false"),
-        ({"labels": [0, 1], "ids": [4, 4]}, "ids: 4 stands 2 times"),
+        ({"labels": [0, 1], "ids": [4, 4]}, "ids: 4 occurs 2 times"),
         ({"labels": [0, 1], "logits": np.zeros((3, 2, 2)), "recorded_at": [1.0]}, r"recorded_at: shape \(1,\) should be \(3,\)"),
     ],
 )
