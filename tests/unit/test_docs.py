@@ -1,4 +1,4 @@
-"""What the documents say leads somewhere. That their commands and their Python work: test_docs_commands.py."""
+"""Links, index pages and named tests of the documentation exist. test_docs_commands.py runs its commands and Python blocks."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md"
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+        assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
 
 
 def test_every_page_is_in_the_index():
@@ -27,3 +27,9 @@ def test_tests_named_as_evidence_exist():
     for name, function in re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", text):
         (path,) = (ROOT / "tests").rglob(name)
         assert f"def {function}" in path.read_text(encoding="utf-8"), f"{name}::{function}"
+
+
+def test_the_glossary_defines_each_term_once_in_alphabetical_order():
+    rows = (ROOT / "docs/glossary.md").read_text(encoding="utf-8").partition("|---|---|\n")[2].strip().splitlines()
+    terms = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert terms == sorted(set(terms), key=str.lower)

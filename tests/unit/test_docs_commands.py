@@ -1,8 +1,8 @@
-"""Every command and every Python block of README and docs runs, in the page's order, in a copy of the project that is thrown away.
+"""Every command and every Python block of README and docs runs, page by page and in order, in a temporary copy of the project.
 
-The copy is cut down to one table of one seed at scale smoke, and has run to its last figure before a page begins, so that a page's
-commands meet a finished project, as they do after the first two commands of README. ``INSTEAD`` and ``ELSEWHERE`` name every command
-that does not run as it is written, with the reason; a command that is neither run nor named there fails the test of its page.
+The copy is cut down to one table with one seed at scale smoke, and has run to its last figure before a page begins, so that a page's
+commands find a finished project, as they do after the first two commands of README. ``INSTEAD`` and ``ELSEWHERE`` list every command
+that does not run as written, with the reason; a command that is neither run nor listed there fails the test of its page.
 """
 
 import importlib.util
@@ -24,46 +24,47 @@ PROGRAMS = ("make", "selectbench", "snakemake", "python", "pip", "conda", "sourc
 EXTRAS = ("Makefile", "README.md", "benchmarks", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
 
 COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
-INSTEAD = {  # command as written → what runs, and why
+INSTEAD = {  # command as written → what runs instead, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes twenty minutes"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
-    "make bench": ("make --dry-run bench", "timings take hours, and tests time nothing"),
-    "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the whole takes minutes; the short form trains less"),
-    "make lock": ("make --dry-run lock", "asks the package index for what is newest"),
+    "make check": ("make --dry-run check", "runs lint, types and tests of its own; make test does them all"),
+    "make bench": ("make --dry-run bench", "timings take hours, and tests do not measure time"),
+    "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the full benchmark takes minutes; the short form trains less"),
+    "make lock": ("make --dry-run lock", "asks the package index for the newest versions"),
     "python -m pytest tests/contract -k margin": (
         "python -m pytest tests/contract -k 'margin and not another_process'",
-        "the test left out starts a process that imports the installed project, which is not this copy",
+        "the omitted test starts a process that imports the installed project instead of this copy",
     ),
     "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),
     "selectbench plan --scale full": ("selectbench plan --scale smoke", COUNTS),
     "selectbench plan --scale small": ("selectbench plan --scale smoke", COUNTS),
     "snakemake --profile profiles/slurm --config scale=full --dry-run": (
         "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
-        "the same DAG; every model of scale full is tried on its image shape, which takes ten seconds",
+        "the same DAG; at scale full every model is checked against its image shape, which takes ten seconds",
     ),
     "snakemake --profile profiles/slurm --config scale=full": (
         "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
-        "takes a cluster for days; tests/slurm/test_slurm.py runs this profile through a SLURM of two nodes",
+        "occupies a cluster for days; tests/slurm/test_slurm.py runs this profile on a two-node SLURM",
     ),
     "snakemake --profile profiles/slurm --cores 8 --groups score_samples=scores --group-components scores=20": (
         "snakemake --profile profiles/slurm --cores 8 --groups score_samples=scores --group-components scores=20 --dry-run",
-        "there is no SLURM here; tests/slurm/test_slurm.py packs scores in this way",
+        "there is no SLURM here; tests/slurm/test_slurm.py packs scores like this",
     ),
 }
-ELSEWHERE = {  # command as written → the file that runs it, the words there that do, and why not here
+ELSEWHERE = {  # command as written → the file that runs it, the text in that file, and why it does not run here
     "make test": (".ci/run", "make test", "a test cannot run all tests"),
     "make test-units": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "make test-systems": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "make test-workflows": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "python -m pytest tests/slurm": ("Makefile", "-m pytest tests/browser tests/slurm", "takes minutes, and is part of make test"),
-    "pip install .": ("tests/unit/test_release.py", '"pip", "install"', "installs, so an empty environment is made for it"),
+    "pip install .": ("tests/unit/test_release.py", '"pip", "install"', "installs into an environment, so that test creates an empty one"),
     "squeue --me": ("tests/slurm/test_slurm.py", '"squeue", "--me"', "needs a SLURM"),
     'squeue --me --format "%i %T %M %N %k"': ("tests/slurm/test_slurm.py", '"--format", "%i %T %M %N %k"', "needs a SLURM"),
 }
 
 
 def read_commands(block: str) -> list[str]:
-    """Split a block of shell into commands: continued lines and here-documents stay with theirs, remarks after two spaces go."""
+    """Split a shell block into commands, keeping continuation lines and here-documents together and dropping comments after two spaces."""
     commands, lines = [], iter(block.splitlines())
     for line in lines:
         command = re.sub(r"(^|\s{2,})# .*$", "", line).rstrip()
@@ -78,11 +79,11 @@ def read_commands(block: str) -> list[str]:
 
 
 def read_steps(text: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return (language, code) of a page's blocks in order, a step a command, and the commands that only its sentences name."""
+    """Return a page's steps (language, code) in order, one per command or block, and the commands named only in its prose."""
     blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, flags=re.DOTALL | re.MULTILINE)
     steps = []
     for language, block in blocks:
-        assert language in ("sh", "python", "yaml", "text"), f"a block of kind {language!r}, which no test reads"
+        assert language in ("sh", "python", "yaml", "text"), f"a block of language {language!r}, which no test runs"
         steps += [("sh", command) for command in read_commands(block)] if language == "sh" else [(language, block)]
     prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`\n]+)`", prose)
@@ -91,7 +92,7 @@ def read_steps(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 READ = {page: read_steps(page.read_text(encoding="utf-8")) for page in PAGES}
 IN_BLOCKS = {code for steps, _ in READ.values() for language, code in steps if language == "sh"}
-FIRST = {  # a sentence's command → the first page that has it; what a block has, or only begins such a command, is no step of its own
+FIRST = {  # command in prose → the first page with it; not a step of its own if a block has it or has a longer command starting with it
     command: page
     for page, (_, named) in reversed(READ.items())
     for command in named
@@ -100,7 +101,7 @@ FIRST = {  # a sentence's command → the first page that has it; what a block h
 
 
 def list_steps(page: Path) -> list[tuple[str, str]]:
-    """Return what a page runs: its blocks in order, then the commands that no block has and that it is the first to name."""
+    """Return what a page runs: its blocks in order, then the commands that no block contains and that this page is the first to name."""
     steps, named = READ[page]
     return [*steps, *(("sh", command) for command in named if FIRST.get(command) == page)]
 
@@ -115,7 +116,7 @@ def load_projects():
 
 
 def make_environment(folder: Path) -> None:
-    """Give the copy a .venv that `make` takes for set up: links to this environment, which nothing is installed into."""
+    """Give the copy a .venv that `make` considers complete: links to this environment, into which nothing is installed."""
     folder.mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (folder / name).symlink_to(Path(sys.prefix) / name)
@@ -124,7 +125,7 @@ def make_environment(folder: Path) -> None:
 
 
 def cut_project(project) -> None:
-    """Leave one table, one figure and one claim, of one method and one seed."""
+    """Leave one table, one figure and one claim, with one method and one seed."""
     for name, change in (("papers/rl_selector", cut_paper), ("scale/smoke", lambda scale: scale.update(seeds=[0]))):
         path = project.path(f"config/{name}.yaml")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -144,7 +145,7 @@ def cut_paper(paper: dict) -> None:
 
 
 def edit_configuration(project, block: str) -> None:
-    """Put a block of YAML into the file that its first line names, as a reader would; one without a name must only be valid."""
+    """Merge a YAML block into the file that its first line names, as a reader would; a block without a file name only has to be valid."""
     block = textwrap.dedent(block)
     content, named = yaml.safe_load(block), re.match(r"# (\S+\.yaml)\n", block)
     if named:
@@ -154,7 +155,7 @@ def edit_configuration(project, block: str) -> None:
 
 
 def merge(before: dict, added: dict) -> dict:
-    """Return a mapping with another one put into it, level by level."""
+    """Return the first mapping with the second merged into it recursively."""
     inner = {
         key: merge(before[key], value) for key, value in added.items() if isinstance(value, dict) and isinstance(before.get(key), dict)
     }
@@ -170,7 +171,7 @@ def run_shell(project, command: str) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy of the project that the first command of README has run to its end."""
+    """A copy of the project in which the first command of README has finished."""
     projects = load_projects()
     project = projects.copy_project(ROOT, tmp_path_factory.mktemp("docs") / "project", "rl_selector")
     for name in EXTRAS:
