@@ -1,1 +1,1 @@
-"""Timings: run with ``make bench``; nothing here is a test."""
+"""Timings, run with ``make bench``; none of these are tests."""

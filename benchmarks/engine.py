@@ -1,6 +1,6 @@
-"""What the training engine is worth: images per second beside a plain DataLoader loop, recording, and decoding files.
+"""Throughput of the training engine against a plain DataLoader loop, the cost of recording signals, and the speed of decoding files.
 
-Each pair of forms trains the same model by the same recipe on the same data in one process, in turns. Both forms report the
+Engine and plain loop train the same model with the same recipe on the same data, alternating in one process, and both report the
 accuracy they reach. Rows that need a GPU say "not measured" on a machine without one.
 """
 
@@ -31,12 +31,12 @@ from selectbench.data.splits import ArraySplit, FolderSplit
 from selectbench.models.factory import build_model
 from selectbench.records.provenance import describe_provenance
 from selectbench.seeds import isolated_torch_rng
-from selectbench.stages.train_proxy import Recorder
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
 from selectbench.training.evaluation import measure_test
 from selectbench.training.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
 from selectbench.training.recipes import Recipe, uses_bfloat16
+from selectbench.training.recorder import Recorder
 from selectbench.training.recording import list_passes
 
 ROOT = Path(__file__).parents[1]
@@ -46,11 +46,11 @@ THREADS = 1  # as scale tiny has
 REPEATS, PAIRS, SEEDS = 5, 30, 3
 WORKERS = (0, 2)
 LARGE_PICTURES, PICTURE = 96, (500, 375)
-GPU_ROWS = ["digits, convnet, batch 64", "CIFAR sizes, ResNet-9, cifar_fast", "recording signals, share of a proxy epoch"]
+GPU_ROWS = ["digits, convnet, batch 64", "CIFAR-sized images, ResNet-9, cifar_fast", "recording signals, share of proxy training"]
 
 
 class Task(NamedTuple):
-    """A model, a recipe and data that both forms train on."""
+    """A model, a recipe and data for both the engine and the plain loop."""
 
     name: str
     model: dict
@@ -60,7 +60,7 @@ class Task(NamedTuple):
 
 
 class Pictures(Dataset):
-    """Pictures in memory as everybody keeps them: decoded, transformed one by one when they are asked for."""
+    """Images in memory as usual: decoded, and transformed one by one when they are accessed."""
 
     def __init__(self, pool: Pool, transform: Callable) -> None:
         self.pictures = [
@@ -77,7 +77,7 @@ class Pictures(Dataset):
 
 
 def main() -> None:
-    """Measure everything and write the table; ``--short`` only shows that it runs and writes nothing."""
+    """Measure everything and write the table; ``--short`` only checks that everything runs and writes nothing."""
     short = "--short" in sys.argv[1:]
     torch.set_num_threads(THREADS)
     device = choose_device()
@@ -86,7 +86,7 @@ def main() -> None:
         lines.append(measure_recording(make_tasks(Path(folder), device, short)[0], device, short))
         lines += measure_decoding(Path(folder), short)
     if device.type == "cpu":
-        lines += [{"what": name, "device": "GPU", "note": "not measured: no GPU here"} for name in GPU_ROWS]
+        lines += [{"what": name, "device": "GPU", "note": "not measured: no GPU available"} for name in GPU_ROWS]
     for line in lines:
         print(" | ".join(format_cells(line, COLUMNS)))
     if short:
@@ -98,9 +98,9 @@ def main() -> None:
 
 
 def make_tasks(folder: Path, device: torch.device, short: bool) -> list[Task]:
-    """Return digits and images of 32×32 pixels.
+    """Return the tasks: digits, and images of 32×32 pixels.
 
-    1,400 digits have the net and recipe of scale tiny, whose pool has 896; on a GPU the images are as many as CIFAR-10 has.
+    The 1,400 digits use the net and recipe of scale tiny, whose pool has 896; on a GPU there are as many images as in CIFAR-10.
     """
     recipes, models = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("recipes", "models"))
     digits = load_digits()
@@ -122,7 +122,7 @@ def make_tasks(folder: Path, device: torch.device, short: bool) -> list[Task]:
     return [
         Task("digits, convnet, batch 64", models["convnet"], replace(tiny, epochs=2) if short else tiny, *split),
         Task(
-            "CIFAR sizes, ResNet-9, cifar_fast" if on_gpu else "CIFAR sizes, ResNet-9 an eighth wide, crops, flips and holes",
+            "CIFAR-sized images, ResNet-9, cifar_fast" if on_gpu else "CIFAR-sized images, ResNet-9 at 1/8 width, crops, flips and cutout",
             models["resnet9"] if on_gpu else {**models["resnet9"], "width": 8},
             replace(fast, epochs=1 if short else epochs, **small),
             *large,
@@ -131,7 +131,7 @@ def make_tasks(folder: Path, device: torch.device, short: bool) -> list[Task]:
 
 
 def open_arrays(folder: Path, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Pool:
-    """Write images and labels as a prepared split and open them with constants of their own."""
+    """Write images and labels as a prepared split and open it with fixed normalisation constants."""
     folder.mkdir(exist_ok=True)
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
@@ -140,13 +140,13 @@ def open_arrays(folder: Path, images: np.ndarray, labels: np.ndarray, device: to
 
 
 def build(task: Task, seed: int) -> nn.Module:
-    """Return the task's model, the same for both forms."""
+    """Return the task's model, initialised identically for engine and plain loop."""
     with isolated_torch_rng(seed):
         return build_model(task.model, "small", tuple(task.pool.images.shape[1:]), 10).to(task.pool.device)
 
 
 def train_by_engine(task: Task, seed: int, recorder: Recorder | None = None) -> tuple[float, float]:
-    """Return (seconds, accuracy) of a training by the engine, with the accuracy after every epoch as the plain form."""
+    """Return (seconds, accuracy) of training with the engine; like the plain loop, it evaluates after every epoch."""
     model = build(task, seed).to(memory_format=torch.channels_last)
     stream, accuracies = ("benchmark", seed), []
 
@@ -170,7 +170,7 @@ def train_by_engine(task: Task, seed: int, recorder: Recorder | None = None) -> 
 
 
 def train_plainly(task: Task, seed: int, workers: int) -> tuple[float, float]:
-    """Return (seconds, accuracy) of the loop that everybody writes: DataLoader, transforms a picture, SGD, a scheduler, ``item``."""
+    """Return (seconds, accuracy) of the usual loop: DataLoader, per-image transforms, SGD, a scheduler, ``item``."""
     recipe, device = task.recipe, task.pool.device
     mean, std = (values.flatten().tolist() for values in (task.pool.mean, task.pool.std))
     clean = [transforms.ToTensor(), transforms.Normalize(mean, std)]
@@ -214,7 +214,7 @@ def train_plainly(task: Task, seed: int, workers: int) -> tuple[float, float]:
 
 
 def measure_training(task: Task, device: torch.device, short: bool) -> dict:
-    """Return the row of a task: medians of turns, the plain form with the faster of its numbers of workers."""
+    """Return the row of a task: medians over repeats, the plain loop with its faster number of workers."""
     repeats, seeds = (1, 1) if short else (REPEATS, SEEDS)
     train_by_engine(task, 99), train_plainly(task, 99, 0)
     workers = min(WORKERS, key=lambda number: train_plainly(task, 99, number)[0])
@@ -234,17 +234,17 @@ def measure_training(task: Task, device: torch.device, short: bool) -> dict:
         "share_of_matmul": f"{rates[0] * count_flops(task) / measure_matmul(device, task.recipe):.1%}",
         "engine_top1": accuracies[0],
         "plain_top1": accuracies[1],
-        "note": f"plain form with {workers} workers; evaluation after each epoch in both",
+        "note": f"plain loop with {workers} workers; both evaluate after each epoch",
     }
 
 
 def describe_accuracies(values: Sequence[float]) -> str:
-    """Return mean and deviation over seeds."""
+    """Return mean and standard deviation over seeds."""
     return f"{np.mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def count_flops(task: Task) -> float:
-    """Return the operations of one image's forward and backward pass."""
+    """Return the operations of the forward and backward pass of one image."""
     model, images = build(task, 0), task.pool.load_clean(np.arange(8))
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
@@ -252,7 +252,7 @@ def count_flops(task: Task) -> float:
 
 
 def measure_matmul(device: torch.device, recipe: Recipe) -> float:
-    """Return the operations a second of a large square product in the type that the training computes in."""
+    """Return the operations per second of a large square matrix product in the number type of the training."""
     kind = torch.bfloat16 if device.type == "cuda" and recipe.precision == "bf16" else torch.float32
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
@@ -265,7 +265,7 @@ def measure_matmul(device: torch.device, recipe: Recipe) -> float:
 
 
 def measure_recording(task: Task, device: torch.device, short: bool) -> dict:
-    """Return the row of signals: what recording adds to a proxy's training, with and without its clean passes."""
+    """Return the row of signals: the time that recording adds to a proxy's training, with and without its clean passes."""
     none = replace(task.recipe, record_at=(), align_at=())
     full, least = [], []
     for _ in range(1 if short else PAIRS):
@@ -275,13 +275,13 @@ def measure_recording(task: Task, device: torch.device, short: bool) -> dict:
     passes = [len(list_passes(recipe.record_at, recipe.epochs)) for recipe in (task.recipe, none)]
     note = (
         f"{median(full):.1%} of the training with {passes[0]} clean passes over the pool in {task.recipe.epochs} epochs, "
-        f"{median(least):.1%} with {passes[1]}; medians of {len(full)} turns"
+        f"{median(least):.1%} with {passes[1]}; medians of {len(full)} repeats"
     )
-    return {"what": "recording signals, share of a proxy epoch", "device": device.type, "note": note}
+    return {"what": "recording signals, share of proxy training", "device": device.type, "note": note}
 
 
 def measure_decoding(folder: Path, short: bool) -> list[dict]:
-    """Return a row for every number of threads that decode pictures of ImageNet's usual size into random crops of 224×224."""
+    """Return one row per number of threads that decode images of ImageNet's usual size into random crops of 224×224."""
     num = 16 if short else LARGE_PICTURES
     (folder / "pictures").mkdir()
     noise = np.random.default_rng(0)
@@ -301,14 +301,14 @@ def measure_decoding(folder: Path, short: bool) -> list[dict]:
                 split.load(positions, draws)
             rates.append(num / (time.perf_counter() - clock))
         per_core = (
-            f"{median(rates) / min(max(1, threads), os.cpu_count() or 1):.0f} a second and core; JPEGs of 500×375 in, crops of 224×224 out"
+            f"{median(rates) / min(max(1, threads), os.cpu_count() or 1):.0f} per second and core; JPEGs of 500×375 to crops of 224×224"
         )
-        lines.append({"what": f"decoding, {threads} threads ahead", "device": "cpu", "engine_per_s": median(rates), "note": per_core})
+        lines.append({"what": f"decoding ahead, threads: {threads}", "device": "cpu", "engine_per_s": median(rates), "note": per_core})
     return lines
 
 
 def write_markdown(lines: list[dict]) -> str:
-    """Return the page of the table, with the machine it was measured on."""
+    """Return the Markdown page with the table and the machine it was measured on."""
     machine = describe_provenance("", "cpu", datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "torch"))
     rows = [COLUMNS, ["---"] * 2 + ["---:"] * 6 + ["---"], *(format_cells(line, COLUMNS) for line in lines)]
@@ -317,10 +317,10 @@ def write_markdown(lines: list[dict]) -> str:
 
 Written by `make bench` (`benchmarks/engine.py`) on {machine["processor"]}, {THREADS} thread, Python {machine["python"]}, {versions}.
 
-- `engine_per_s` and `plain_per_s` are images a second, with an evaluation after every epoch: medians of {REPEATS} turns.
-- The plain form keeps pictures in memory and transforms them one by one in a DataLoader; both train one model by one recipe.
-- `share_of_matmul` is the rate of operations in forward and backward passes over that of a large square product in the same type.
-- Accuracies are means over {SEEDS} seeds ± their deviation. Images of CIFAR's size are digits blown up, not CIFAR-10.
+- `engine_per_s` and `plain_per_s` are images per second, including an evaluation after every epoch: medians of {REPEATS} repeats.
+- The plain loop keeps images in memory and transforms them one by one in a DataLoader; both train the same model with the same recipe.
+- `share_of_matmul` is the rate of operations in forward and backward passes relative to a large square matrix product in the same type.
+- Accuracies are means ± standard deviation over {SEEDS} seeds. The CIFAR-sized images are enlarged digits, not CIFAR-10.
 
 {table}
 """

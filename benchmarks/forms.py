@@ -1,4 +1,4 @@
-"""How a selector, or the naive form of its rule, is called on a pool: a dictionary of arrays by the name of the signal."""
+"""Wrappers that call a selector, or the naive form of its rule, on a pool: a dictionary of arrays by signal name."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,8 +10,8 @@ import selectbench as sb
 from selectbench.methods.ssp import normalise_rows
 from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
-from selectbench.stages.train_proxy import measure_divergences
 from selectbench.training.gradients import Batches
+from selectbench.training.recorder import measure_divergences
 
 Pool = dict[str, np.ndarray]
 Form = Callable[[Pool], np.ndarray]
@@ -21,7 +21,7 @@ EVALUATION_BATCH = 512  # as in engine.predict
 
 
 def make_pool(reads: tuple[str, ...], n: int, d: int | None, classes: int) -> Pool:
-    """Return labels and the named arrays, drawn at random."""
+    """Return random labels and random arrays of the named signals."""
     rng = np.random.default_rng(0)
     shapes = {
         "features": (n, d),
@@ -52,12 +52,12 @@ def per_class(rule: Callable[[np.ndarray], np.ndarray]) -> Form:
 
 
 def solve_halves(solve: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Apply CG-Score to rows of which the first half are the class and the others are not."""
+    """Apply CG-Score to rows whose first half belongs to the class and whose second half does not."""
     return lambda rows: solve(normalise_rows(rows), np.where(np.arange(len(rows)) < len(rows) // 2, 1.0, -1.0), 1e-6)
 
 
 def add_in_rounds(add: Callable[..., np.ndarray], rounds: int | None = None) -> Form:
-    """Apply Glister with so many rounds, or one a sample."""
+    """Apply Glister with this many rounds, or one per sample."""
 
     def apply(pool: Pool) -> np.ndarray:
         logits, features = pool["logits"].astype(np.float64), pool["features"].astype(np.float64)
@@ -67,17 +67,17 @@ def add_in_rounds(add: Callable[..., np.ndarray], rounds: int | None = None) -> 
 
 
 def score_with(method: str) -> Form:
-    """Score with a method; signals are checked anew, as whoever calls the library pays for that too."""
+    """Score with a method; signals are validated each time, because callers of the library pay for that too."""
     return lambda pool: sb.score(method, sb.Signals(**pool))
 
 
 def select_with(method: str) -> Form:
-    """Select a share of KEEP with a method."""
+    """Select a subset with a method at keep fraction ``KEEP``."""
     return lambda pool: sb.select(method, sb.Signals(**pool), KEEP).ids
 
 
 def score_stream(pool: Pool) -> np.ndarray:
-    """Take TDDS's divergences batch by batch as outputs come, keep the last epoch's outputs alone, and score."""
+    """Compute TDDS's divergences batch by batch as outputs arrive, keeping only the last epoch's outputs, and score."""
     epochs = torch.from_numpy(pool["outputs"])
     before, divergences = torch.empty(epochs.shape[1:]), torch.empty(len(epochs) - 1, epochs.shape[1])
     for epoch, outputs in enumerate(epochs):
@@ -107,6 +107,6 @@ def measure_samples(measure: Callable[[torch.nn.Module, torch.Tensor, torch.Tens
 
 @cache
 def build_net() -> torch.nn.Module:
-    """Return a residual net of 19,954 parameters at its initialisation."""
+    """Return an untrained residual net with 19,954 parameters."""
     with isolated_torch_rng(0):
         return build_model({"library": "selectbench", "name": "resnet8", "width": 8}, "small", (3, 32, 32), 10).eval()

@@ -1,4 +1,4 @@
-"""The naive form of every rule, as its definition reads or as released code has it: what ``selectors`` times against."""
+"""The naive form of every rule, as defined or as in released code: the baseline of the timings in ``selectors``."""
 
 from functools import partial
 from itertools import pairwise
@@ -15,7 +15,7 @@ from selectbench.signals import softmax_residuals
 
 
 def herd(rows: np.ndarray) -> np.ndarray:
-    """Sum the chosen and copy the rest at every step."""
+    """Sum the chosen rows and copy the remaining ones at every step."""
     mean, chosen, left = rows.mean(axis=0), [], list(range(len(rows)))
     while left:
         target = (len(chosen) + 1) * mean - rows[chosen].sum(axis=0)
@@ -24,7 +24,7 @@ def herd(rows: np.ndarray) -> np.ndarray:
 
 
 def traverse(rows: np.ndarray) -> np.ndarray:
-    """Keep the distances of all centres to all rows."""
+    """Keep the distances from all centres to all rows."""
     chosen, distances = [0], np.empty((len(rows), len(rows)))
     while True:
         distances[len(chosen) - 1] = np.linalg.norm(rows - rows[chosen[-1]], axis=1)
@@ -36,12 +36,12 @@ def traverse(rows: np.ndarray) -> np.ndarray:
 
 
 def cover(rows: np.ndarray) -> np.ndarray:
-    """Take the differences from one row at a time."""
+    """Compute the differences from one row at a time."""
     return np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
 
 
 def d2(pool: Pool) -> np.ndarray:
-    """Fill dense n × n matrices, and take a Python ``max`` over the class at every pick."""
+    """Fill dense n × n matrices, and take a Python ``max`` over the class at every step."""
     difficulty = forgetting(pool)
 
     def pick(members: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def d2(pool: Pool) -> np.ndarray:
 
 
 def gaps(units: np.ndarray, signs: np.ndarray, jitter: float) -> np.ndarray:
-    """Solve the system without each sample in turn."""
+    """Solve the system again without each sample in turn."""
     kernel = relu_kernel(units) + jitter * np.eye(len(units))
     whole, differences = signs @ np.linalg.solve(kernel, signs), []
     for sample in range(len(units)):
@@ -89,7 +89,7 @@ def glister(logits: np.ndarray, features: np.ndarray, labels: np.ndarray, step_s
 
 
 def moderate(pool: Pool) -> np.ndarray:
-    """Compute the prototype of its class anew for every sample."""
+    """Recompute the class prototype for every sample."""
     features, labels = pool["features"], pool["labels"]
     pairs = zip(features, labels, strict=True)
     return np.array([np.linalg.norm(row - features[labels == label].mean(axis=0, dtype=np.float64)) for row, label in pairs])
@@ -117,7 +117,7 @@ def grand(pool: Pool, batch: int = 256) -> np.ndarray:
 
 
 def forgetting(pool: Pool) -> np.ndarray:
-    """Walk through Python lists of every sample's events."""
+    """Loop over Python lists of every sample's events."""
     counts = []
     for events in pool["correct"].T.tolist():
         lost = sum(before and not after for before, after in pairwise(events))
@@ -126,7 +126,7 @@ def forgetting(pool: Pool) -> np.ndarray:
 
 
 def ccs(pool: Pool, cut: float = 0.1, num_strata: int = 50) -> np.ndarray:
-    """Hand out places one at a time and take a Python ``min`` over the stratum for each."""
+    """Assign places one at a time, with a Python ``min`` over the stratum for each."""
     scores, keys = pool["aum"].tolist(), hash_ids(np.arange(len(pool["aum"])), 0).tolist()
     left = sorted(range(len(scores)), key=lambda sample: (scores[sample], keys[sample]))[round(cut * len(scores)) :]
     low, high = scores[left[0]], scores[left[-1]]
@@ -143,7 +143,7 @@ def ccs(pool: Pool, cut: float = 0.1, num_strata: int = 50) -> np.ndarray:
 
 
 def tdds(pool: Pool, window: int = 4, decay: float = 0.9) -> np.ndarray:
-    """Keep T × N × C probabilities and take the divergences of every window from them."""
+    """Keep T × N × C probabilities and compute the divergences of every window from them."""
     weights = np.exp(pool["outputs"] - pool["outputs"].max(axis=2, keepdims=True))
     probabilities = weights / weights.sum(axis=2, keepdims=True)
     scores, last = np.zeros(len(pool["labels"])), len(probabilities) - window
@@ -161,12 +161,12 @@ def flatten_gradient(model: nn.Module, image: torch.Tensor, label: torch.Tensor)
 
 
 def measure_norms(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """Take one backward pass a sample."""
+    """Do one backward pass per sample."""
     return np.array([float(gradient.double().norm()) for gradient in map(partial(flatten_gradient, model), images, labels)])
 
 
 def measure_alignments(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """Take two sweeps of one backward pass a sample: for the mean gradient, and for the products with it."""
+    """Do two sweeps of one backward pass per sample: for the mean gradient, and for the products with it."""
     gradient_of = partial(flatten_gradient, model)
     mean = sum(map(gradient_of, images, labels)) / len(labels)
     return np.array([float(mean @ gradient) for gradient in map(gradient_of, images, labels)])

@@ -1,7 +1,7 @@
-"""How long planning takes, and how much memory: dry runs of the workflow, costs and simulated schedules at scales tiny and full.
+"""Time and memory of planning: dry runs of the workflow, cost estimates and simulated schedules at scales tiny and full.
 
-The last dry run is of a wider grid: eight keep fractions in RL-Selector's largest tables. Seconds are the median of three processes,
-peak memory the largest of them.
+The last dry run uses a wider grid: eight keep fractions in RL-Selector's largest tables. Seconds are the median of three processes,
+peak memory is the maximum.
 """
 
 import csv
@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 class Row(NamedTuple):
-    """One line of the results: what was planned at which scale, its jobs, and what that took."""
+    """One line of the results: what was planned, at which scale, the number of jobs, seconds and peak memory."""
 
     what: str
     scale: str
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(what: str, scale: str, folder: Path, command: tuple[str, ...]) -> Row:
-    """Run a command in a folder as often as ``REPEATS`` says."""
+    """Run a command in a folder ``REPEATS`` times."""
     chosen = ("--config", f"scale={scale}") if command[0] == "snakemake" else ("--scale", scale)
     runs = [run_once([sys.executable, "-m", *command, *chosen], folder) for _ in range(REPEATS)]
     jobs = len(list_jobs(load_plan(folder, {"scale": scale})))
@@ -68,7 +68,7 @@ def measure(what: str, scale: str, folder: Path, command: tuple[str, ...]) -> Ro
 
 
 def run_once(command: list[str], folder: Path) -> tuple[float, float]:
-    """Return the seconds and the peak MiB of a process."""
+    """Run a command and return its seconds and peak MiB."""
     clock = time.perf_counter()
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(command, cwd=folder, env={"PYTHONPATH": str(folder / "src")}, stdout=output, stderr=subprocess.STDOUT)
@@ -80,7 +80,7 @@ def run_once(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what planning reads, with the collected records of scale tiny and no other results."""
+    """Copy what planning reads; of the results, only the collected records."""
     for part in ("Snakefile", "config", "profiles", "src", "workflow"):
         source = ROOT / part
         shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
@@ -91,7 +91,7 @@ def copy_project(folder: Path) -> None:
 
 
 def widen(folder: Path) -> None:
-    """Widen the grid of the two largest tables."""
+    """Give the two largest tables more keep fractions."""
     path = folder / "config/papers/rl_selector.yaml"
     paper = yaml.safe_load(path.read_text(encoding="utf-8"))
     for table in ("main", "cross"):
@@ -100,7 +100,7 @@ def widen(folder: Path) -> None:
 
 
 def write_results(rows: list[Row], machine: str) -> None:
-    """Write the rows as a table of commas and as one that people read."""
+    """Write the rows as CSV and as Markdown."""
     with open(FOLDER / "planning.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)

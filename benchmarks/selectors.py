@@ -1,8 +1,8 @@
-"""Each selector against the naive form of its rule, in one process: seconds, ratio, peak memory, and growth with the pool.
+"""Each selector against the naive form of its rule, in one process: seconds, ratio, peak memory, and growth with the size of the pool.
 
-Seconds are the best of up to three runs on two threads, without making the input. Peak memory is what a run of its own needs beside
-the input: what NumPy allocates (tracemalloc) or, where torch works, by how much the resident set of a fresh process grows. The two
-answers are compared at every size that both do; a difference ends the run.
+Seconds are the best of up to three runs on two threads, without creating the input. Peak memory is what a separate run needs in
+addition to the input: what NumPy allocates (tracemalloc) or, where torch is used, how much the resident set of a fresh process grows.
+The two results are compared at every size at which both run; a difference ends the benchmark.
 """
 
 import csv
@@ -49,8 +49,8 @@ from selectbench.training.gradients import measure_alignments, measure_norms
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = ("selector", "n", "d", "classes", "fast_s", "fast_mib", "naive_s", "naive_mib", "ratio", "note")
 THREADS = 2
-IMAGENET, CLASS = 1_281_167, 1_281  # the largest pool, and the rows of a class in it
-FORKSERVER = get_context("forkserver")  # its children have used no thread yet, unlike ours
+IMAGENET, CLASS = 1_281_167, 1_281  # the size of the largest pool, and of a class in it
+FORKSERVER = get_context("forkserver")  # its child processes have not used threads yet, unlike this one
 FORKSERVER.set_forkserver_preload(["torch"])
 PANELS = {
     "one class": "Within one class or pool (d = 512)",
@@ -59,17 +59,17 @@ PANELS = {
     "gradients": "Gradients of all 19,954 parameters of a resnet8",
 }
 LEGENDS = {"one class": "lower right", "classes": "lower right", "outputs": "upper left", "gradients": "lower right"}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")  # and markers, in turn
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")  # used in turn, as are the markers
 MARKERS = "osD^vP*X"
 PAGE = """# Selectors: seconds and memory
 
 Written by `make bench` (`benchmarks/selectors.py`) on {processor}, {threads} threads, Python {python}, {versions}.
 
-- `fast` is this library's form and `naive` the form as the rule reads (`benchmarks/naive.py`); `ratio` is naive over fast seconds.
-  The answers of both agree at every size that both do.
-- `mib` is the peak beside the input, which for 1,281,167 × 512 single-precision features is 2,502 MiB: what NumPy allocates, or
-  by how much the resident set of a fresh process grows where torch works (`tdds`, `grand_full`, `moso`).
-- `d` is the width of features or images, empty where a rule has none. A random choice has no naive form and is not here.
+- `fast` is this library's implementation and `naive` a literal implementation of the rule (`benchmarks/naive.py`); `ratio` is naive over
+  fast seconds. The results of both agree at every size at which both run.
+- `mib` is the peak memory in addition to the input, which for 1,281,167 × 512 single-precision features is 2,502 MiB: what NumPy
+  allocates, or how much the resident set of a fresh process grows where torch is used (`tdds`, `grand_full`, `moso`).
+- `d` is the width of features or images, empty for rules that have none. Random selection has no naive form and is not included.
 
 ![Seconds by pool size](selectors.png)
 
@@ -79,18 +79,18 @@ Written by `make bench` (`benchmarks/selectors.py`) on {processor}, {threads} th
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of the plot: a selector and the naive form of its rule, what both read, and at which pool sizes.
+    """One line of the plot: a selector and the naive form of its rule, their input, and the pool sizes.
 
     Parameters
     ----------
-    selector, panel : its name, and where it is drawn
+    selector, panel : its name, and the panel it is drawn in
     fast, naive : the two forms; ``naive`` may be missing
-    both, alone : pool sizes of both forms, and of the fast form alone
-    reads, d, classes : the input; no ``d`` if the rule has no width, no ``classes`` for as many as have CLASS rows each
-    tolerance : how far the two answers may lie apart, relative to the answer and to the largest one
-    uses_torch : measure memory in a process of its own
-    pairwise : report the share of the machine's matrix-product rate
-    note : for the table
+    both, alone : pool sizes for both forms, and for the fast form only
+    reads, d, classes : the input; ``d`` is None if the rule has no width, ``classes`` is None for classes of CLASS rows each
+    tolerance : largest difference of the two results, relative to each value and to the largest one
+    uses_torch : whether memory is measured in a separate process
+    pairwise : whether the share of the machine's matrix-product rate is reported
+    note : remark in the table
     """
 
     selector: str
@@ -108,11 +108,11 @@ class Series:
     note: str = ""
 
     def make_pool(self, n: int) -> Pool:
-        """Return an input of n rows."""
+        """Return an input with n rows."""
         return make_pool(self.reads, n, self.d, self.count_classes(n))
 
     def count_classes(self, n: int) -> int:
-        """Return the number of classes of n rows."""
+        """Return the number of classes among n rows."""
         return self.classes or max(1, round(n / CLASS))
 
 
@@ -149,7 +149,7 @@ TABLE = [
         naive=per_class(solve_halves(naive.gaps)),
         both=(100, 200, 400),
         alone=(1000, 2000, 5000),
-        note="half of the rows are the class",
+        note="half of the rows belong to the class",
     ),
     Series(
         panel="one class",
@@ -159,7 +159,7 @@ TABLE = [
         reads=("features", "logits"),
         both=(500, 1000),
         alone=(2000,),
-        note="one pool, a round a sample",
+        note="one pool, one round per sample",
     ),
     Series(
         **MANY,
@@ -259,7 +259,7 @@ TABLE = [
 
 
 def main() -> None:
-    """Measure every series, or those of the selectors named on the command line; write the table, as CSV and Markdown, and the plot."""
+    """Measure all series, or those of the selectors named on the command line; write the table, as CSV and Markdown, and the plot."""
     torch.set_num_threads(THREADS)
     wanted, known = set(sys.argv[1:]), {series.selector for series in TABLE}
     if unknown := sorted(wanted - known):
@@ -277,7 +277,7 @@ def main() -> None:
 
 
 def read_series(series: Series) -> Iterator[dict]:
-    """Yield the lines of the table that an earlier run wrote for a series."""
+    """Yield the table lines that an earlier run wrote for a series."""
     with open(FOLDER / "selectors.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     sizes = {(str(n), str(series.count_classes(n))) for n in (*series.both, *series.alone)}
@@ -289,12 +289,12 @@ def read_series(series: Series) -> Iterator[dict]:
 
 
 def measure_series(series: Series) -> Iterator[dict]:
-    """Yield a line of the table for every size.
+    """Yield one table line per size.
 
     Raises
     ------
     AssertionError
-        The two forms disagree.
+        The results of the two forms differ.
     """
     for n in (*series.both, *series.alone):
         pool = series.make_pool(n)
@@ -312,7 +312,7 @@ def measure_series(series: Series) -> Iterator[dict]:
 
 
 def time_form(series: Series, form: str, pool: Pool) -> tuple[np.ndarray, float]:
-    """Return the answer and the best seconds of up to three runs, imports and first calls excluded."""
+    """Return the result and the best seconds of up to three runs, excluding imports and first calls."""
     function, seconds = getattr(series, form), []
     function(series.make_pool(16))
     with threadpool_limits(THREADS):
@@ -324,7 +324,7 @@ def time_form(series: Series, form: str, pool: Pool) -> tuple[np.ndarray, float]
 
 
 def measure_peak(series: Series, form: str, pool: Pool) -> float:
-    """Return the MiB that a run needs at its peak, the input excluded."""
+    """Return the peak memory of a run in MiB, excluding the input."""
     if series.uses_torch:
         with ProcessPoolExecutor(1, mp_context=FORKSERVER) as executor:
             return executor.submit(measure_resident_growth, TABLE.index(series), form, len(pool["labels"])).result()
@@ -337,7 +337,7 @@ def measure_peak(series: Series, form: str, pool: Pool) -> float:
 
 
 def measure_resident_growth(index: int, form: str, n: int) -> float:
-    """Return by how many MiB a run raises the largest resident size of this process, which has held the input and run once."""
+    """Return by how many MiB a run raises the peak resident size of this process, which already holds the input and has run once."""
     series = TABLE[index]
     torch.set_num_threads(THREADS)
     pool, function = series.make_pool(n), getattr(series, form)
@@ -348,9 +348,9 @@ def measure_resident_growth(index: int, form: str, n: int) -> float:
 
 
 def describe_product_shares(pool: Pool, seconds: float) -> str:
-    """Return the rate of pairs inside classes, beside what NumPy's products of as many rows as the largest class has reach.
+    """Return the rate of within-class pairs, relative to NumPy's matrix products of as many rows as the largest class.
 
-    Of two arrays, and of one with itself, of which NumPy computes one triangle and mirrors it: the harder yardstick.
+    The products are of two arrays, and of one array with itself, where NumPy computes one triangle and mirrors it: the harder yardstick.
     """
     sizes = np.bincount(pool["labels"]).astype(float)
     rows = np.random.default_rng(0).normal(size=(int(sizes.max()), pool["features"].shape[1]))
@@ -360,7 +360,7 @@ def describe_product_shares(pool: Pool, seconds: float) -> str:
 
 
 def time_product(rows: np.ndarray, others: np.ndarray) -> float:
-    """Return the seconds of the fastest of ten products of rows (n, d) with others (n, d)."""
+    """Return the seconds of the fastest of ten products of rows (n, d) and others (n, d)."""
     best = np.inf
     with threadpool_limits(THREADS):
         for _ in range(10):
@@ -371,7 +371,7 @@ def time_product(rows: np.ndarray, others: np.ndarray) -> float:
 
 
 def write_markdown(lines: list[dict]) -> str:
-    """Return the page of the table, sorted by selector, with the machine it was measured on."""
+    """Return the Markdown page with the table, sorted by selector, and the machine it was measured on."""
     machine = describe_provenance("", "cpu", datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "scipy", "scikit-learn", "torch"))
     ordered = sorted(lines, key=lambda line: (line["selector"], line["panel"], line["n"]))
@@ -386,7 +386,7 @@ def write_markdown(lines: list[dict]) -> str:
 
 
 def draw_growth(lines: list[dict]) -> Figure:
-    """Plot seconds by pool size, one panel a group, fast solid and naive dashed."""
+    """Plot seconds by pool size, one panel per group, fast solid and naive dashed."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     names = list(dict.fromkeys(series.selector.split()[0] for series in TABLE))

@@ -1,14 +1,14 @@
-"""How the benchmarks write their lines down."""
+"""Formatting of benchmark results."""
 
 from collections.abc import Mapping, Sequence
 
 
 def format_cells(line: Mapping, columns: Sequence[str]) -> list[str]:
-    """Return a line's cells, numbers with four significant digits, empty where there is none."""
+    """Return the cells of a line: numbers with four significant digits, missing values empty."""
     cells = (line.get(name) for name in columns)
     return [f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells]
 
 
 def format_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of Markdown, whose first two rows are its head."""
+    """Return a Markdown table; the first two rows are the header and its separator."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
