@@ -157,7 +157,7 @@ def test_blocks_do_not_change_the_relation(monkeypatch):
 
 @pytest.mark.parametrize("epsilon", [-1.0, math.nan, math.inf])
 def test_a_radius_that_is_no_distance_is_refused(epsilon):
-    with pytest.raises(sb.SelectbenchError, match="epsilon: .* is no distance"):
+    with pytest.raises(sb.SelectbenchError, match="epsilon: .* is not a distance"):
         cover_relation(np.ones((3, 2)), np.zeros(3, dtype=int), epsilon)
 
 

@@ -66,7 +66,7 @@ def test_pairs_depend_on_the_seed_alone_and_large_classes_are_cut(monkeypatch):
 
 
 def test_without_a_pair_there_is_one_clear_line():
-    with pytest.raises(sb.SelectbenchError, match="pairs: 5 of 0 pairs of one class cannot be drawn"):
+    with pytest.raises(sb.SelectbenchError, match="pairs: cannot draw 5 of 0 same-class pairs"):
         theory.sample_pairs(np.eye(3), np.arange(3), 5, 0)
 
 

@@ -1,36 +1,37 @@
-"""Static selection methods: one file each; the file's name is the method's id."""
+"""Static selection methods, one per file; the file name is the method's id."""
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from selectbench.methods._base import Method
 from selectbench.registry import check_parameter_names, list_ids, load_class
 
 
 def available_methods() -> list[str]:
-    """List the ids of all methods that are built."""
+    """Return the ids of all methods, sorted."""
     return list_ids(__file__)
 
 
 @cache
 def load_method(name: str) -> type[Method]:
-    """Return the class of a method by its id.
+    """Return the class of a method, given its id.
 
     Raises
     ------
     SelectbenchError
-        No such method; the closest id is named.
+        No such method; the message suggests the closest id.
     """
-    return load_class("selectbench.methods", Method, name, available_methods(), "method")
+    return load_class("selectbench.methods", Method, name, available_methods(), "method")  # type: ignore[type-abstract]  # only its subclasses are made
 
 
-def make_method(name: str, parameters: Mapping[str, object]) -> Method:
-    """Return a method with its parameters set.
+def make_method(name: str, parameters: Mapping[str, Any]) -> Method:
+    """Return a method with the given parameters; its class checks their values.
 
     Raises
     ------
     SelectbenchError
-        No such method, or no such parameter; the closest one is named.
+        No such method or parameter (the message suggests the closest one), or a value is invalid.
     """
     method = load_method(name)
     check_parameter_names(method, parameters, f"method {name!r}")

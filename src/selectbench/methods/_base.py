@@ -1,4 +1,4 @@
-"""What every static method is: typed parameters, the signals it needs, and a score."""
+"""Base classes of static methods: typed parameters, the signals they need, and a score."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -14,12 +14,12 @@ from selectbench.signals import PROXY_SOURCES, SOURCES, TEXT_SIGNALS, Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A static method: signals → scores, and scores → positions by its policy.
+    """A static method: signals → scores, then scores → positions by a policy.
 
     Parameters
     ----------
     quota : {"none", "proportional", "equal"}
-        How places are shared among classes.
+        How the k places are divided among classes.
     tail : {"high", "low", "middle"}
         Which end of the scores is kept.
     """
@@ -28,53 +28,53 @@ class Method(ABC):
     tail: Tail = "high"
 
     citation: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields beside labels; "errors" also accepts logits
-    ranked: ClassVar[bool] = True  # whether the highest scores are kept; else ``choose`` has a rule of its own
-    learned: ClassVar[bool] = False  # whether an agent is trained for each keep fraction, in a stage of its own
+    needs: ClassVar[tuple[str, ...]] = ()  # names of Signals fields besides labels; "errors" also accepts logits
+    ranked: ClassVar[bool] = True  # whether the highest scores are kept; otherwise ``choose`` applies a rule of its own
+    learned: ClassVar[bool] = False  # whether an agent is trained for each keep fraction, in a separate stage
 
     def __post_init__(self) -> None:
-        """Check every parameter against its annotation; methods with bounds of their own check those after this."""
+        """Check every parameter against its annotation; methods with further bounds extend this check."""
         kinds = get_type_hints(type(self))
         for parameter in fields(self):
             check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
 
     @classmethod
     def sources(cls) -> tuple[str, ...]:
-        """Return who records the signals the method reads (see ``signals.SOURCES``), in that order; inputs need nobody."""
+        """Return the sources of the signals the method reads, ordered as in ``signals.SOURCES``; raw inputs have no source."""
         return tuple(source for source, recorded in SOURCES.items() if set(recorded) & set(cls.needs))
 
     @classmethod
     def needs_proxy(cls) -> bool:
-        """Tell whether any of the signals comes from the proxy."""
+        """Tell whether the method reads a signal of the proxy."""
         return bool(PROXY_SOURCES & set(cls.sources()))
 
     @classmethod
     def needs_texts(cls) -> bool:
-        """Tell whether any of the signals is recorded of texts alone."""
+        """Tell whether the method reads a signal that only text data sets have."""
         return bool(TEXT_SIGNALS & set(cls.needs))
 
     @property
     def proxy_share(self) -> float:
-        """The share of the proxy's training this method has to pay for."""
+        """The share of the proxy's training that is charged to this method."""
         return 1.0 if self.needs_proxy() else 0.0
 
     @abstractmethod
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) float64 scores; higher = keep first. Pure: depends on the arguments alone."""
+        """Return (N,) float64 scores, higher = keep first. Pure: the result depends only on the arguments."""
 
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
-        """Return ``num_kept`` positions in selection order, from scores this method returned."""
+        """Return the ``num_kept`` selected positions in selection order, given the method's own scores."""
         return choose_positions(scores, num_kept, labels=signals.labels, ids=signals.ids, quota=self.quota, tail=self.tail, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyMethod(Method):
-    """A method that may look at the beginning of the proxy's training only.
+    """A method that can be limited to signals from early in the proxy's training.
 
     Parameters
     ----------
     until : float
-        Use what was recorded up to this share of the proxy's training; 1 uses everything.
+        Use only what was recorded up to this share of the proxy's training; 1 uses everything.
     """
 
     until: float = 1.0
@@ -86,5 +86,5 @@ class EarlyMethod(Method):
 
     @property
     def proxy_share(self) -> float:
-        """Training after ``until`` is not needed and not charged."""
+        """The share up to ``until``; later training is not needed and not charged."""
         return self.until

@@ -1,4 +1,4 @@
-"""CG-Score: how much a sample adds to the complexity gap of its class, from the inputs alone."""
+"""CG-Score: a sample's contribution to the complexity gap of its class, computed from the inputs alone."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,17 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class CGScore(Method):
-    """yᵀH⁻¹y minus the same without the sample, H the kernel of an infinitely wide two-layer ReLU net on unit-norm inputs.
+    """yᵀH⁻¹y minus the same value without the sample, where H is the kernel of an infinitely wide two-layer ReLU network.
 
-    For each class: its samples with y = +1 against as many random others with y = −1 (all others if there are fewer).
+    Inputs are scaled to unit norm. For each class, its samples (y = +1) are contrasted with as many random samples of other classes
+    (y = −1), or with all of them if there are fewer.
 
     Parameters
     ----------
     repeats : int
-        Draws of the other classes' samples; scores are averaged.
+        Number of draws from the other classes; scores are averaged over them.
     jitter : float
-        Added to H's diagonal, so that duplicates leave it invertible.
+        Added to the diagonal of H, so that H stays invertible when inputs repeat.
     """
 
     quota: Quota = "proportional"
@@ -40,7 +41,7 @@ class CGScore(Method):
             raise SelectbenchError(f"jitter: {self.jitter} is negative")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores, at least 0."""
+        """Return (N,) non-negative scores."""
         signals.require("cg_score", "inputs")
         inputs = np.asarray(signals.inputs, dtype=np.float64).reshape(len(signals), -1)
         norms = np.linalg.norm(inputs, axis=1, keepdims=True)
@@ -60,15 +61,15 @@ class CGScore(Method):
 
 
 def relu_kernel(units: np.ndarray) -> np.ndarray:
-    """Return H (n, n): ⟨x, x'⟩ (π − arccos⟨x, x'⟩) / 2π for unit-norm rows, ½ on the diagonal."""
+    """Return H (n, n) with entries ⟨x, x'⟩ (π − arccos⟨x, x'⟩) / 2π for unit-norm rows, ½ on the diagonal."""
     cosines = np.clip(units @ units.T, -1.0, 1.0)
-    kernel = cosines * (np.pi - np.arccos(cosines)) / (2 * np.pi)
+    kernel: np.ndarray = cosines * (np.pi - np.arccos(cosines)) / (2 * np.pi)
     np.fill_diagonal(kernel, 0.5)
     return kernel
 
 
 def complexity_gaps(units: np.ndarray, signs: np.ndarray, jitter: float) -> np.ndarray:
-    """Return yᵀH⁻¹y − y₋ᵢᵀ(H₋ᵢ)⁻¹y₋ᵢ for every i at once: (H⁻¹y)_i² / (H⁻¹)_ii, from one Cholesky factorisation.
+    """Return yᵀH⁻¹y − y₋ᵢᵀ(H₋ᵢ)⁻¹y₋ᵢ for every i: (H⁻¹y)_i² / (H⁻¹)_ii, from a single Cholesky factorisation.
 
     Parameters
     ----------
@@ -85,4 +86,5 @@ def complexity_gaps(units: np.ndarray, signs: np.ndarray, jitter: float) -> np.n
         raise SelectbenchError(f"cg_score: the kernel of {len(units)} inputs is singular; set jitter above {jitter:g}")
     solved, _ = lapack.dpotrs(factor, signs, lower=True)
     inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
-    return np.square(solved) / np.diagonal(inverse)
+    gaps: np.ndarray = np.square(solved) / np.diagonal(inverse)
+    return gaps

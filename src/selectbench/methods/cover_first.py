@@ -1,4 +1,4 @@
-"""Top-k of sample cover with the features of the proxy's first epoch: the static choice on what an agent begins with."""
+"""Top-k by sample cover on features from the proxy's first epoch: the static counterpart of what an agent starts from."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class CoverFirst(Method):
-    """The k samples with the largest E_i = Σ_j ‖h_i − h_j‖ over their class, h recorded after one epoch of training.
+    """Keep the k samples with the largest E_i = Σ_j ‖h_i − h_j‖ over their class, with features h recorded after one epoch.
 
-    The whole proxy run is charged, as one run serves all methods.
+    The whole proxy run is charged, because one run serves all methods.
     """
 
     citation = "Static counterpart of RL-Selector (ICCV 2025, arXiv:2506.21037) after its warm-up epoch."
     needs = ("first_features",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) distance sums."""
+        """Return the (N,) sums of distances."""
         signals.require("cover_first", "first_features")
-        return sample_cover(signals.first_features, signals.labels)
+        return sample_cover(np.asarray(signals.first_features), signals.labels)

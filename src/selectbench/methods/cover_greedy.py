@@ -1,4 +1,4 @@
-"""Greedy ε-cover: take next the sample that covers the most of its class that nobody covers yet."""
+"""Greedy ε-cover: repeatedly take the sample that covers the most uncovered samples of its class."""
 
 import math
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ _BINS = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CoverGreedy(Method):
-    """Greedy set cover by ε-balls inside each class, over and over on the samples not taken yet until all are in order.
+    """Greedy set cover with ε-balls within each class, repeated on the samples not yet taken until all are ranked.
 
-    A class of n_c samples takes n_c² bytes, beside blocks of bounded size.
+    A class of n_c samples needs n_c² bytes, plus blocks of bounded size.
 
     Parameters
     ----------
     quantile : float
-        ε of a class is the smallest distance that this share of the class's pairs does not exceed.
+        The ε of a class is this quantile of the distances between its pairs.
     """
 
     quota: Quota = "proportional"
     quantile: float = 0.05
 
     citation = (
-        "ε-sample cover of RL-Selector, ICCV 2025, arXiv:2506.21037, without an agent; greedy rule of Chvátal, "
+        "ε-sample cover of RL-Selector, ICCV 2025, arXiv:2506.21037, without an agent; greedy rule from Chvátal, "
         "A Greedy Heuristic for the Set-Covering Problem, Mathematics of Operations Research 4(3), 1979."
     )
     needs = ("features",)
@@ -41,7 +41,7 @@ class CoverGreedy(Method):
             raise SelectbenchError(f"quantile: {self.quantile!r} is outside [0, 1]; it is a share of a class's pairs")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
         signals.require("cover_greedy", "features")
         features = np.asarray(signals.features, dtype=np.float64)
 
@@ -55,14 +55,14 @@ class CoverGreedy(Method):
 def find_distance(rows: np.ndarray, quantile: float) -> float:
     """Return the smallest distance that a share ``quantile`` of all pairs of rows (n, d) does not exceed; 0 for a single row.
 
-    Two histograms, the second of one bin of the first, find it to 10⁻¹² of the largest distance without holding all pairs.
-    It is rounded up to the edge of its bin: the pairs that define it are within it, however their distances are rounded.
+    Two histograms, the second refining one bin of the first, locate it to 10⁻¹² of the largest distance without storing all pairs.
+    It is rounded up to the edge of its bin, so that the pairs that define it lie within it however their distances are rounded.
     """
-    bound = 2.0 * np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
+    bound: float = 2.0 * np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
     if bound == 0:
         return 0.0
     pairs = len(rows) * (len(rows) - 1) // 2
-    wanted = len(rows) + 2 * max(1, math.ceil(quantile * pairs - 1e-9))  # of all (i, j), of which n have i = j
+    wanted = len(rows) + 2 * max(1, math.ceil(quantile * pairs - 1e-9))  # counted over all (i, j), n of which have i = j
     low, width = 0.0, 1.001 * bound / _BINS
     for _ in range(2):
         counts = np.zeros(_BINS + 2, dtype=np.int64)
@@ -76,7 +76,7 @@ def find_distance(rows: np.ndarray, quantile: float) -> float:
 
 
 def mark_near(rows: np.ndarray, epsilon: float) -> np.ndarray:
-    """Return the (n, n) bool matrix of the pairs i ≠ j within ε."""
+    """Return the (n, n) bool matrix that marks the pairs i ≠ j within ε."""
     near = np.empty((len(rows), len(rows)), dtype=bool)
     for block, marks in near_blocks(rows, epsilon):
         near[block] = marks
@@ -84,9 +84,9 @@ def mark_near(rows: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def cover_in_rounds(near: np.ndarray) -> np.ndarray:
-    """Return the order (n,) in which greedy covers take all samples; equal counts go to the earlier row.
+    """Return the order (n,) in which repeated greedy covers take all samples; ties go to the earlier row.
 
-    Each round covers the samples that no round before it took, by samples among them.
+    Each round covers the samples left over by the rounds before it, using only those samples.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Top-k of sample cover: what the redundancy reward of RL-Selector would choose, without an agent."""
+"""Top-k by sample cover: what RL-Selector's redundancy reward would choose without an agent."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class CoverTopK(Method):
-    """The k samples with the largest E_i = Σ_j ‖h_i − h_j‖ over their class: with frozen features, exactly the optimum of r2.
+    """Keep the k samples with the largest E_i = Σ_j ‖h_i − h_j‖ over their class; on frozen features this is the optimum of r2.
 
     Parameters
     ----------
     normalise : bool
-        Divide E_i by the class size, so that large classes are not kept for their size.
+        Divide E_i by the class size, so that large classes are not favoured.
     """
 
     normalise: bool = False
@@ -25,10 +25,11 @@ class CoverTopK(Method):
     needs = ("features",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) distance sums (or means)."""
+        """Return the (N,) sums (or means) of distances."""
         signals.require("cover_topk", "features")
-        sums = sample_cover(signals.features, signals.labels)
+        sums = sample_cover(np.asarray(signals.features), signals.labels)
         if not self.normalise:
             return sums
         _, inverse, sizes = np.unique(signals.labels, return_inverse=True, return_counts=True)
-        return sums / sizes[inverse]
+        means: np.ndarray = sums / sizes[inverse]
+        return means

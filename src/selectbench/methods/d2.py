@@ -1,4 +1,4 @@
-"""D² pruning: difficulty spread over a neighbour graph, then picked with a penalty for what lies near."""
+"""D² pruning: difficulty is propagated over a neighbour graph, then samples are picked with a penalty on their neighbours."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class D2(Method):
-    """Inside each class: x_i + Σ_{j near i} e^{−γ_f·dist}·x_j, then take the largest and subtract e^{−γ_r·dist}·x from its neighbours.
+    """Within each class, set s_i = x_i + Σ_{j near i} e^{−γ_f·dist}·x_j; take the largest s, lower the neighbours by e^{−γ_r·dist}·s.
 
-    Difficulty x is the forgetting count; neighbours are those of a symmetric k-nearest-neighbour graph.
+    The difficulty x is the number of forgetting events; neighbours come from a symmetric k-nearest-neighbour graph.
 
     Parameters
     ----------
     neighbours : int
-        k of the graph.
+        Neighbours k of each sample in the graph.
     forward_decay : float
-        γ_f.
+        γ_f, how fast messages decay with distance.
     reverse_decay : float
-        γ_r.
+        γ_r, how fast the penalty decays with distance.
     """
 
     quota: Quota = "proportional"
@@ -45,9 +45,9 @@ class D2(Method):
                 raise SelectbenchError(f"{name}: {getattr(self, name)} is negative")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
         signals.require("d2", "features", "correct")
-        difficulty = count_forgetting(signals.correct)
+        difficulty = count_forgetting(np.asarray(signals.correct))
         features = np.asarray(signals.features, dtype=np.float64)
 
         def pick(members: np.ndarray) -> np.ndarray:
@@ -57,11 +57,11 @@ class D2(Method):
         return score_class_orders(signals.labels, signals.ids, seed, pick)
 
 
-Graph = list[tuple[np.ndarray, np.ndarray]]  # of every node: its neighbours and their distances
+Graph = list[tuple[np.ndarray, np.ndarray]]  # for each node, its neighbours and their distances
 
 
 def connect_neighbours(features: np.ndarray, neighbours: int) -> Graph:
-    """Return the symmetric k-nearest-neighbour graph of the rows (n, d); equal distances go to the earlier row."""
+    """Return the symmetric k-nearest-neighbour graph of the rows (n, d); ties go to the earlier row."""
     edges: list[dict[int, float]] = [{} for _ in features]
     for block, distances in distance_blocks(features):
         for row, line in zip(range(block.start, block.stop), distances, strict=True):
@@ -72,7 +72,7 @@ def connect_neighbours(features: np.ndarray, neighbours: int) -> Graph:
 
 
 def pick_by_messages(difficulty: np.ndarray, graph: Graph, forward_decay: float, reverse_decay: float) -> np.ndarray:
-    """Return the order in which all nodes are picked; equal scores go to the earlier node."""
+    """Return the order in which all nodes are picked; ties go to the earlier node."""
     spread = np.array(
         [score + np.exp(-forward_decay * far) @ difficulty[near] for score, (near, far) in zip(difficulty, graph, strict=True)]
     )

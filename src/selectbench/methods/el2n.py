@@ -1,4 +1,4 @@
-"""EL2N: the norm of the prediction error, early in training."""
+"""EL2N: the L2 norm of the prediction error early in training."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class EL2N(EarlyMethod):
-    """Mean over checkpoints or replicates of ‖softmax(z) − onehot(y)‖₂ (the mean of norms, not the norm of a mean)."""
+    """Mean over checkpoints or replicates of ‖softmax(z) − onehot(y)‖₂ (a mean of norms, not the norm of a mean)."""
 
     citation = "Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021, Definition 2.2."
     needs = ("errors",)
@@ -18,4 +18,5 @@ class EL2N(EarlyMethod):
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) scores in [0, √2]."""
         signals.require("el2n", "errors")
-        return signals.select_early(signals.prediction_errors, self.until, "el2n").mean(axis=0)
+        scores: np.ndarray = signals.select_early(signals.prediction_errors, self.until, "el2n").mean(axis=0)
+        return scores

@@ -1,4 +1,4 @@
-"""Full data: the ceiling every table carries."""
+"""Full data: the reference in every table."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Full(Method):
-    """Keep everything. Any keep fraction but 1 is an error."""
+    """Keep every sample. Any keep fraction other than 1 is an error."""
 
     citation = "Control: no selection."
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return zeros: no sample comes before another."""
+        """Return zeros: no sample is preferred."""
         return np.zeros(len(signals))
 
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:

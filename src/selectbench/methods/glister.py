@@ -1,4 +1,4 @@
-"""Glister: greedily add the sample whose gradient step most lowers the validation loss."""
+"""GLISTER: greedily add the sample whose gradient step lowers the validation loss most."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from selectbench.signals import Signals, softmax_residuals
 
 @dataclass(frozen=True, kw_only=True)
 class Glister(Method):
-    """Gain of i: ⟨g_i, ∇L_val(θ − η Σ_chosen g_s)⟩, last-layer gradients, the validation gradient taken anew as samples are added.
+    """Gain of sample i: ⟨g_i, ∇L_val(θ − η Σ_chosen g_s)⟩ with last-layer gradients; ∇L_val is updated as samples are added.
 
-    Gradients are never formed: g_i = δ_i h̃_iᵀ, so the gain is δ_iᵀ G h̃_i with one C×(d+1) matrix G, and a step shifts the
-    validation logits by a matrix of rank one. The pool itself is the validation set, as no other labels may be read.
+    Gradients are never formed: g_i = δ_i h̃_iᵀ, so the gain is δ_iᵀ G h̃_i with a single C×(d+1) matrix G, and a step shifts the
+    validation logits by a rank-one matrix. The pool itself serves as validation set, because no other labels may be read.
 
     Parameters
     ----------
     step_size : float
         η of the one-step look-ahead.
     rounds : int
-        How often G is taken anew over the whole pool; 0 takes it anew after every sample.
+        How often G is recomputed while the whole pool is ranked; 0 recomputes it after every sample.
     """
 
     step_size: float = 0.1
@@ -39,10 +39,10 @@ class Glister(Method):
             raise SelectbenchError(f"rounds: {self.rounds} is negative")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/N, t the step at which the sample is added."""
+        """Return (N,) scores 1 − t/N, where t is the step at which the sample is added."""
         signals.require("glister", "logits", "features")
         order = np.argsort(hash_ids(signals.ids, seed), kind="stable")
-        logits = np.asarray(signals.logits[-1], dtype=np.float64)[order]
+        logits = np.asarray(signals.logits)[-1].astype(np.float64, copy=False)[order]
         features = np.asarray(signals.features, dtype=np.float64)[order]
         num = len(signals)
         per_round = 1 if self.rounds == 0 else -(-num // self.rounds)
@@ -53,7 +53,7 @@ class Glister(Method):
 
 
 def add_greedily(logits: np.ndarray, features: np.ndarray, labels: np.ndarray, step_size: float, per_round: int) -> np.ndarray:
-    """Return the order in which all samples are added; equal gains go to the earlier row.
+    """Return the order in which all samples are added; ties go to the earlier row.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def add_greedily(logits: np.ndarray, features: np.ndarray, labels: np.ndarray, s
     features : (N, d) float64
     labels : (N,) in 0 … C−1
     step_size : η
-    per_round : samples added before the validation gradient is taken anew
+    per_round : samples added before the validation gradient is recomputed
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""GraNd, last-layer form: the norm of the loss gradient with respect to the classifier's weights and bias."""
+"""GraNd, last-layer form: the norm of the loss gradient with respect to the classifier's weights and biases."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,18 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class GraNd(Method):
-    """‖∇_{W,b} ℓ_i‖₂ = ‖softmax(z_i) − onehot(y_i)‖₂ · √(‖h_i‖² + 1): the closed form, O(C + d) a sample.
+    """‖∇_{W,b} ℓ_i‖₂ = ‖softmax(z_i) − onehot(y_i)‖₂ · √(‖h_i‖² + 1), a closed form that costs O(C + d) per sample.
 
-    Uses the last checkpoint, the one ``features`` come from. Full-parameter GraNd is another statistic.
+    Uses the last checkpoint, which ``features`` come from. Full-parameter GraNd (``grand_full``) is a different statistic.
     """
 
     citation = "Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021, Definition 2.1, restricted to the last layer."
     needs = ("errors", "features")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) gradient norms."""
+        """Return the (N,) gradient norms."""
         signals.require("grand", "errors", "features")
         features = np.asarray(signals.features)
         squared_norms = np.einsum("nd,nd->n", features, features, dtype=np.float64)
-        return signals.prediction_errors[-1] * np.sqrt(squared_norms + 1.0)
+        norms: np.ndarray = signals.prediction_errors[-1] * np.sqrt(squared_norms + 1.0)
+        return norms

@@ -10,15 +10,17 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class GraNdFull(EarlyMethod):
-    """Mean over checkpoints or replicates of ‖∇_θ ℓ_i‖₂, every parameter of the proxy included.
+    """Mean over checkpoints or replicates of ‖∇_θ ℓ_i‖₂ over all parameters of the proxy.
 
-    Not interchangeable with the last-layer form. At initialisation it is little more than the norm of the input.
+    Not interchangeable with the last-layer form. At initialisation it reflects little more than the norm of the input.
     """
 
     citation = "Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021, Definition 2.1."
     needs = ("gradient_norms",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) gradient norms."""
+        """Return the (N,) mean gradient norms."""
         signals.require("grand_full", "gradient_norms")
-        return np.asarray(signals.select_early(signals.gradient_norms, self.until, "grand_full"), dtype=np.float64).mean(axis=0)
+        norms = signals.select_early(np.asarray(signals.gradient_norms), self.until, "grand_full")
+        scores: np.ndarray = np.asarray(norms, dtype=np.float64).mean(axis=0)
+        return scores

@@ -1,4 +1,4 @@
-"""Herding: greedily keep the mean of the chosen features at the class mean."""
+"""Herding: greedily keep the mean of the chosen features close to the class mean."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Herding(Method):
-    """Per class, take next the x that minimises ‖(t+1)·μ − Σ chosen − x‖ (iCaRL's form; DeepCore's code maximises it).
+    """Within each class, repeatedly take the x that minimises ‖(t+1)·μ − Σ chosen − x‖ (iCaRL's form; DeepCore's code maximises it).
 
     Parameters
     ----------
     normalise : bool
-        Scale features to unit length first; then Welling's form, argmax ⟨w, x⟩, takes the same steps.
+        Scale features to unit norm first; Welling's form, argmax ⟨w, x⟩, then selects in the same order.
     """
 
     quota: Quota = "proportional"
@@ -26,7 +26,7 @@ class Herding(Method):
     needs = ("features",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
         signals.require("herding", "features")
         features = np.asarray(signals.features, dtype=np.float64)
         if self.normalise:
@@ -36,10 +36,10 @@ class Herding(Method):
 
 
 def herd(features: np.ndarray) -> np.ndarray:
-    """Return the herding order of all rows; equal distances go to the earlier row.
+    """Return the herding order of all rows; ties go to the earlier row.
 
     ‖w − x‖² = ‖w‖² + ‖x‖² − 2⟨w, x⟩ with w = (t+1)μ − Σ chosen, and ⟨w, x⟩ changes by ⟨μ, x⟩ − ⟨chosen, x⟩: one
-    matrix-vector product a step and no copy of the matrix.
+    matrix–vector product per step and no copy of the matrix.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def herd(features: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (n,) positions in the order they are taken.
+    (n,) positions in the order in which they are taken.
     """
     features = features - features.mean(axis=0)
     squared_norms = np.einsum("nd,nd->n", features, features)

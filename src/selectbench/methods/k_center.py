@@ -1,4 +1,4 @@
-"""k-center greedy: take next the sample that is farthest from all taken so far."""
+"""k-center greedy: repeatedly take the sample farthest from all samples taken so far."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +12,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class KCenter(Method):
-    """Farthest-first traversal of the features inside each class; O(n) memory beside the features.
+    """Farthest-first traversal of the features within each class; needs O(n) memory besides the features.
 
     Parameters
     ----------
     start : {"random", "central"}
-        The first sample of a class: seeded random, or the one nearest to the class mean.
+        The first sample of a class: drawn at random from the seed, or the one nearest to the class mean.
     """
 
     quota: Quota = "proportional"
@@ -27,7 +27,7 @@ class KCenter(Method):
     needs = ("features",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, t the step at which the sample's class takes it."""
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
         signals.require("k_center", "features")
         features = np.asarray(signals.features, dtype=np.float64)
 
@@ -40,7 +40,7 @@ class KCenter(Method):
 
 
 def traverse_farthest_first(features: np.ndarray, first: int) -> np.ndarray:
-    """Return the order of a farthest-first traversal of all rows (n, d); equal distances go to the earlier row."""
+    """Return the order of a farthest-first traversal of all rows (n, d); ties go to the earlier row."""
     order = np.empty(len(features), dtype=np.int64)
     nearest = np.full(len(features), np.inf)
     chosen = first
@@ -53,6 +53,7 @@ def traverse_farthest_first(features: np.ndarray, first: int) -> np.ndarray:
 
 
 def squared_distances(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Return ‖x − point‖² for every row, from differences, so that equal rows are at distance 0 exactly."""
+    """Return ‖x − point‖² for every row, computed from differences, so that equal rows are at distance exactly 0."""
     differences = rows - point
-    return np.einsum("nd,nd->n", differences, differences)
+    distances: np.ndarray = np.einsum("nd,nd->n", differences, differences)
+    return distances

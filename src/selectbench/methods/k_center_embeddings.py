@@ -1,4 +1,4 @@
-"""k-center greedy on the embeddings of an encoder, over the whole pool."""
+"""k-center greedy on an encoder's embeddings, over the whole pool."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class KCenterEmbeddings(Method):
-    """Farthest-first traversal of the embeddings, classes aside; the first sample is a seeded random one."""
+    """Farthest-first traversal of the embeddings regardless of class; the first sample is drawn at random from the seed."""
 
     citation = "Sener & Savarese, Active Learning for CNNs: A Core-Set Approach, ICLR 2018, Algorithm 1; Gonzalez 1985."
     needs = ("embeddings",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/N, t the step at which the traversal takes the sample."""
+        """Return (N,) scores 1 − t/N, where t is the step at which the traversal takes the sample."""
         signals.require("k_center_embeddings", "embeddings")
         rows = np.asarray(signals.embeddings, dtype=np.float64)
         whole = np.zeros(len(rows), dtype=np.int64)

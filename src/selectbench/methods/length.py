@@ -1,4 +1,4 @@
-"""Length: the longest texts first, or the shortest."""
+"""Length: keep the longest texts, or the shortest."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,6 @@ class Length(Method):
     needs = ("lengths",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) tokens of every text."""
+        """Return the (N,) numbers of tokens."""
         signals.require("length", "lengths")
         return np.asarray(signals.lengths, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""LESS: the samples whose gradients point where the validation samples' do."""
+"""LESS: keep the samples whose gradients align with those of the validation samples."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Less(Method):
-    """Rank samples by the cosine of their Adam-preconditioned gradient with the validation samples' gradient, over warm-up checkpoints."""
+    """Rank samples by the cosine similarity of their Adam updates to the validation gradient, summed over warm-up checkpoints."""
 
     citation = "Xia et al., LESS: selecting influential data for targeted instruction tuning, ICML 2024, arXiv 2402.04333, Section 4."
     needs = ("influences",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) influences."""
+        """Return the (N,) influences."""
         signals.require("less", "influences")
         return np.asarray(signals.influences, dtype=np.float64)

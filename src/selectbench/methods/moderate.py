@@ -1,4 +1,4 @@
-"""Moderate-DS: keep the samples at a middling distance from their class prototype."""
+"""Moderate-DS: keep the samples at a moderate distance from their class prototype."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Moderate(Method):
-    """Distance of each feature to its class prototype; keep the central ranks of one ranking over all classes.
+    """Rank all samples by the distance of their features to the class prototype and keep the middle of that ranking.
 
     Parameters
     ----------
     prototype : {"mean", "median"}
-        Class mean (the paper) or coordinate-wise class median (the released code).
+        The class mean (paper) or the coordinate-wise class median (released code).
     """
 
     prototype: Literal["mean", "median"] = "mean"
@@ -27,7 +27,7 @@ class Moderate(Method):
     needs = ("features",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) centralities of the distance ranks: 0 at the median, falling to both sides."""
+        """Return the (N,) centralities of the distance ranks: largest at the median, falling on both sides."""
         signals.require("moderate", "features")
-        distances = distances_to_prototype(signals.features, signals.labels, self.prototype)
+        distances = distances_to_prototype(np.asarray(signals.features), signals.labels, self.prototype)
         return centrality(distances, signals.ids, seed)

@@ -11,9 +11,9 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class MoSo(Method):
-    """Σ_t η_t ⟨∇L(w_t), ∇ℓ_i(w_t)⟩ over checkpoints w_t of one training on the pool: the effect of leaving i out, to first order.
+    """Σ_t η_t ⟨∇L(w_t), ∇ℓ_i(w_t)⟩ over checkpoints w_t of one training run on the pool: the first-order effect of leaving out i.
 
-    The exact first-order form has ∇L(S∖i) in place of ∇L(S); they differ by a term in ‖∇ℓ_i‖²/N, which is left out.
+    The paper's form has ∇L(S∖i) instead of ∇L(S); the two differ by a term in ‖∇ℓ_i‖²/N, which is omitted.
     """
 
     quota: Quota = "equal"
@@ -22,6 +22,8 @@ class MoSo(Method):
     needs = ("alignments", "step_sizes")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) risk differences, up to a common positive factor."""
+        """Return the (N,) risk differences, up to a common positive factor."""
         signals.require("moso", "alignments", "step_sizes")
-        return np.einsum("m,mn->n", signals.step_sizes, np.asarray(signals.alignments, dtype=np.float64)) / len(signals)
+        alignments = np.asarray(signals.alignments, dtype=np.float64)
+        scores: np.ndarray = np.einsum("m,mn->n", np.asarray(signals.step_sizes), alignments) / len(signals)
+        return scores

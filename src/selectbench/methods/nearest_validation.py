@@ -1,4 +1,4 @@
-"""Nearest to validation: the samples whose embeddings lie closest to those of validation samples."""
+"""Nearest to validation: keep the samples whose embeddings lie closest to those of validation samples."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from selectbench.methods._base import Method
 from selectbench.rl.geometry import normalise_rows
 from selectbench.signals import Signals
 
-_BLOCK = 1 << 22  # similarities at a time
+_BLOCK = 1 << 22  # similarities computed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,12 @@ class NearestValidation(Method):
     Parameters
     ----------
     neighbours : int
-        How many of the nearest validation samples count; a smaller validation set counts whole.
+        Number of nearest validation samples to average over, at most the size of the validation set.
     """
 
     neighbours: int = 1
 
-    citation = "Control: retrieval by embedding, the RDS of Xia et al., LESS, ICML 2024, Section 5, with one encoder for all models."
+    citation = "Control: retrieval by embedding similarity (RDS in Xia et al., LESS, ICML 2024, Section 5), with one encoder throughout."
     needs = ("embeddings", "validation_embeddings")
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class NearestValidation(Method):
             raise SelectbenchError(f"neighbours: {self.neighbours} is less than 1")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) mean cosines in [−1, 1]."""
+        """Return (N,) mean cosine similarities in [−1, 1]."""
         signals.require("nearest_validation", "embeddings", "validation_embeddings")
         rows, targets = (
             normalise_rows(np.asarray(values, dtype=np.float64)) for values in (signals.embeddings, signals.validation_embeddings)

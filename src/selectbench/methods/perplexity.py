@@ -1,4 +1,4 @@
-"""Perplexity: the texts that a reference language model finds neither easy nor hard, or one of these ends."""
+"""Perplexity: keep texts of medium perplexity under a reference language model, or those of low or high perplexity."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +12,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(Method):
-    """Rank texts by their perplexity under a reference model and keep the middle of the ranking, or the low or high end.
+    """Rank texts by their perplexity under a reference model and keep the middle, the low end or the high end of the ranking.
 
     Parameters
     ----------
     end : {"middle", "low", "high"}
-        What is kept; the literature disagrees on the best end.
+        The part of the ranking that is kept; the literature disagrees on which is best.
     """
 
     end: Literal["middle", "low", "high"] = "middle"
@@ -26,7 +26,7 @@ class Perplexity(Method):
     needs = ("perplexities",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) centralities of the ranks, or perplexities, negative if the low end is kept."""
+        """Return the (N,) rank centralities, or the perplexities (negated to keep the low end)."""
         signals.require("perplexity", "perplexities")
         perplexities = np.asarray(signals.perplexities, dtype=np.float64)
         if self.end == "middle":

@@ -1,4 +1,4 @@
-"""Uniform random: the floor every table carries."""
+"""Uniform random selection: the baseline in every table."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Method):
-    """k ids uniformly without replacement: the k highest of one seeded draw an id, so that keep fractions nest."""
+    """Keep the k samples with the highest of one seeded uniform draw per id; subsets of different keep fractions are nested."""
 
     citation = "Control: uniform sampling without replacement."
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return one uniform draw in [0, 1) for each id."""
+        """Return one uniform draw in [0, 1) per id."""
         return uniform_by_id(signals.ids, seed)

@@ -1,4 +1,4 @@
-"""Class-balanced random: the floor with the class histogram held level."""
+"""Class-balanced random selection: the random baseline with equal class counts."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBalanced(Method):
-    """Uniform random inside each class, the same number for every class (a class too small for its share is kept whole)."""
+    """Uniform random sampling of equally many samples per class (a class smaller than its quota is kept whole)."""
 
     quota: Quota = "equal"
 
     citation = "Control: uniform sampling without replacement, stratified by class."
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return one uniform draw in [0, 1) for each id."""
+        """Return one uniform draw in [0, 1) per id."""
         return uniform_by_id(signals.ids, seed)

@@ -1,4 +1,4 @@
-"""Uniform random with a floor for every class."""
+"""Uniform random selection with a guaranteed minimum per class."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class RandomFloor(Method):
-    """Each class first gets a share of its proportional quota, then the places left go to anybody, uniformly.
+    """Each class is first guaranteed a share of its proportional quota; the remaining places are filled uniformly from all samples.
 
     Parameters
     ----------
     floor : float
-        The share of its proportional quota, rounded up, that every class is sure of.
+        Share of its proportional quota (rounded up) that each class is guaranteed.
     """
 
     floor: float = 0.5
@@ -32,11 +32,11 @@ class RandomFloor(Method):
             raise SelectbenchError(f"floor: {self.floor} is outside [0, 1]")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return one uniform draw in [0, 1) for each id."""
+        """Return one uniform draw in [0, 1) per id."""
         return uniform_by_id(signals.ids, seed)
 
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
-        """Return the sure places of every class and the best draws of all others, best draws first."""
+        """Return ``num_kept`` positions, highest draws first: the guaranteed places of each class, then the best of all others."""
         if self.quota != "none":
             return super().choose(scores, signals, num_kept, seed)
         return choose_with_floor(scores, num_kept, self.floor, labels=signals.labels, ids=signals.ids, tail=self.tail, seed=seed)

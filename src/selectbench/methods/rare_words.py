@@ -1,4 +1,4 @@
-"""Rare words: the texts whose words are rarest in the pool first, or those of common words."""
+"""Rare words: keep the texts whose words are rarest in the pool, or those with the most common words."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class RareWords(Method):
-    """Rank texts by the mean of −log relative frequency of their words; ``tail: low`` keeps texts of common words."""
+    """Rank texts by the mean of −log relative frequency of their words; ``tail: low`` keeps texts with common words."""
 
-    citation = "Control: word frequency, the difficulty of Platanios et al., Competence-based curriculum learning, NAACL 2019, as a mean."
+    citation = "Control: mean word rarity, after Platanios et al., Competence-based curriculum learning, NAACL 2019."
     needs = ("rarities",)
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) mean rarities."""
+        """Return the (N,) mean rarities."""
         signals.require("rare_words", "rarities")
         return np.asarray(signals.rarities, dtype=np.float64)

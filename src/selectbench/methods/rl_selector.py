@@ -1,4 +1,4 @@
-"""RL-Selector: an agent that scores samples by redundancy and kept fraction while a target model trains."""
+"""RL-Selector: an agent learns which samples to keep while a target model trains, rewarded for low redundancy and the right subset size."""
 
 from dataclasses import dataclass
 
@@ -13,41 +13,41 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class RLSelector(Method):
-    """A2C with a Beta policy over samples; reward = alignment with the keep fraction + redundancy (ε-sample cover) of what is kept.
+    """A2C with a Beta policy over samples; the reward adds alignment with the keep fraction and sample cover of the kept samples.
 
-    In the benchmark the target model trains while the agent learns (``stages/train_selectors.py``). On signals of one's own, the
-    features are frozen and the agent walks over them.
+    In the benchmark the target model trains while the agent learns (``stages/train_selectors.py``). On user-supplied signals the
+    features are frozen and the agent makes several passes over them.
 
     Parameters
     ----------
     reward : {"per_sample", "scalar"}
-        Each sample is paid its own part of the reward (the formula's reading), or all share one number.
+        Each sample receives its own part of the reward (our reading of the formula), or all samples share one value.
     terms : {"both", "alignment", "redundancy"}
-        Which parts of the reward count.
+        Which terms the reward contains.
     metric : {"cover", "squared", "centroid", "nearest", "cosine"}
-        The redundancy: sample cover, or what it is compared with.
+        The redundancy measure: sample cover, or an alternative for comparison.
     scale : {"standard", "mean"}
         Whether redundancies are standardised or divided by their mean.
     delta : float
-        Weight Δ of the alignment.
+        Weight Δ of the alignment term.
     algorithm : {"a2c", "ppo", "dqn"}
-        The agent; PPO and DQN are those of stable-baselines3.
+        The agent; PPO and DQN are taken from stable-baselines3.
     learning_rate : float
-        Of the agent's Adam.
+        Learning rate of the agent's Adam optimiser.
     noise : bool
-        Whether the mask holds sampled actions or the policy's means.
+        Whether the mask stores sampled actions instead of the policy's means.
     tolerance : float
-        Largest distance of the kept fraction from the wanted one at which an epoch's mask is a candidate.
+        An epoch's mask is a candidate if its kept fraction differs from the target keep fraction by at most this much.
     binarise : {"exact", "threshold"}
-        Keep exactly k by the largest actions, or all actions above ½ as the paper does.
+        Keep exactly the k largest actions, or all actions above ½ as in the paper.
     start : float
-        Keep fraction at which a policy is trained first, to be fine-tuned to the wanted one; 0 trains from scratch.
+        Keep fraction at which a policy is first trained, before it is fine-tuned to the target one; 0 trains from scratch.
     transfer_epochs : int
         Epochs of that fine-tuning.
     epochs : int
-        Passes over frozen features; a training target has the epochs of its recipe.
+        Passes over frozen features; with a training target, its recipe sets the number of epochs.
     batch_size : int
-        Samples a step on frozen features.
+        Samples per step on frozen features.
     """
 
     reward: Form = "per_sample"
@@ -84,19 +84,19 @@ class RLSelector(Method):
             raise SelectbenchError(f"start: only a2c is fine-tuned from another keep fraction, not {self.algorithm}")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) redundancies of the features, which the agent is paid by; larger = less redundant."""
+        """Return the (N,) redundancy values of the features that enter the reward; larger = less redundant."""
         from selectbench.rl.redundancy import measure_redundancy
 
         signals.require("rl_selector", "features")
         return measure_redundancy(self.metric, np.asarray(signals.features), signals.labels)
 
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
-        """Return the positions that an agent on these frozen redundancies keeps, best first.
+        """Return the positions that an agent keeps, trained on frozen features and these redundancies; best first.
 
         Raises
         ------
         SelectionFailedError
-            The policy never came near the wanted kept fraction.
+            The policy never came close enough to the target keep fraction.
         """
         if num_kept == len(signals):
             return choose_positions(scores, num_kept, labels=None, ids=signals.ids, quota="none", tail="high", seed=seed)

@@ -1,4 +1,4 @@
-"""Self-supervised prototypes: the distance to the nearest prototype of a feature space that never saw a label."""
+"""Self-supervised prototypes: the distance to the nearest prototype in a self-supervised embedding space."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class SSP(Method):
-    """k-means on unit-norm embeddings; the cosine distance of each sample to the centroid it is assigned to.
+    """k-means on unit-norm embeddings; the score is the cosine distance of a sample to its assigned centroid.
 
-    Far samples are kept (``tail: high``), which the paper finds right where data are plentiful; ``tail: low`` keeps near ones.
+    The default ``tail: high`` keeps far (hard) samples, which the paper recommends when data are plentiful; ``tail: low`` keeps near ones.
 
     Parameters
     ----------
     clusters : int
-        Number of prototypes; 0 takes as many as there are classes.
+        Number of prototypes; 0 means one per class.
     starts : int
-        Initialisations of k-means, of which the best is used.
+        Number of k-means initialisations; the best is used.
     floor : float
-        The share of its proportional quota, rounded up, that every class is sure of; with a class quota it is not used.
+        Share of its proportional quota (rounded up) that each class is guaranteed; not used with a class quota.
     """
 
     clusters: int = 0
@@ -56,21 +56,22 @@ class SSP(Method):
         return scores
 
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
-        """Return ``num_kept`` positions, each class sure of its floor, best first."""
+        """Return ``num_kept`` positions, best first; each class gets at least its floor."""
         if self.quota != "none":
             return super().choose(scores, signals, num_kept, seed)
         return choose_with_floor(scores, num_kept, self.floor, labels=signals.labels, ids=signals.ids, tail=self.tail, seed=seed)
 
 
 def distances_to_prototypes(units: np.ndarray, clusters: int, starts: int, seed: int) -> np.ndarray:
-    """Return (N,) cosine distances of unit-norm rows (N, d) to the k-means centroid each is assigned to."""
+    """Return the (N,) cosine distances of unit-norm rows (N, d) to their assigned k-means centroids."""
     import warnings
 
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some prototypes coincide
+        warnings.simplefilter("ignore", ConvergenceWarning)  # with fewer distinct rows than clusters, some prototypes coincide
         fitted = KMeans(clusters, n_init=starts, random_state=seed % 2**32).fit(units)
     prototypes = normalise_rows(fitted.cluster_centers_)
-    return np.maximum(0.0, 1.0 - np.einsum("nd,nd->n", units, prototypes[fitted.labels_]))
+    distances: np.ndarray = np.maximum(0.0, 1.0 - np.einsum("nd,nd->n", units, prototypes[fitted.labels_]))
+    return distances

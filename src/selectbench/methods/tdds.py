@@ -1,4 +1,4 @@
-"""TDDS: how unsteadily the outputs change, within windows of epochs and along training."""
+"""TDDS: how strongly a sample's outputs fluctuate, within windows of epochs and over the course of training."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class TDDS(EarlyMethod):
-    """In every window of epochs the norm of the divergences' deviations from their mean; over windows an exponential average.
+    """The norm of the divergences' deviations from their mean within each window of epochs, averaged exponentially over windows.
 
-    The last window weighs ``decay``, the one before it ``decay · (1 − decay)``, and so on.
+    The last window has weight ``decay``, the one before it ``decay · (1 − decay)``, and so on.
 
     Parameters
     ----------
     window : int
-        J, epochs in a window; between them lie J − 1 divergences.
+        J, the number of epochs in a window, with J − 1 divergences between them.
     decay : float
-        β of the exponential average.
+        β, the weight of the latest window in the exponential average.
     """
 
     window: int = 4
@@ -37,14 +37,15 @@ class TDDS(EarlyMethod):
             raise SelectbenchError(f"decay: {self.decay} is outside (0, 1]")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores, at least 0."""
+        """Return (N,) non-negative scores."""
         signals.require("tdds", "divergences")
-        epochs = round(self.until * (len(signals.divergences) + 1))
+        divergences = np.asarray(signals.divergences)
+        epochs = round(self.until * (len(divergences) + 1))
         if epochs < self.window:
             raise SelectbenchError(f"tdds: the first {epochs} epochs hold no window of {self.window}; set window or until")
         scores = np.zeros(len(signals))
         for start in range(epochs - self.window + 1):
-            inside = np.asarray(signals.divergences[start : start + self.window - 1], dtype=np.float64)
+            inside = np.asarray(divergences[start : start + self.window - 1], dtype=np.float64)
             lag = epochs - self.window - start
             scores += self.decay * (1.0 - self.decay) ** lag * np.linalg.norm(inside - inside.mean(axis=0), axis=0)
         return scores

@@ -1,1 +1,1 @@
-"""RL-Selector: the ε-sample cover its reward is made of."""
+"""RL-Selector: sample cover, rewards, environments and agents."""

@@ -1,9 +1,9 @@
-"""Sample cover: how far every sample lies from the others of its class, and which of them lie within ε of it."""
+"""Sample cover: how far each sample lies from the others of its class, and which of them lie within ε of it."""
 
 import heapq
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -13,17 +13,26 @@ from selectbench.signals import Signals
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_array
+    from typing_extensions import TypeIs
 
 _BLOCK_BYTES = 1 << 28
-_SUM_BYTES, _LEAST_ROWS, _LEAST_BLOCKS = 1 << 21, 64, 8  # blocks that are only summed stay in the processor's cache
-_NEAR_EPSILON = 1e-6  # pairs whose distance differs from ε by less than this share are measured anew, from differences
+_SUM_BYTES, _LEAST_ROWS, _LEAST_BLOCKS = 1 << 21, 64, 8  # blocks that are only summed fit the processor's cache
+_NEAR_EPSILON = 1e-6  # pairs whose distance is within this relative margin of ε are measured again, from differences
+
+
+@overload
+def sample_cover(features: np.ndarray, labels: "np.ndarray | torch.Tensor") -> np.ndarray: ...
+
+
+@overload
+def sample_cover(features: "torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "torch.Tensor": ...
 
 
 def sample_cover(features: "np.ndarray | torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "np.ndarray | torch.Tensor":
-    """Return E_i = Σ_j ‖h_i − h_j‖ over the samples of i's class: small = redundant (RL-Selector, Section 3).
+    """Return E_i = Σ_j ‖h_i − h_j‖ over the samples j of i's class; small = redundant (RL-Selector, Section 3).
 
-    Distances are taken block by block as ‖x‖² + ‖y‖² − 2⟨x, y⟩ of features centred on their class, in float64: one matrix product
-    a block, bounded memory, and a self-distance of 0 by construction. Features that are a torch tensor stay on their device.
+    Distances are computed block by block in float64 as ‖x‖² + ‖y‖² − 2⟨x, y⟩ on class-centred features: one matrix product per
+    block, bounded memory, and self-distances of 0 by construction. If the features are a torch tensor, they stay on its device.
 
     Parameters
     ----------
@@ -32,40 +41,41 @@ def sample_cover(features: "np.ndarray | torch.Tensor", labels: "np.ndarray | to
 
     Returns
     -------
-    (N,) float64; a tensor on the features' device if features are a tensor, else an array.
+    (N,) float64; a tensor on the features' device if the features are a tensor, otherwise an array.
 
     Raises
     ------
     SelectbenchError
-        Shapes do not match, or features hold NaN.
+        Shapes do not match, or the features contain NaN.
     """
     if is_tensor(features):
         return _sample_cover_of_tensor(features, labels)
-    checked = Signals(labels=labels, features=features)
-    sums = np.empty(len(checked))
+    checked = Signals(labels=np.asarray(labels), features=features)
+    rows, sums = np.asarray(checked.features), np.empty(len(checked))
     for label in np.unique(checked.labels):
         members = np.flatnonzero(checked.labels == label)
-        sums[members] = sum_distances(checked.features[members])
+        sums[members] = sum_distances(rows[members])
     return sums
 
 
-def is_tensor(values: object) -> bool:
-    """Tell whether values are a torch tensor, without importing torch."""
+def is_tensor(values: object) -> "TypeIs[torch.Tensor]":
+    """Tell whether the values are a torch tensor, without importing torch."""
     return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(values).__mro__)
 
 
 def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (positions (n_c,), their features (n_c, d) in float64) of every class, in ascending label order."""
+    """Yield, per class in ascending label order, its positions (n_c,) and their features (n_c, d) in float64."""
+    features = np.asarray(signals.features)
     for label in np.unique(signals.labels):
         members = np.flatnonzero(signals.labels == label)
-        yield members, np.asarray(signals.features[members], dtype=np.float64)
+        yield members, np.asarray(features[members], dtype=np.float64)
 
 
 def sum_distances(rows: np.ndarray) -> np.ndarray:
     """Return Σ_j ‖x_i − x_j‖ (n,) float64 for every row of (n, d).
 
-    A block of rows meets only itself and the rows after it, and its distances are added to both sides. The matrix product is added
-    to sums of squared lengths that already lie where it goes, so that it gives squared distances by itself.
+    Each block of rows is compared only with itself and later rows, and its distances are added to both sides. The matrix product
+    accumulates into a buffer that already holds the sums of squared norms, and so yields squared distances directly.
     """
     with needing_packages("sample cover"):
         from scipy.linalg.blas import dgemm
@@ -86,7 +96,7 @@ def sum_distances(rows: np.ndarray) -> np.ndarray:
 
 
 def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (which rows, their Euclidean distances to all rows) for (n, d) float64, in blocks of bounded memory."""
+    """Yield (slice of rows, their Euclidean distances to all rows) for rows (n, d) float64, in blocks of bounded memory."""
     rows = rows - rows.mean(axis=0)
     squares = np.einsum("nd,nd->n", rows, rows)
     for block in _split_rows(len(rows), _BLOCK_BYTES):
@@ -101,15 +111,15 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def _split_rows(num: int, num_bytes: int) -> Iterator[slice]:
-    """Yield slices of rows whose float64 distances to all ``num`` rows fit a block."""
+    """Yield slices of rows whose float64 distances to all ``num`` rows fit into a block."""
     height = max(1, num_bytes // (8 * num))
     for start in range(0, num, height):
         yield slice(start, min(start + height, num))
 
 
 def _sample_cover_of_tensor(features: "torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "torch.Tensor":
-    """Return ``sample_cover`` of a tensor; only its methods are used, so torch need not be imported."""
-    known = Signals(labels=labels.cpu().numpy() if is_tensor(labels) else labels).labels
+    """Return ``sample_cover`` of a tensor; it uses only the tensor's own methods, so torch is not imported."""
+    known = Signals(labels=labels.cpu().numpy() if is_tensor(labels) else np.asarray(labels)).labels
     if features.ndim != 2 or len(features) != len(known):
         raise SelectbenchError(f"features: shape {tuple(features.shape)} does not fit {len(known)} labels")
     if not bool(features.isfinite().all()):
@@ -133,10 +143,10 @@ def _sum_distances_of_tensor(rows: "torch.Tensor") -> "torch.Tensor":
 
 
 def cover_relation(features: np.ndarray, labels: np.ndarray, epsilon: float) -> "csr_array":
-    """Return which samples ε-cover each other: i ≠ j of one class with ‖h_i − h_j‖ ≤ ε (RL-Selector, Section 3).
+    """Return which samples ε-cover each other: i ≠ j in the same class with ‖h_i − h_j‖ ≤ ε (RL-Selector, Section 3).
 
-    The diagonal is left out: that every sample covers itself is what the functions that read the relation add. Distances near
-    ε are taken from differences, not as matrix products, so that a pair at exactly ε, or two equal samples and ε = 0, are in.
+    The diagonal is left out; functions that read the relation add that every sample covers itself. Distances near ε are computed
+    from differences instead of matrix products, so that pairs at exactly ε, or equal samples when ε = 0, are included.
 
     Parameters
     ----------
@@ -151,12 +161,12 @@ def cover_relation(features: np.ndarray, labels: np.ndarray, epsilon: float) -> 
     Raises
     ------
     SelectbenchError
-        Shapes do not match, features hold NaN, or ε is negative or no number.
+        Shapes do not match, the features contain NaN, or ε is negative or not finite.
     """
     from scipy.sparse import csr_array
 
     if not 0 <= epsilon < math.inf:
-        raise SelectbenchError(f"epsilon: {epsilon!r} is no distance; it is finite and at least 0")
+        raise SelectbenchError(f"epsilon: {epsilon!r} is not a distance; it must be finite and at least 0")
     checked = Signals(labels=labels, features=features)
     firsts, seconds = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for members, rows in split_classes(checked):
@@ -171,7 +181,7 @@ def cover_relation(features: np.ndarray, labels: np.ndarray, epsilon: float) -> 
 
 
 def near_blocks(rows: np.ndarray, epsilon: float) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (which rows, whether every row j ≠ i is within ε of them) for (n, d) float64, in blocks of bounded memory."""
+    """Yield (slice of rows i, bool matrix of the rows j ≠ i within ε) for rows (n, d) float64, in blocks of bounded memory."""
     surely_within, maybe_within = _bracket(rows, epsilon)
     for block, distances in distance_blocks(rows):
         near = distances <= surely_within
@@ -182,9 +192,9 @@ def near_blocks(rows: np.ndarray, epsilon: float) -> Iterator[tuple[slice, np.nd
 
 
 def _bracket(rows: np.ndarray, epsilon: float) -> tuple[float, float]:
-    """Return two distances in matrix-product form: up to the first a pair is within ε for sure, beyond the second it is not.
+    """Return two bounds on distances from matrix products: pairs up to the first are surely within ε, pairs beyond the second are not.
 
-    The squared form is off by less than 4(d + 8) roundings of the largest ‖x‖² (centred).
+    Squared distances are off by less than 4(d + 8) roundings of the largest ‖x‖² (centred).
     """
     largest = np.square(rows - rows.mean(axis=0)).sum(axis=1).max()
     epsilon = min(epsilon, 4.0 * math.sqrt(largest))
@@ -194,7 +204,7 @@ def _bracket(rows: np.ndarray, epsilon: float) -> tuple[float, float]:
 
 
 def pair_distances(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return ‖x_i − x_j‖ of P pairs (P,), in float64 and from differences: equal rows are at distance 0, and (j, i) equals (i, j)."""
+    """Return ‖x_i − x_j‖ (P,) of P pairs in float64, from differences: equal rows are at distance 0, and (j, i) agrees with (i, j)."""
     distances = np.empty(len(first))
     height = max(1, _BLOCK_BYTES // (16 * max(1, rows.shape[1])))
     for start in range(0, len(first), height):
@@ -205,12 +215,12 @@ def pair_distances(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> n
 
 
 def cover_counts(relation: "csr_array") -> np.ndarray:
-    """Return how many other samples cover every sample (N,): 0 for one that only covers itself."""
+    """Return how many other samples cover each sample (N,); 0 if only the sample itself does."""
     return np.diff(relation.indptr).astype(np.int64)
 
 
 def coverage(relation: "csr_array", subset: np.ndarray) -> float:
-    """Return the share of all samples that a subset (k,) of positions covers; its members cover themselves."""
+    """Return the share of all samples that a subset of positions (k,) covers; its members cover themselves."""
     covered = np.zeros(relation.shape[0], dtype=bool)
     covered[subset] = True
     covered[relation[np.asarray(subset, dtype=np.int64)].indices] = True
@@ -218,15 +228,15 @@ def coverage(relation: "csr_array", subset: np.ndarray) -> float:
 
 
 def greedy_cover(relation: "csr_array", keys: np.ndarray) -> np.ndarray:
-    """Return positions in the order in which a greedy cover takes them until every sample is covered.
+    """Return the positions of a greedy cover of all samples, in the order in which they are taken.
 
-    Each step takes the sample that covers the most that are not covered yet, itself included; at most 1 + ln N times as many as
-    the smallest cover has (Chvátal, A Greedy Heuristic for the Set-Covering Problem, 1979).
+    Each step takes the sample that covers the most uncovered samples, itself included; the result is at most 1 + ln N times as
+    large as the smallest cover (Chvátal, A Greedy Heuristic for the Set-Covering Problem, 1979).
 
     Parameters
     ----------
-    relation : (N, N), as ``cover_relation`` returns it
-    keys : (N,) numbers; of samples that cover equally many the smallest key is taken
+    relation : (N, N), as returned by ``cover_relation``
+    keys : (N,) numbers that break ties; the smallest key wins
 
     Returns
     -------
@@ -234,29 +244,31 @@ def greedy_cover(relation: "csr_array", keys: np.ndarray) -> np.ndarray:
     """
 
     def neighbours(sample: int) -> np.ndarray:
-        return relation.indices[relation.indptr[sample] : relation.indptr[sample + 1]]
+        found: np.ndarray = relation.indices[relation.indptr[sample] : relation.indptr[sample + 1]]
+        return found
 
     return cover_greedily(neighbours, np.ones(relation.shape[0], dtype=bool), cover_counts(relation), keys)
 
 
 def cover_greedily(neighbours: Callable[[int], np.ndarray], left: np.ndarray, degrees: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return the order in which a greedy cover of the samples that are left, by themselves, takes them.
+    """Return the positions of a greedy cover of the remaining samples by each other, in the order in which they are taken.
 
-    What a sample newly covers only shrinks while others are taken (coverage is submodular), so a stale count is an upper bound:
-    a heap hands out the largest, and a sample is taken once its count is up to date and still the largest (Minoux 1978).
+    The number of samples that a sample newly covers can only shrink (coverage is submodular), so an old count is an upper bound:
+    a heap yields the largest bound, and a sample is taken if its updated count is still the largest (lazy greedy, Minoux 1978).
 
     Parameters
     ----------
-    neighbours : sample → the positions of the other samples it covers
-    left : (N,) bool, the samples to cover and to cover with
-    degrees : (N,) how many other samples that are left each covers
+    neighbours : maps a sample to the positions of the other samples it covers
+    left : (N,) bool, the remaining samples, to cover and to cover with
+    degrees : (N,) how many other remaining samples each one covers
     keys : (N,) break ties, smallest first
 
     Returns
     -------
     (m,) positions
     """
-    uncovered, order = left.copy(), []
+    uncovered = left.copy()
+    order: list[int] = []
     samples = np.flatnonzero(left)
     heap = list(zip((-1 - degrees[samples]).tolist(), keys[samples].tolist(), samples.tolist(), strict=True))
     heapq.heapify(heap)

@@ -1,6 +1,7 @@
-"""The environment of static selection: one action a sample and epoch, rewards by redundancy and kept fraction."""
+"""The environment for static selection: one action per sample and epoch, rewarded by redundancy and kept fraction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,19 +14,70 @@ from selectbench.seeds import derive_seed, hash_ids
 Redundancy = Callable[[torch.Tensor], np.ndarray]  # features (N, d) → redundancies (N,), larger = less redundant
 
 
-class SelectionEnvironment:
-    """Walk over the pool in batches; a batch's features are the states, its actions in [0, 1] enter the mask π.
+class MaskSummary(TypedDict):
+    """How good a mask is.
 
-    Features are frozen here; ``LiveEnvironment`` takes them from a model that trains meanwhile. The mask starts with ones.
+    Parameters
+    ----------
+    kept_fraction : share of samples with π > ½
+    reward : the shared reward, see ``Reward.measure``
+    redundancy : mean of E · π
+    regret : share of the possible gain in mean redundancy, from a random subset to the top k, that the mask's own top k misses;
+        None if nothing can be gained
+    correlation : Spearman's, of mask and redundancies; None if either is constant
+    """
+
+    kept_fraction: float
+    reward: float
+    redundancy: float
+    regret: float | None
+    correlation: float | None
+
+
+class TrajectoryRow(MaskSummary):
+    """How good the mask is after an epoch (from 1)."""
+
+    epoch: int
+
+
+class EnvironmentState(TypedDict):
+    """What an interrupted environment resumes from, between epochs.
+
+    Parameters
+    ----------
+    table, mask, epoch, trajectory, best, chosen_epoch : the attributes of ``SelectionEnvironment``
+    steps, total_steps, sample_visits, wall_s, epochs : the attributes of ``LiveEnvironment``, of that alone
+    model, optimiser : state dicts of the model that trains, of ``LiveEnvironment`` alone
+    """
+
+    table: torch.Tensor
+    mask: torch.Tensor
+    epoch: int
+    trajectory: list[TrajectoryRow]
+    best: torch.Tensor | None
+    chosen_epoch: int | None
+    steps: NotRequired[int]
+    total_steps: NotRequired[int]
+    sample_visits: NotRequired[int]
+    wall_s: NotRequired[float]
+    epochs: NotRequired[int]
+    model: NotRequired[dict[str, torch.Tensor]]
+    optimiser: NotRequired[dict[str, Any]]  # as torch types it
+
+
+class SelectionEnvironment:
+    """Iterates over the pool in batches: a batch's features are the states, and its actions in [0, 1] are written to the mask π.
+
+    Features are frozen here; ``LiveEnvironment`` takes them from a model in training. The mask is initialised with ones.
 
     Parameters
     ----------
     features : (N, d) float32, on the device
-    redundancy : taken anew from the feature table at the start of every epoch
-    reward : what actions are paid
-    batch_size : samples a step; batches of an epoch differ by at most one sample
+    redundancy : recomputed from the feature table at the start of every epoch
+    reward : how actions are rewarded
+    batch_size : samples per step; batches of an epoch differ by at most one sample
     epochs : passes over the pool
-    tolerance : largest distance of the kept fraction from the wanted one at which a mask is a candidate
+    tolerance : a mask is a candidate if its kept fraction differs from the target by at most this much
     stream : names the random order of every epoch
     """
 
@@ -50,7 +102,7 @@ class SelectionEnvironment:
         self.ids = np.arange(len(features))
         self.mask = torch.ones(len(features), device=features.device)
         self.epoch = 0
-        self.trajectory: list[dict] = []
+        self.trajectory: list[TrajectoryRow] = []
         self.best: torch.Tensor | None = None  # the mask of the chosen epoch
         self.chosen_epoch: int | None = None
 
@@ -59,15 +111,15 @@ class SelectionEnvironment:
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches per epoch."""
         return max(1, round(len(self) / self.batch_size))
 
     def order(self, name: object) -> np.ndarray:
-        """Return all positions in the random order of that name."""
+        """Return all positions in the random order of the given name."""
         return self.ids[np.argsort(hash_ids(self.ids, derive_seed(*self.stream, "order", name)), kind="stable")]
 
     def begin_epoch(self) -> None:
-        """Shuffle, and take redundancies and the states' scale from the feature table."""
+        """Shuffle the pool, and compute redundancies and the scale of states from the feature table."""
         self._batches = np.array_split(self.order(self.epoch), self.num_batches)
         self._next = 0
         cover = self.redundancy(self.table)
@@ -80,12 +132,12 @@ class SelectionEnvironment:
         return (self.forward() - self._centre) / self._spread
 
     def turn_to(self, positions: np.ndarray) -> None:
-        """Make these positions (B,) the present batch."""
+        """Make these positions (B,) the current batch."""
         self.positions = positions
         self._where = torch.from_numpy(positions).to(self.table.device)
 
     def step(self, actions: torch.Tensor, stored: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the rewards (B,) of the batch's actions (B,) in [0, 1]; ``stored`` enters the mask in their place if given."""
+        """Return the rewards (B,) of the batch's actions (B,) in [0, 1]; the mask stores ``stored`` instead of the actions if given."""
         self.mask[self._where] = actions if stored is None else stored
         rewards = self.reward.pay(actions, self._where, self.mask, self.cover)
         self.learn(actions)
@@ -93,7 +145,7 @@ class SelectionEnvironment:
         return rewards
 
     def end_epoch(self) -> None:
-        """Note how the mask stands, and keep it if it is in the band and has the highest reward so far."""
+        """Record how good the mask is; keep it if its kept fraction is within tolerance and its reward is the highest so far."""
         self.epoch += 1
         row = describe_mask(self.mask, self.cover, self.reward)
         self.trajectory.append({"epoch": self.epoch, **row})
@@ -102,28 +154,34 @@ class SelectionEnvironment:
             self.best, self.chosen_epoch = self.mask.clone(), self.epoch
 
     def forward(self) -> torch.Tensor:
-        """Return the features (B, d) of the present batch."""
+        """Return the features (B, d) of the current batch."""
         return self.table[self._where]
 
     def learn(self, actions: torch.Tensor) -> None:
-        """Let the model behind the features learn from the batch; frozen features have none."""
+        """Train the model behind the features on the batch; frozen features have no such model."""
 
-    def state_dict(self) -> dict:
-        """Return everything a continuation needs, between epochs."""
-        names = ("table", "mask", "epoch", "trajectory", "best", "chosen_epoch")
-        return {name: getattr(self, name) for name in names}
+    def state_dict(self) -> EnvironmentState:
+        """Return everything needed to resume, between epochs."""
+        return {
+            "table": self.table,
+            "mask": self.mask,
+            "epoch": self.epoch,
+            "trajectory": self.trajectory,
+            "best": self.best,
+            "chosen_epoch": self.chosen_epoch,
+        }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Continue where ``state_dict`` was taken."""
-        for name, value in state.items():
+    def load_state_dict(self, state: EnvironmentState) -> None:
+        """Resume from a ``state_dict``."""
+        self._restore(state)
+
+    def _restore(self, attributes: Mapping[str, object]) -> None:
+        for name, value in attributes.items():
             setattr(self, name, value.to(self.table.device) if isinstance(value, torch.Tensor) else value)
 
 
-def describe_mask(mask: torch.Tensor, cover: torch.Tensor, reward: Reward) -> dict[str, float | None]:
-    """Return how a mask (N,) stands: kept fraction, rewards, regret to the analytic optimum, rank correlation with redundancies (N,).
-
-    The regret is the share of the way from a random subset's mean redundancy to the top-k's that the mask's own top-k has not gone.
-    """
+def describe_mask(mask: torch.Tensor, cover: torch.Tensor, reward: Reward) -> MaskSummary:
+    """Return how good a mask (N,) is, given the redundancies (N,)."""
     scores, values = mask.double().cpu().numpy(), cover.double().cpu().numpy()
     num_kept = max(1, round(reward.keep * len(scores)))
     ids = np.arange(len(scores))

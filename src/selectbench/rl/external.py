@@ -1,10 +1,14 @@
-"""PPO and DQN of stable-baselines3 on the same environment: every sample is an episode of one step."""
+"""PPO and DQN from stable-baselines3 on the same environment: every sample is an episode of one step."""
+
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.seeds import isolated_generators
@@ -14,14 +18,14 @@ _HIDDEN = [128, 64]
 
 
 class BatchOfSamples(VecEnv):
-    """A selection environment as stable-baselines3 sees it: one parallel environment a sample of the batch.
+    """Presents a selection environment to stable-baselines3 as one parallel environment per sample of the batch.
 
-    Batches are filled up to one size with copies of their first sample, whose actions enter nothing but the rewards they are paid.
+    Smaller batches are padded with copies of their first sample; the copies' actions do not enter the mask.
 
     Parameters
     ----------
-    environment : walked over epoch by epoch
-    discrete : whether actions are drop or keep (DQN), else numbers in [−1, 1] that stand for [0, 1]
+    environment : run epoch by epoch
+    discrete : whether actions are drop or keep (DQN); otherwise they are numbers in [−1, 1], mapped to [0, 1]
     """
 
     def __init__(self, environment: SelectionEnvironment, discrete: bool) -> None:
@@ -35,7 +39,7 @@ class BatchOfSamples(VecEnv):
         self._taken = 0
 
     def reset(self) -> np.ndarray:
-        """Begin the first epoch."""
+        """Start the first epoch and return its first states."""
         self.environment.begin_epoch()
         return self._observe()
 
@@ -45,12 +49,12 @@ class BatchOfSamples(VecEnv):
         return np.concatenate([states, np.repeat(states[:1], self.num_envs - len(states), axis=0)])
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Take the actions (num_envs,) or (num_envs, 1)."""
+        """Store the actions (num_envs,) or (num_envs, 1)."""
         values = np.asarray(actions, dtype=np.float32).reshape(self.num_envs)
         self._actions = torch.from_numpy(values if self.discrete else (values + 1.0) / 2.0).to(self.environment.mask.device)
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
-        """Return the next states, the rewards, and that every episode has ended; once the last epoch is over, nothing more happens."""
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Return the next states and the rewards; every episode has ended. After the last epoch this does nothing."""
         environment, size = self.environment, self._size
         rewards, states = np.zeros(self.num_envs, np.float32), np.zeros((self.num_envs, environment.table.shape[1]), np.float32)
         if environment.epoch < environment.epochs:
@@ -66,47 +70,59 @@ class BatchOfSamples(VecEnv):
         return states, rewards, np.ones(self.num_envs, dtype=bool), [{"terminal_observation": state} for state in states]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources to release."""
 
-    def get_attr(self, attr_name: str, indices: object = None) -> list:
-        """Return an attribute, once a parallel environment."""
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute, repeated for each parallel environment."""
         return [getattr(self, attr_name, None)] * self.num_envs
 
-    def set_attr(self, attr_name: str, value: object, indices: object = None) -> None:
-        """Refuse: samples have no attributes of their own."""
+    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
+        """Raise: samples have no attributes of their own."""
         raise NotImplementedError(attr_name)
 
-    def env_method(self, method_name: str, *method_args: object, indices: object = None, **method_kwargs: object) -> list:
-        """Refuse: samples have no methods of their own."""
+    def env_method(self, method_name: str, *method_args: object, indices: VecEnvIndices = None, **method_kwargs: object) -> list[Any]:
+        """Raise: samples have no methods of their own."""
         raise NotImplementedError(method_name)
 
-    def env_is_wrapped(self, wrapper_class: type, indices: object = None) -> list[bool]:
-        """Return that nothing is wrapped."""
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None) -> list[bool]:
+        """Report that no environment is wrapped."""
         return [False] * self.num_envs
 
 
 def learn_externally(algorithm: str, environment: SelectionEnvironment, learning_rate: float, seed: int) -> None:
-    """Run PPO or DQN over all epochs of an environment.
+    """Train PPO or DQN over all epochs of an environment.
 
     Parameters
     ----------
     algorithm : ``"ppo"`` or ``"dqn"``
     environment : before its first epoch
     learning_rate : of Adam
-    seed : of everything random in the algorithm
+    seed : for all randomness of the algorithm
     """
     with isolated_generators(seed):
         batch = BatchOfSamples(environment, discrete=algorithm == "dqn")
-        shared = {"learning_rate": learning_rate, "seed": seed % 2**32, "device": environment.mask.device, "verbose": 0}
+        agent: BaseAlgorithm
+        device, seed = environment.mask.device, seed % 2**32
         if algorithm == "ppo":
             steps = min(4, environment.num_batches)
             network = {"net_arch": {"pi": _HIDDEN, "vf": _HIDDEN}, **fuse_adam(eps=1e-5)}
-            agent = PPO("MlpPolicy", batch, n_steps=steps, batch_size=batch.num_envs, n_epochs=4, policy_kwargs=network, **shared)
+            agent = PPO(
+                "MlpPolicy",
+                batch,
+                learning_rate=learning_rate,
+                n_steps=steps,
+                batch_size=batch.num_envs,
+                n_epochs=4,
+                policy_kwargs=network,
+                seed=seed,
+                device=device,
+            )
         else:
             network = {"net_arch": _HIDDEN, **fuse_adam(eps=1e-8)}
             agent = DQN(
                 "MlpPolicy",
                 batch,
+                learning_rate=learning_rate,
                 buffer_size=50 * batch.num_envs,
                 learning_starts=2 * batch.num_envs,
                 batch_size=4 * batch.num_envs,
@@ -116,6 +132,7 @@ def learn_externally(algorithm: str, environment: SelectionEnvironment, learning
                 exploration_fraction=0.5,
                 exploration_final_eps=0.02,
                 policy_kwargs=network,
-                **shared,
+                seed=seed,
+                device=device,
             )
         agent.learn(total_timesteps=environment.epochs * environment.num_batches * batch.num_envs)

@@ -1,4 +1,4 @@
-"""The environment in which the target model trains while the agent learns: its features are the states, actions weigh its loss."""
+"""The environment in which the target model trains while the agent learns: its features are the states, actions weight its loss."""
 
 import time
 
@@ -7,24 +7,24 @@ import torch
 from torch import nn
 
 from selectbench.models.factory import features_and_logits
-from selectbench.rl.environment import Redundancy, SelectionEnvironment
+from selectbench.rl.environment import EnvironmentState, Redundancy, SelectionEnvironment
 from selectbench.rl.reward import Reward
 from selectbench.training.optimisers import make_optimiser, set_learning_rate
-from selectbench.training.pools import Pool, load_training_batch
+from selectbench.training.pools import Pool, count_features, load_training_batch
 from selectbench.training.recipes import Recipe, count_batches, learning_rate_at, uses_bfloat16
 
 
 class LiveEnvironment(SelectionEnvironment):
-    """A selection environment around a training: features of augmented images in training mode refresh the table batch by batch.
+    """A selection environment around a training run: each batch updates the table with features of augmented images in training mode.
 
-    The first epoch of the recipe is a warm-up with plain cross-entropy that fills the table; it is not one of the agent's.
+    The recipe's first epoch is a warm-up with plain cross-entropy that fills the table, in which the agent does not act.
 
     Parameters
     ----------
     model : freshly initialised, on the pool's device
     pool : the whole training pool
-    recipe : of the model's training; its epochs include the warm-up
-    redundancy, reward, tolerance, stream : as for ``SelectionEnvironment``
+    recipe : how the model is trained; its epochs include the warm-up
+    redundancy, reward, tolerance, stream : as in ``SelectionEnvironment``
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LiveEnvironment(SelectionEnvironment):
         tolerance: float,
         stream: tuple[object, ...],
     ) -> None:
-        width = model.get_classifier().in_features
+        width = count_features(model)
         super().__init__(
             torch.zeros(len(pool), width, device=pool.device),
             redundancy,
@@ -61,25 +61,25 @@ class LiveEnvironment(SelectionEnvironment):
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch, as many as a plain training has."""
+        """Number of batches per epoch, as in ordinary training."""
         return count_batches(len(self), self.batch_size)
 
     def warm_up(self) -> None:
-        """Train one epoch with plain cross-entropy and fill the feature table."""
+        """Train for one epoch with plain cross-entropy and fill the feature table."""
         for positions in np.array_split(self.order("warm-up"), self.num_batches):
             self.turn_to(positions)
             self.forward()
             self.learn(torch.ones(len(positions), device=self.pool.device))
 
     def end_epoch(self) -> None:
-        """Note how the mask stands, and the time."""
+        """Record how good the mask is, and the elapsed time."""
         super().end_epoch()
         now = time.perf_counter()
         self.wall_s += now - self._clock
         self._clock = now
 
     def forward(self) -> torch.Tensor:
-        """Run the model on the present batch, refresh the table and return the features (B, d)."""
+        """Run the model on the current batch, update the table and return the features (B, d)."""
         self.model.train()
         images = load_training_batch(self.pool, self.positions, self.recipe.augment, (*self.stream, "augment", self.steps))
         with torch.autocast(self.pool.device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(self.recipe, self.pool.device)):
@@ -88,7 +88,7 @@ class LiveEnvironment(SelectionEnvironment):
         return self.table[self._where]
 
     def learn(self, actions: torch.Tensor) -> None:
-        """Take one step on the mean of the batch's losses times actions."""
+        """Take one optimiser step on the batch's mean loss, weighted by the actions."""
         loss = (self.criterion(self._logits.float(), self.pool.labels[self._where]) * actions).mean()
         set_learning_rate(self.optimiser, learning_rate_at(self.steps, self.total_steps, self.recipe))
         self.optimiser.zero_grad(set_to_none=True)
@@ -98,21 +98,29 @@ class LiveEnvironment(SelectionEnvironment):
         self.sample_visits += len(actions)
 
     def extend(self, epochs: int, reward: Reward) -> None:
-        """Go on for more epochs towards another keep fraction: epochs, trajectory and schedule start anew, nothing else does."""
+        """Continue for more epochs towards another keep fraction; epochs, trajectory and schedule are reset, everything else is kept."""
         self.reward = reward
         self.stream = (*self.stream, "extended")
         self.epoch, self.epochs = 0, epochs
         self.total_steps, self.steps = epochs * self.num_batches, 0
         self.trajectory, self.best, self.chosen_epoch = [], None, None
 
-    def state_dict(self) -> dict:
-        """Return everything a continuation needs, between epochs."""
-        own = {name: getattr(self, name) for name in ("steps", "total_steps", "sample_visits", "wall_s", "epochs")}
-        return {**super().state_dict(), **own, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+    def state_dict(self) -> EnvironmentState:
+        """Return everything needed to resume, between epochs."""
+        return {
+            **super().state_dict(),
+            "steps": self.steps,
+            "total_steps": self.total_steps,
+            "sample_visits": self.sample_visits,
+            "wall_s": self.wall_s,
+            "epochs": self.epochs,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Continue where ``state_dict`` was taken."""
+    def load_state_dict(self, state: EnvironmentState) -> None:
+        """Resume from a ``state_dict``."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        super().load_state_dict({name: value for name, value in state.items() if name not in ("model", "optimiser")})
+        self._restore({name: value for name, value in state.items() if name not in ("model", "optimiser")})
         self._clock = time.perf_counter()

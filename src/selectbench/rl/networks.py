@@ -1,13 +1,13 @@
-"""Networks that agents with a Beta policy share."""
+"""Networks shared by the agents with a Beta policy."""
 
 import torch
 from torch import nn
 
-EDGE = 1e-4  # actions stay this far inside (0, 1), where the Beta density is finite
+EDGE = 1e-4  # actions keep this distance from 0 and 1, where the log-density diverges
 
 
 class ActorCritic(nn.Module):
-    """Actor d → 128 → a → two heads (softplus + 1: the parameters of a Beta) and critic d → 128 → 128 → 1, orthogonally initialised.
+    """Actor d → 128 → a → 2 (softplus + 1 gives the Beta parameters) and critic d → 128 → 128 → 1, with orthogonal initialisation.
 
     Parameters
     ----------
@@ -24,11 +24,17 @@ class ActorCritic(nn.Module):
     def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
         """Return the policy at states (B, d)."""
         alpha, beta = (nn.functional.softplus(self.heads(self.actor(states))) + 1.0).unbind(dim=1)
-        return torch.distributions.Beta(alpha, beta, validate_args=False)  # checking waits for the device
+        return torch.distributions.Beta(alpha, beta, validate_args=False)  # validation would wait for the device
 
     def value(self, states: torch.Tensor) -> torch.Tensor:
         """Return V (B,) at states (B, d)."""
-        return self.critic(states).squeeze(1)
+        values: torch.Tensor = self.critic(states).squeeze(1)
+        return values
+
+
+def log_probability(policy: torch.distributions.Distribution, actions: torch.Tensor) -> torch.Tensor:
+    """Return log π(a|s) (B,) of actions (B,)."""
+    return policy.log_prob(actions)
 
 
 def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:

@@ -1,16 +1,17 @@
-"""Ranks without ``scipy.stats``, whose import takes a second of every agent's job."""
+"""Ranks without ``scipy.stats``, whose import would cost every agent's job a second."""
 
 import numpy as np
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks (N,) of values (N,) from 1; equal values share the mean of theirs."""
+    """Return the ranks (N,) of values (N,), starting at 1; tied values get their mean rank."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Return Spearman's rank correlation of two arrays (N,); None where one of the two is constant."""
+    """Return Spearman's rank correlation of two arrays (N,); None if either is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(mean_ranks(x), mean_ranks(y))[0, 1])

@@ -1,4 +1,4 @@
-"""Measures of how little a sample repeats its class: the paper's sample cover, and what it is compared with. Larger = less redundant."""
+"""Measures of how little a sample repeats its class: the paper's sample cover and alternatives. Larger = less redundant."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,32 +14,34 @@ from selectbench.rl.settings import Metric, Scale
 
 
 def measure_redundancy(metric: Metric, features: "np.ndarray | torch.Tensor", labels: np.ndarray) -> np.ndarray:
-    """Return (N,) float64, a class at a time; sample cover of a tensor is taken on its device.
+    """Return the (N,) float64 values of a measure, computed class by class; sample cover of a tensor is computed on its device.
 
     Parameters
     ----------
-    metric : ``cover`` mean distance to the class (the sum divided by its size); ``squared`` mean squared distance; ``centroid``
-        distance to the class mean; ``nearest`` distance to the nearest other sample of the class; ``cosine`` mean cosine distance
+    metric : ``cover``: mean distance to the samples of the class; ``squared``: mean squared distance; ``centroid``: distance to the
+        class mean; ``nearest``: distance to the nearest other sample of the class; ``cosine``: mean cosine distance
     features : (N, d), an array or a torch tensor
     labels : (N,)
     """
     if is_tensor(features) and metric == "cover":
-        return sample_cover(features, labels).cpu().numpy() / np.bincount(labels)[labels]
-    features = features.cpu().numpy() if is_tensor(features) else features
+        means: np.ndarray = sample_cover(features, labels).cpu().numpy() / np.bincount(labels)[labels]
+        return means
+    rows = features.cpu().numpy() if is_tensor(features) else features
     if metric == "centroid":
-        return distances_to_prototype(features, labels, "mean")
+        return distances_to_prototype(rows, labels, "mean")
     values = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        values[members] = _METRICS[metric](np.asarray(features[members], dtype=np.float64))
+        values[members] = _METRICS[metric](np.asarray(rows[members], dtype=np.float64))
     return values
 
 
 def scale_redundancy(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Return redundancies of mean 0 and deviation 1 (``standard``), or of mean 1 (``mean``); all equal ones become 0 or 1."""
-    if scale == "mean":
-        return values / max(values.mean(), 1e-12)
-    return (values - values.mean()) / max(values.std(), 1e-12)
+    """Scale redundancies to mean 0 and standard deviation 1 (``standard``), or to mean 1 (``mean``); equal values become 0 or 1."""
+    scaled: np.ndarray = values / max(values.mean(), 1e-12)
+    if scale == "standard":
+        scaled = (values - values.mean()) / max(values.std(), 1e-12)
+    return scaled
 
 
 def _mean_distances(rows: np.ndarray) -> np.ndarray:
@@ -48,8 +50,9 @@ def _mean_distances(rows: np.ndarray) -> np.ndarray:
 
 def _mean_squared_distances(rows: np.ndarray) -> np.ndarray:
     centred = rows - rows.mean(axis=0)
-    squares = np.einsum("nd,nd->n", centred, centred)
-    return squares + squares.mean()
+    squares: np.ndarray = np.einsum("nd,nd->n", centred, centred)
+    means: np.ndarray = squares + squares.mean()
+    return means
 
 
 def _nearest_distances(rows: np.ndarray) -> np.ndarray:
@@ -64,7 +67,8 @@ def _nearest_distances(rows: np.ndarray) -> np.ndarray:
 
 def _mean_cosine_distances(rows: np.ndarray) -> np.ndarray:
     units = normalise_rows(rows)
-    return 1.0 - units @ units.mean(axis=0)
+    means: np.ndarray = 1.0 - units @ units.mean(axis=0)
+    return means
 
 
 _METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

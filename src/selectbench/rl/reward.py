@@ -1,4 +1,4 @@
-"""RL-Selector's reward: alignment with the wanted keep fraction plus redundancy, shared by all samples or paid to each."""
+"""RL-Selector's reward: alignment with the target keep fraction plus redundancy, shared by all samples or given per sample."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from selectbench.rl.settings import Form, Terms
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """r = r1 + r2 for masks π of N samples with redundancies E, in two readings of the paper.
+    """r = r1 + r2 for a mask π over N samples with redundancies E, in two readings of the paper.
 
-    The shared reward of a mask is r1(fraction of π > ½) + mean(E · π). ``scalar`` pays it to every sample alike. ``per_sample``
-    pays each sample its own part: E_i π_i, and N times what r1 would lose if the sample were dropped.
+    The shared reward of a mask is r1(fraction of π > ½) + mean(E · π). ``scalar`` gives it to every sample. ``per_sample`` gives
+    each sample E_i π_i plus a difference reward: N times the decrease of r1 if the sample were dropped.
 
     Parameters
     ----------
-    keep : wanted keep fraction
-    form : who is paid what
-    terms : which of r1 and r2 count
+    keep : target keep fraction
+    form : shared or per-sample reward
+    terms : which of r1 and r2 are included
     delta : weight Δ of the alignment
     """
 
@@ -28,7 +28,7 @@ class Reward:
     delta: float = 2.0
 
     def align(self, fraction: torch.Tensor) -> torch.Tensor:
-        """Return r1 = Δ (1 − |gap| / room): Δ at the wanted fraction, 0 at 0 and at 1."""
+        """Return r1 = Δ (1 − |gap| / room), which is Δ at the target fraction and falls to 0 at fractions 0 and 1."""
         gap = fraction - self.keep
         room = torch.where(gap >= 0, torch.full_like(gap, 1.0 - self.keep), torch.full_like(gap, self.keep))
         return self.delta * (1.0 - gap.abs() / room.clamp_min(1e-9))
@@ -43,7 +43,7 @@ class Reward:
         return total
 
     def pay(self, actions: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
-        """Return the rewards (B,) of a batch whose actions (B,) stand in the mask at ``positions`` (B,)."""
+        """Return the rewards (B,) of a batch whose actions (B,) are stored in the mask at ``positions`` (B,)."""
         if self.form == "scalar":
             return self.measure(mask, cover).to(actions.dtype).expand(len(actions))
         paid = torch.zeros_like(actions)

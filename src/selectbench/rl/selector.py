@@ -1,15 +1,16 @@
-"""Run an agent over an environment, resumably, and turn the mask it chose into a subset."""
+"""Run an agent on an environment, resumably, and turn its final mask into a subset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from selectbench.errors import SelectionFailedError
 from selectbench.policy import choose_positions, order_by_score
-from selectbench.rl.a2c import A2C, AgentSettings
-from selectbench.rl.environment import SelectionEnvironment
+from selectbench.rl.a2c import A2C, AgentSettings, AgentState
+from selectbench.rl.environment import EnvironmentState, SelectionEnvironment
 from selectbench.rl.redundancy import scale_redundancy
 from selectbench.rl.reward import Reward
 from selectbench.rl.settings import SelectorSettings
@@ -17,39 +18,57 @@ from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.signals import Signals
 
 
+class RunState(TypedDict):
+    """What an interrupted run resumes from.
+
+    Parameters
+    ----------
+    environment, agent : the ``state_dict`` of each
+    """
+
+    environment: EnvironmentState
+    agent: AgentState
+
+
 @dataclass(frozen=True)
 class Store:
-    """Where a run's state is kept between epochs: ``load`` returns it or None, ``save`` takes it."""
+    """Where the state of a run is kept between epochs.
 
-    load: Callable[[], dict | None]
-    save: Callable[[dict], None]
+    Parameters
+    ----------
+    load : returns the saved state, or None if there is none
+    save : takes the state after an epoch
+    """
+
+    load: Callable[[], RunState | None]
+    save: Callable[[RunState], None]
 
 
 NO_STORE = Store(load=lambda: None, save=lambda state: None)
 
 
 def make_reward(method: SelectorSettings, keep: float) -> Reward:
-    """Return the reward that a method declares, at a keep fraction."""
+    """Return the reward that a method's settings define for a keep fraction."""
     return Reward(keep=keep, form=method.reward, terms=method.terms, delta=method.delta)
 
 
 def run_agent(
     method: SelectorSettings, environment: SelectionEnvironment, seed: int, *, start: A2C | None = None, store: Store = NO_STORE
 ) -> A2C | None:
-    """Let a method's agent act and learn until the environment's epochs are over.
+    """Let a method's agent act and learn for all epochs of the environment.
 
     Parameters
     ----------
-    method : with its algorithm and how it learns
-    environment : before its first epoch; an interrupted one is put where ``store`` left it (A2C only, others start anew)
-    seed : of the agent's initialisation and of every epoch's actions
-    start : an agent to go on with in place of a fresh one; its learning rate starts anew
-    store : where to save after every epoch and to resume from
+    method : settings with the algorithm and its hyperparameters
+    environment : before its first epoch; an interrupted run resumes from ``store`` (A2C only, the other agents start over)
+    seed : for the agent's initialisation and the actions of every epoch
+    start : an agent to continue from instead of a fresh one; its learning rate schedule restarts
+    store : where to save after every epoch, and to resume from
 
     Returns
     -------
     A2C or None
-        The agent after the last epoch, if it can be gone on with.
+        The agent after the last epoch; None for algorithms that cannot be continued.
     """
     if method.algorithm != "a2c":
         from selectbench.rl.external import learn_externally
@@ -76,11 +95,11 @@ def run_agent(
 def take_mask(
     method: SelectorSettings, environment: SelectionEnvironment, num_kept: int, labels: np.ndarray, ids: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Return the positions that the chosen mask keeps, best first.
+    """Return the positions kept by the chosen mask, best first.
 
     Parameters
     ----------
-    method : ``binarise: exact`` keeps ``num_kept`` by its quota, ``threshold`` all actions above ½
+    method : ``binarise: exact`` keeps ``num_kept`` under its class quota, ``threshold`` keeps all actions above ½
     environment : after its last epoch
     num_kept : k
     labels, ids : (N,) in the environment's order
@@ -89,7 +108,7 @@ def take_mask(
     Raises
     ------
     SelectionFailedError
-        No epoch's kept fraction came near enough to the wanted one.
+        No epoch's kept fraction came within tolerance of the target.
     """
     if environment.best is None:
         fractions = [row["kept_fraction"] for row in environment.trajectory]
@@ -105,14 +124,14 @@ def take_mask(
 
 
 def select_frozen(method: SelectorSettings, redundancies: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
-    """Run a method's agent on frozen features and return the positions it keeps, best first.
+    """Train a method's agent on frozen features and return the positions it keeps, best first.
 
     Parameters
     ----------
-    redundancies : (N,) of the features
-    signals : with features
+    redundancies : (N,) redundancies of the features
+    signals : must include features
     num_kept : k
-    seed : of everything random
+    seed : for all randomness
     """
     order = np.argsort(hash_ids(signals.ids, seed), kind="stable")
     frozen = scale_redundancy(np.asarray(redundancies, dtype=np.float64)[order], method.scale)
@@ -126,4 +145,5 @@ def select_frozen(method: SelectorSettings, redundancies: np.ndarray, signals: S
         stream=("rl_selector", seed),
     )
     run_agent(method, environment, derive_seed("rl_selector", seed))
-    return order[take_mask(method, environment, num_kept, signals.labels[order], signals.ids[order], seed)]
+    kept: np.ndarray = order[take_mask(method, environment, num_kept, signals.labels[order], signals.ids[order], seed)]
+    return kept

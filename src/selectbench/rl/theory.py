@@ -1,4 +1,4 @@
-"""The propositions behind ε-sample cover, measured: what a small distance between two samples says about outputs, gradients and removal."""
+"""Empirical checks of the propositions behind ε-sample cover: close samples have similar outputs, gradients and removal effects."""
 
 import math
 from collections.abc import Callable
@@ -14,75 +14,78 @@ from selectbench.errors import SelectbenchError
 from selectbench.rl.cover import distance_blocks, pair_distances, split_classes
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals, softmax_residuals
-from selectbench.training.gradients import differentiate_samples, split_state
+from selectbench.training.gradients import add_squares, differentiate_samples, split_state
 
-Load = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]  # positions → their inputs and labels
-Factor = tuple[np.ndarray, bool]  # a Cholesky factor, as ``scipy.linalg.cho_factor`` returns it
+Load = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]  # positions → inputs and labels
+Factor = tuple[np.ndarray, bool]  # a Cholesky factor, as returned by ``scipy.linalg.cho_factor``
 
-_MAX_PAIRS = 1 << 22  # pairs of one class that ``sample_pairs`` ranks at most
-_CHUNK_BYTES = 1 << 26  # gradients held at a time by ``measure_gradients``
-_TOLERANCE = 1e-10  # largest gradient norm of a regression that counts as converged
+_MAX_PAIRS = 1 << 22  # largest number of same-class pairs that ``sample_pairs`` ranks
+_CHUNK_BYTES = 1 << 26  # of gradients that ``measure_gradients`` holds at a time
+_TOLERANCE = 1e-10  # a regression has converged once its gradient norm is below this
 _MAX_STEPS = 200
 
 
 def sample_pairs(features: np.ndarray, labels: np.ndarray, num_pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw pairs of one class, spread over the whole range of distances: one of each of P equal shares of the ranked pairs.
+    """Draw same-class pairs stratified by distance: pairs are ranked, split into P equal strata, and one is drawn from each.
 
-    Classes of which there are too many pairs to rank (2²² in all) are cut to equally many samples first, by the seeded hash of
-    their positions.
+    If there are too many pairs to rank (more than 2²² in all), classes are first reduced to equally many samples, by the seeded
+    hash of their positions.
 
     Parameters
     ----------
     features : (N, d)
     labels : (N,) integers
-    num_pairs : P; if there are no more, all pairs are returned
-    seed : of the draws
+    num_pairs : P; if there are no more pairs, all are returned
+    seed : for the draws
 
     Returns
     -------
-    (P,) positions i, (P,) positions j > i, and (P,) distances ‖h_i − h_j‖, ascending but for rounding.
+    (P,) positions i, (P,) positions j > i, and (P,) distances ‖h_i − h_j‖, ascending up to rounding.
 
     Raises
     ------
     SelectbenchError
-        No class has two samples, or fewer than one pair is asked for.
+        No class has two samples, or fewer than one pair is requested.
     """
     checked = Signals(labels=labels, features=features)
+    rows = np.asarray(checked.features)
     limit = max(2, math.isqrt(2 * _MAX_PAIRS // len(np.unique(checked.labels))))
     kept = keep_per_class(checked.labels, limit, seed)
-    triples = [_list_pairs(kept[members], rows) for members, rows in split_classes(Signals(checked.labels[kept], checked.features[kept]))]
+    classes = split_classes(Signals(checked.labels[kept], rows[kept]))
+    triples = [_list_pairs(kept[members], of_class) for members, of_class in classes]
     first, second, distances = (np.concatenate(parts) for parts in zip(*triples, strict=True))
     if not len(first) or num_pairs < 1:
-        raise SelectbenchError(f"pairs: {num_pairs} of {len(first)} pairs of one class cannot be drawn")
+        raise SelectbenchError(f"pairs: cannot draw {num_pairs} of {len(first)} same-class pairs")
     order = np.lexsort((second, first, distances))
     if len(order) > num_pairs:
         draws = np.random.default_rng(derive_seed("theory", "pairs", seed)).random(num_pairs)
         bounds = np.arange(num_pairs + 1) * len(order) // num_pairs
         order = order[bounds[:-1] + (draws * np.diff(bounds)).astype(np.int64)]
     first, second = first[order], second[order]
-    return first, second, pair_distances(checked.features, first, second)
+    return first, second, pair_distances(rows, first, second)
 
 
 def keep_per_class(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Return ascending positions of at most ``limit`` samples of every class, drawn by the seeded hash of their positions."""
+    """Return ascending positions of at most ``limit`` samples per class, chosen by the seeded hash of their positions."""
     keys = hash_ids(np.arange(len(labels)), derive_seed("theory", "classes", seed))
     members = (np.flatnonzero(labels == label) for label in np.unique(labels))
     return np.sort(np.concatenate([some[np.argsort(keys[some], kind="stable")[:limit]] for some in members]))
 
 
 def _list_pairs(members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return all pairs i < j of ascending members, and their distances."""
+    """Return all pairs i < j of ascending members and their distances."""
     distances = [block_distances[_above_diagonal(block, len(rows))] for block, block_distances in distance_blocks(rows)]
     first, second = np.triu_indices(len(rows), 1)
     return members[first], members[second], np.concatenate(distances)
 
 
 def _above_diagonal(block: slice, num: int) -> np.ndarray:
-    return np.arange(num) > np.arange(block.start, block.stop)[:, None]
+    above: np.ndarray = np.arange(num) > np.arange(block.start, block.stop)[:, None]
+    return above
 
 
 def measure_outputs(logits: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return ‖z_i − z_j‖ of every pair (P,): the first proposition says it is at most proportional to ε.
+    """Return ‖z_i − z_j‖ for every pair (P,); by the first proposition it is at most proportional to ε.
 
     Parameters
     ----------
@@ -93,30 +96,32 @@ def measure_outputs(logits: np.ndarray, first: np.ndarray, second: np.ndarray) -
 
 
 def measure_losses(logits: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return |ℓ_i − ℓ_j| of every pair (P,), ℓ the cross-entropy: the second proposition says it vanishes with ε."""
+    """Return |ℓ_i − ℓ_j| for every pair (P,), where ℓ is the cross-entropy; by the second proposition it vanishes with ε."""
     losses = cross_entropies(np.asarray(logits, dtype=np.float64), labels)
-    return np.abs(losses[first] - losses[second])
+    differences: np.ndarray = np.abs(losses[first] - losses[second])
+    return differences
 
 
 def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return log Σ_c e^{z_c} − z_y of every row (N, C)."""
-    return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    """Return log Σ_c e^{z_c} − z_y (N,) for every row (N, C)."""
+    losses: np.ndarray = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return losses
 
 
 def measure_gradients(model: nn.Module, load: Load, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the loss gradients of every pair lie apart: the third proposition says they nearly agree for small ε.
+    """Return the distance between the loss gradients of every pair; by the third proposition they nearly agree for small ε.
 
-    Gradients are over all parameters that are trained, of the samples of as many pairs at a time as fit 64 MiB.
+    Gradients are taken over all trainable parameters, for as many pairs at a time as fit into 64 MiB.
 
     Parameters
     ----------
     model : in evaluation mode
-    load : (B,) positions → their inputs and labels, on the model's device
+    load : maps positions (B,) to their inputs and labels, on the model's device
     first, second : (P,) positions
 
     Returns
     -------
-    ‖g_i − g_j‖ (P,) and ‖g_i − g_j‖ / (‖g_i‖ + ‖g_j‖) (P,), 0 where both gradients vanish; float64.
+    ‖g_i − g_j‖ (P,) and ‖g_i − g_j‖ / (‖g_i‖ + ‖g_j‖) (P,), float64; the latter is 0 where both gradients vanish.
 
     Raises
     ------
@@ -132,24 +137,20 @@ def measure_gradients(model: nn.Module, load: Load, first: np.ndarray, second: n
         samples, places = np.unique(np.stack([first[start : start + step], second[start : start + step]]), return_inverse=True)
         gradients = gradients_of(parameters, *load(samples))
         left, right = torch.from_numpy(places.reshape(2, -1)).to(next(iter(gradients.values())).device)
-        apart.append(sum(_sum_squares(value[left] - value[right]) for value in gradients.values()).sqrt().cpu().numpy())
-        lengths = sum(_sum_squares(value) for value in gradients.values()).sqrt()
+        apart.append(add_squares(value[left] - value[right] for value in gradients.values()).sqrt().cpu().numpy())
+        lengths = add_squares(gradients.values()).sqrt()
         norms.append((lengths[left] + lengths[right]).cpu().numpy())
     differences = np.concatenate(apart)
     return differences, share_of_sum(differences, np.concatenate(norms))
 
 
-def _sum_squares(values: torch.Tensor) -> torch.Tensor:
-    return values.flatten(1).double().square().sum(dim=1)
-
-
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """L2-regularised softmax regression: minimise Σ_i w_i ℓ_i(θ) + ½ ridge ‖θ‖², strictly convex in θ (C, d).
+    """L2-regularised softmax regression: minimise Σ_i w_i ℓ_i(θ) + ½ ridge ‖θ‖², which is strictly convex in θ (C, d).
 
     Parameters
     ----------
-    rows : (N, d) float64; for an intercept, one column is constant (and regularised like the others)
+    rows : (N, d) float64; a constant column gives an intercept, regularised like the other weights
     labels : (N,) in 0 … C−1
     num_classes : C
     ridge : > 0; scikit-learn's C is 1 / ridge
@@ -164,11 +165,12 @@ class Regression:
 def measure_gradient(problem: Regression, theta: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the gradient (C, d) of the weighted objective, ridge included."""
     residuals = softmax_residuals(problem.rows @ theta.T, problem.labels)
-    return (residuals * weights[:, None]).T @ problem.rows + problem.ridge * theta
+    gradient: np.ndarray = (residuals * weights[:, None]).T @ problem.rows + problem.ridge * theta
+    return gradient
 
 
 def factorise_hessian(problem: Regression, theta: np.ndarray, weights: np.ndarray) -> Factor:
-    """Return the Cholesky factor of the objective's Hessian (C·d, C·d), whose blocks are Xᵀ diag(w p_a (1[a=b] − p_b)) X."""
+    """Return the Cholesky factor of the objective's Hessian (C·d, C·d) with blocks Xᵀ diag(w p_a (1[a=b] − p_b)) X."""
     num, dimension = theta.shape
     probabilities = softmax(problem.rows @ theta.T, axis=1)
     hessian = np.empty((num, dimension, num, dimension))
@@ -189,26 +191,26 @@ def solve_hessian(factor: Factor, vectors: np.ndarray) -> np.ndarray:
 
 
 def fit_regression(problem: Regression, weights: np.ndarray, start: np.ndarray | None = None, factor: Factor | None = None) -> np.ndarray:
-    """Return the optimum θ (C, d), by Newton's method to a gradient norm below 1e-10.
+    """Return the optimum θ (C, d), computed by Newton's method until the gradient norm is below 1e-10.
 
-    A given Hessian factor is used as long as each step halves the gradient norm; else it is made anew where the iterate is, and
-    the step is shortened until the norm falls.
+    A given Hessian factor is reused as long as each step halves the gradient norm. Otherwise the Hessian is factorised at the
+    current iterate, and the step is shortened until the norm decreases.
 
     Parameters
     ----------
-    problem : what is minimised
+    problem : the regression to solve
     weights : (N,) w_i
-    start : (C, d), by default zeros
-    factor : of the Hessian somewhere near ``start``
+    start : (C, d), zeros by default
+    factor : Cholesky factor of the Hessian near ``start``
 
     Raises
     ------
     SelectbenchError
-        Not converged after 200 steps.
+        No convergence after 200 steps.
     """
     theta = np.zeros((problem.num_classes, problem.rows.shape[1])) if start is None else start
     gradient = measure_gradient(problem, theta, weights)
-    norm = np.linalg.norm(gradient)
+    norm = float(np.linalg.norm(gradient))
     for _ in range(_MAX_STEPS):
         if norm < _TOLERANCE:
             return theta
@@ -216,16 +218,16 @@ def fit_regression(problem: Regression, weights: np.ndarray, start: np.ndarray |
             moved = theta - solve_hessian(factor, gradient)
             slope = measure_gradient(problem, moved, weights)
             if np.linalg.norm(slope) <= 0.5 * norm:
-                theta, gradient, norm = moved, slope, np.linalg.norm(slope)
+                theta, gradient, norm = moved, slope, float(np.linalg.norm(slope))
                 continue
         factor = factorise_hessian(problem, theta, weights)
         theta, gradient = _descend(problem, theta, weights, solve_hessian(factor, gradient), norm)
-        norm = np.linalg.norm(gradient)
+        norm = float(np.linalg.norm(gradient))
     raise SelectbenchError(f"regression: gradient norm {norm:.2g} after {_MAX_STEPS} steps; raise ridge above {problem.ridge:g}")
 
 
 def _descend(problem: Regression, theta: np.ndarray, weights: np.ndarray, step: np.ndarray, norm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return θ − t·step and its gradient, t the first of 1, ½, ¼ … that lowers the gradient's norm, or else 2⁻³⁰."""
+    """Return θ − t·step and its gradient, where t is the first of 1, ½, ¼, … that lowers the gradient norm, or 2⁻³⁰ if none does."""
     for halvings in range(31):
         moved = theta - 0.5**halvings * step
         gradient = measure_gradient(problem, moved, weights)
@@ -235,18 +237,19 @@ def _descend(problem: Regression, theta: np.ndarray, weights: np.ndarray, step: 
 
 
 def sample_gradients(problem: Regression, theta: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Return ∇ℓ_i (S, C, d) of some samples, without the ridge."""
+    """Return ∇ℓ_i (S, C, d) for the given samples, without the ridge."""
     residuals = softmax_residuals(problem.rows[samples] @ theta.T, problem.labels[samples])
-    return residuals[:, :, None] * problem.rows[samples][:, None, :]
+    gradients: np.ndarray = residuals[:, :, None] * problem.rows[samples][:, None, :]
+    return gradients
 
 
 def predict_removals(problem: Regression, theta: np.ndarray, factor: Factor, samples: np.ndarray) -> np.ndarray:
-    """Return H⁻¹∇ℓ_i (S, C, d): how the optimum moves if sample i is left out, to first order (Koh and Liang, 2017, Section 2.1)."""
+    """Return H⁻¹∇ℓ_i (S, C, d), the first-order change of the optimum when sample i is left out (Koh and Liang, 2017, Section 2.1)."""
     return solve_hessian(factor, sample_gradients(problem, theta, samples))
 
 
 def retrain_without(problem: Regression, theta: np.ndarray, factor: Factor, samples: np.ndarray) -> np.ndarray:
-    """Return θ₋ᵢ − θ (S, C, d): how the optimum really moves if sample i is left out, each fitted anew from θ."""
+    """Return θ₋ᵢ − θ (S, C, d), the actual change of the optimum when sample i is left out, each refitted starting from θ."""
     moves = np.empty((len(samples), *theta.shape))
     weights = np.ones(len(problem.labels))
     for place, sample in enumerate(samples):
@@ -258,12 +261,12 @@ def retrain_without(problem: Regression, theta: np.ndarray, factor: Factor, samp
 
 @dataclass(frozen=True, eq=False)
 class Removals:
-    """What leaving out single samples does: S samples, predicted by influence functions and really retrained.
+    """The effects of leaving out each of S samples: predicted by influence functions, and measured by retraining.
 
     Parameters
     ----------
-    predicted, real : (S, C, d) changes of the parameters
-    predicted_losses, real_losses : (S,) changes of the mean held-out loss
+    predicted, real : (S, C, d) predicted and measured changes of the parameters
+    predicted_losses, real_losses : (S,) predicted and measured changes of the mean held-out loss
     """
 
     predicted: np.ndarray
@@ -273,7 +276,7 @@ class Removals:
 
 
 def measure_removals(problem: Regression, held_out: Regression, samples: np.ndarray) -> Removals:
-    """Fit a regression, then leave out each of some samples (S,): what happens to its parameters and to the held-out loss."""
+    """Fit a regression, leave out each of the samples (S,) in turn, and return the effects on its parameters and the held-out loss."""
     weights = np.ones(len(problem.labels))
     theta = fit_regression(problem, weights)
     factor = factorise_hessian(problem, theta, weights)
@@ -295,14 +298,14 @@ def mean_loss(problem: Regression, theta: np.ndarray) -> float:
 
 
 def make_regressions(train: Signals, held_out: Signals, ridge: float, max_components: int) -> tuple[Regression, Regression]:
-    """Return the regression on a pool's features and the same on held-out ones: standardised by the pool, with a constant column.
+    """Return the regressions on a pool's features and on held-out features, both standardised by the pool, with a constant column.
 
     Parameters
     ----------
     train : features (N, d) and labels
-    held_out : features (M, d) and labels, all among those of ``train``
+    held_out : features (M, d) and labels, all of which occur in ``train``
     ridge : of the regression
-    max_components : if d is larger, features are projected on that many leading principal directions of the pool
+    max_components : if d is larger, features are projected onto this many leading principal components of the pool
 
     Raises
     ------
@@ -331,25 +334,26 @@ def make_regressions(train: Signals, held_out: Signals, ridge: float, max_compon
 
 
 def decile_medians(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Return the median y of the tenth of all points with the smallest x, and of the tenth with the largest."""
+    """Return the median y over the 10 % of points with the smallest x, and over the 10 % with the largest."""
     order = np.argsort(x, kind="stable")
     tenth = max(1, len(order) // 10)
     return float(np.median(y[order[:tenth]])), float(np.median(y[order[-tenth:]]))
 
 
 def share_of_sum(difference: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Return |a − b| / (|a| + |b|) in [0, 1], given difference and total (P,); 0 where the total is 0."""
-    return np.divide(difference, total, out=np.zeros_like(difference), where=total > 0)
+    """Return |a − b| / (|a| + |b|) in [0, 1], given the differences and totals (P,); 0 where the total is 0."""
+    shares: np.ndarray = np.divide(difference, total, out=np.zeros_like(difference), where=total > 0)
+    return shares
 
 
 def largest_ratio(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Return max y/x over the points with x > 0: the smallest constant K with y ≤ K x; None if there are none."""
+    """Return max y/x over the points with x > 0, the smallest K with y ≤ K x; None if there are no such points."""
     apart = x > 0
     return float((y[apart] / x[apart]).max()) if apart.any() else None
 
 
 def relative_error(predicted: np.ndarray, real: np.ndarray) -> float | None:
-    """Return the median over rows of ‖predicted − real‖ / ‖real‖, where that is defined; None if it is nowhere."""
+    """Return the median of ‖predicted − real‖ / ‖real‖ over the rows where it is defined; None if there are none."""
     predicted, real = predicted.reshape(len(real), -1), real.reshape(len(real), -1)
     norms = np.linalg.norm(real, axis=1)
     errors = np.linalg.norm(predicted - real, axis=1)[norms > 0] / norms[norms > 0]

@@ -1,6 +1,8 @@
-"""Per-sample loss gradients over all parameters: their norms and their alignment with the mean gradient, without N × P numbers."""
+"""Per-sample loss gradients over all parameters: norms and alignments with the mean gradient, without storing N × P numbers."""
 
+import operator
 from collections.abc import Callable, Iterable
+from functools import reduce
 
 import torch
 from torch import nn
@@ -9,25 +11,25 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from selectbench.errors import SelectbenchError
 
-Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]  # () → a pass over (inputs, labels), in canonical order
+Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]  # each call is a pass over (inputs, labels) in canonical order
 
-_CHUNK_BYTES = 1 << 26  # gradients held at a time by ``measure_norms``
+_CHUNK_BYTES = 1 << 26  # of gradients that ``measure_norms`` holds at a time
 
-_differentiable_attention = sdpa_kernel(SDPBackend.MATH)  # the fast kernels have no forward-mode derivatives and no batching rules
+_differentiable_attention = sdpa_kernel(SDPBackend.MATH)  # the fast kernels lack forward-mode derivatives and batching rules
 
 
 @_differentiable_attention
 def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
-    """Return ‖∇_θ ℓ_i‖₂ of every sample: one forward and backward pass a sample, vectorised over as many as fit 64 MiB.
+    """Return ‖∇_θ ℓ_i‖₂ for every sample: one forward and backward pass per sample, vectorised over as many as fit into 64 MiB.
 
     Parameters
     ----------
-    model : in evaluation mode; its parameters that require gradients count
+    model : in evaluation mode; gradients are taken over the parameters that require them
     batches : a pass over inputs and labels
 
     Returns
     -------
-    (N,) float64, on the CPU; ℓ_i is the sample's cross-entropy.
+    (N,) float64 on the CPU; ℓ_i is the cross-entropy of sample i.
 
     Raises
     ------
@@ -42,16 +44,15 @@ def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
     for images, labels in batches():
         for start in range(0, len(images), rows):
             gradients = gradients_of(parameters, images[start : start + rows], labels[start : start + rows])
-            squares = sum(value.double().square().flatten(1).sum(dim=1) for value in gradients.values())
-            norms.append(squares.sqrt().cpu())
+            norms.append(add_squares(gradients.values()).sqrt().cpu())
     return torch.cat(norms)
 
 
 @_differentiable_attention
 def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
-    """Return ⟨∇L, ∇ℓ_i⟩ of every sample, L the mean loss: one backward pass for ∇L, then one forward-mode product a batch.
+    """Return ⟨∇L, ∇ℓ_i⟩ for every sample, where L is the mean loss: a backward pass for ∇L, then one forward-mode product per batch.
 
-    No per-sample gradient is formed: the derivative of a batch's losses in direction ∇L holds all of its products.
+    No per-sample gradient is formed: the derivative of a batch's losses in the direction ∇L contains all inner products.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
 
     Returns
     -------
-    (N,) float64, on the CPU.
+    (N,) float64 on the CPU.
 
     Raises
     ------
@@ -74,13 +75,18 @@ def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
         def losses(values: dict[str, torch.Tensor], images: torch.Tensor = images, labels: torch.Tensor = labels) -> torch.Tensor:
             return nn.functional.cross_entropy(functional_call(model, (values, buffers), (images,)), labels, reduction="none")
 
-        _, tangent = jvp(losses, (parameters,), (direction,))
+        tangent = jvp(losses, (parameters,), (direction,))[1]
         products.append(tangent.double().cpu())
     return torch.cat(products)
 
 
+def add_squares(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the squared norms (B,) float64 of per-sample gradients (B, …), summed over parameters."""
+    return reduce(operator.add, (value.double().square().flatten(1).sum(dim=1) for value in gradients))
+
+
 def average_gradient(model: nn.Module, batches: Batches) -> dict[str, torch.Tensor]:
-    """Return ∇L by parameter, L the mean cross-entropy over a pass: backward passes, summed."""
+    """Return ∇L per parameter, where L is the mean cross-entropy over a pass, by summed backward passes."""
     parameters, buffers = split_state(model)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     count = 0
@@ -94,12 +100,12 @@ def average_gradient(model: nn.Module, batches: Batches) -> dict[str, torch.Tens
 
 
 def differentiate_samples(model: nn.Module, buffers: dict[str, torch.Tensor]) -> Callable[..., dict[str, torch.Tensor]]:
-    """Return (parameters, inputs (B, …), labels (B,)) → the gradient of every sample's cross-entropy (B, …) by parameter.
+    """Return a function (parameters, inputs (B, …), labels (B,)) → per-sample gradients (B, …) of the cross-entropy, per parameter.
 
     Parameters
     ----------
     model : in evaluation mode
-    buffers : what a forward pass reads beside the parameters, see ``split_state``
+    buffers : what a forward pass reads besides the parameters, see ``split_state``
     """
 
     def loss_of_one(values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -109,12 +115,12 @@ def differentiate_samples(model: nn.Module, buffers: dict[str, torch.Tensor]) ->
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return the parameters that can be trained, detached, and everything else that a forward pass reads.
+    """Return the trainable parameters, detached, and everything else that a forward pass reads.
 
     Raises
     ------
     SelectbenchError
-        A module is in training mode, in which the loss of a sample depends on its batch.
+        A module is in training mode, where the loss of a sample depends on its batch.
     """
     for name, module in model.named_modules():
         if module.training:

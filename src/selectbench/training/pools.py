@@ -152,6 +152,11 @@ def open_pool(
     return Pool(split, images, labels, *constants, classes=restriction, corruptions=tuple(corruptions))
 
 
+def count_features(model: nn.Module) -> int:
+    """Return d, the number of features that a model's classifier reads."""
+    return int(model.get_classifier().in_features)  # type: ignore[operator]  # timm's interface, which nn.Module does not declare
+
+
 def choose_device() -> torch.device:
     """Return the first GPU this process may use, else the CPU.
 
