@@ -16,6 +16,7 @@ from selectbench.errors import ConfigError, SelectbenchError, needing_packages, 
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.planning.stage import Stage
 
 ANYWHERE = ("select",)  # the commands that need no checkout of the project
 
@@ -150,14 +151,16 @@ def count_cores() -> int:
 def show_status(arguments: argparse.Namespace) -> None:
     """Print how many runs of every table are done, and every failed run with its reason and how to retry it."""
     from selectbench.errors import RecordError
+    from selectbench.planning.jobs import list_jobs
     from selectbench.records.records import EVALUATE, TRAIN, read_record, record_path
 
     plan = _load_plan(arguments)
+    jobs = list_jobs(plan)
     state: dict[str, str] = {}
     failures: list[tuple[str, str, str]] = []
     for stage in (TRAIN, EVALUATE):
-        for batch, runs in plan.batches[stage].items():
-            for run in runs:
+        for manifest, job in jobs.items():
+            for run in job.runs if job.stage.run_record == stage else ():
                 path = record_path(Path(plan.folder), run.id, stage)
                 if state.get(run.id) == "failed":  # a failed training is not evaluated
                     continue
@@ -168,11 +171,11 @@ def show_status(arguments: argparse.Namespace) -> None:
                     record = read_record(path)
                 except RecordError as error:
                     state[run.id] = "failed"
-                    failures.append((run.id, str(error), f"{plan.folder}/batches/{stage}/{batch}.json {path}"))
+                    failures.append((run.id, str(error), f"{manifest} {path}"))
                     continue
                 state[run.id] = "done" if record["status"] == "ok" else "failed"
                 if record["status"] != "ok":
-                    failures.append((run.id, record["failure"]["reason"], f"{plan.folder}/batches/{stage}/{batch}.json"))
+                    failures.append((run.id, record["failure"]["reason"], manifest))
     for paper, table in plan.tables:
         runs = plan.table_runs(paper, table)
         counts = Counter(state[run] for run in runs)
@@ -184,7 +187,7 @@ def show_status(arguments: argparse.Namespace) -> None:
 
 
 def show_why(arguments: argparse.Namespace) -> None:
-    """Print what Snakemake would run and why, one line a rule and cause."""
+    """Print what Snakemake would run and why, one line per rule and cause."""
     from selectbench.costs.reasons import find_reasons
 
     plan = _load_plan(arguments)
@@ -203,40 +206,37 @@ def show_why(arguments: argparse.Namespace) -> None:
 
 def rebuild_report(arguments: argparse.Namespace) -> None:
     """Redraw everything people read from the collected records of a scale."""
-    from selectbench.artefacts.page import Inputs as PageInputs
-    from selectbench.stages.build_front_page import build_front_page
-    from selectbench.stages.build_page import build_page
-    from selectbench.stages.draw_figure import Inputs, draw_figure
-    from selectbench.stages.judge_claims import judge_claims
-    from selectbench.stages.make_table import make_table
+    from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
+    from selectbench.stages.build_page import BuildPage, build_page
+    from selectbench.stages.build_page import Files as PageFiles
+    from selectbench.stages.draw_figure import DrawFigure, draw_figure
+    from selectbench.stages.draw_figure import Files as FigureFiles
+    from selectbench.stages.judge_claims import JudgeClaims, judge_claims
+    from selectbench.stages.make_table import MakeTable, make_table
 
     plan = _load_plan(arguments)
-    for paper, content in plan.config.papers.items():
-        records = Path(plan.records(paper))
-        folder = records.parent
-        for table in content["tables"]:
-            stem = f"{folder}/tables/{table}"
-            forms = {"csv": "csv", "markdown": "md", "latex": "tex", "cells": "cells.json"}
-            make_table(plan.table_spec(paper, table), records, **{form: Path(f"{stem}.{ending}") for form, ending in forms.items()})
-        for figure in content["figures"]:
-            stem = f"{folder}/figures/{figure}"
-            reads = (plan.figure_overlaps, plan.figure_measurements, plan.figure_states, plan.figure_clusters)
-            inputs = Inputs([records], *([Path(name) for name in names(paper, figure)] for names in reads))
-            draw_figure(plan.figure_spec(paper, figure), inputs, **{form: Path(f"{stem}.{form}") for form in ("pdf", "png", "svg")})
-        verdict = Path(plan.verdict(paper))
-        tables = [Path(cells) for cells in plan.table_cells(paper)]
-        measurements = [Path(name) for name in plan.measurements(paper)]
-        judge_claims(plan.claims_spec(paper), records, tables, measurements, json=verdict, markdown=verdict.with_suffix(".md"))
-    verdicts = [Path(plan.verdict(paper)) for paper in plan.config.papers]
-    tables = [Path(cells) for paper in plan.config.papers for cells in plan.table_cells(paper)]
-    figures = [Path(drawing) for paper in plan.config.papers for drawing in plan.figure_drawings(paper)]
-    records = [Path(plan.records(paper)) for paper in plan.config.papers]
-    collected = [[Path(name(paper)) for paper in plan.browsing_papers()] for name in (plan.browser, plan.overlaps)]
-    there = [[path for path in paths if path.exists()] for paths in collected]  # made of subsets, which are not collected records
-    build_page(plan.page_spec(), PageInputs(verdicts, tables, figures, records, *there), html=Path(plan.page()))
-    if plan.front_page() in plan.artefacts():
-        build_front_page(plan.front_spec(), html=Path(plan.front_page()))
-    print(f"{plan.page()} and the tables and figures beside it are redrawn")
+
+    def find_files(job: "Stage") -> tuple[dict[str, list[Path]], dict[str, Path]]:
+        inputs = {name: [Path(path) for path in paths] for name, paths in job.list_input_paths(plan).items()}
+        return inputs, {name: Path(path) for name, path in job.list_outputs(plan).items()}
+
+    for table in MakeTable.list_wanted(plan):
+        inputs, outputs = find_files(table)
+        make_table(table.specify(plan), inputs["records"][0], **outputs)
+    for figure in DrawFigure.list_wanted(plan):
+        inputs, outputs = find_files(figure)
+        draw_figure(figure.specify(plan), FigureFiles(**inputs), **outputs)
+    for verdict in JudgeClaims.list_wanted(plan):
+        inputs, outputs = find_files(verdict)
+        judge_claims(verdict.specify(plan), inputs["records"][0], inputs["tables"], inputs["measurements"], **outputs)
+    page = BuildPage()
+    inputs, outputs = find_files(page)
+    for name in ("subsets", "overlaps"):  # these are made of subsets, which are not collected records
+        inputs[name] = [path for path in inputs[name] if path.exists()]
+    build_page(page.specify(plan), PageFiles(**inputs), **outputs)
+    for front_page in BuildFrontPage.list_wanted(plan):
+        build_front_page(front_page.specify(plan), **find_files(front_page)[1])
+    print(f"{outputs['html']} and the tables and figures beside it are redrawn")
     refresh_readme(plan)
 
 
@@ -244,12 +244,13 @@ def refresh_readme(plan: "Plan") -> None:
     """Bring README.md's table of verdicts up to date, if it is of this scale and of papers that the plan has."""
     from selectbench.artefacts.readme import find_shown, refresh_verdicts
     from selectbench.records.files import read_json, write_text
+    from selectbench.stages.judge_claims import JudgeClaims
 
     readme, papers = Path("README.md"), plan.config.papers
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     shown = find_shown(text)
     if shown and shown[0] == plan.scale and shown[1] <= set(papers):
-        verdicts = {paper: read_json(Path(plan.verdict(paper))) for paper in papers}
+        verdicts = {paper: read_json(Path(JudgeClaims(paper).find_output(plan, "json"))) for paper in papers}
         write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
         print(f"{readme}: its table of verdicts is that of scale {plan.scale}")
 
@@ -263,9 +264,10 @@ def manage_data(arguments: argparse.Namespace) -> None:
     from selectbench.data.texts import check_corpus, prepare_texts
     from selectbench.planning.plan import load_plan
     from selectbench.records.files import write_json
+    from selectbench.stages.prepare_data import PrepareData
 
     plan = load_plan(Path())
-    datasets, resources = plan.config.datasets, Path(plan.resources)
+    datasets, resources = plan.config.datasets, Path(plan.layout.resources)
     if arguments.action == "list":
         for name, entry in datasets.items():
             available = list_available(name, entry, resources)
@@ -287,7 +289,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
         (check_corpus if "task" in entry else check_dataset)(name, entry, resources, available)
         print(f"{name}: there and whole")
     else:
-        manifest = Path(plan.data(name))
+        manifest = Path(PrepareData(name).find_output(plan, "manifest"))
         write_json(manifest, (prepare_texts if "task" in entry else prepare_dataset)(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 

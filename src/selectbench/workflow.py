@@ -1,4 +1,4 @@
-"""Checks the workflow makes before it starts a job, so that a mistake costs seconds."""
+"""The Snakefile's door: the plan, the directives of its rules, and checks before the first job, so that a mistake costs seconds."""
 
 import tempfile
 from pathlib import Path
@@ -8,11 +8,18 @@ from selectbench.data.check import check_dataset
 from selectbench.data.sources import locate_package_file
 from selectbench.data.texts import check_corpus
 from selectbench.errors import ConfigError, SelectbenchError
-from selectbench.planning.plan import NGRAM, Plan
+from selectbench.planning.config import NGRAM
+from selectbench.planning.jobs import list_jobs, list_wanted_files
+from selectbench.planning.plan import Plan, load_plan
+from selectbench.planning.rules import make_rules
 from selectbench.planning.runs import NO_PROXY
+from selectbench.planning.scheduling import mend_scheduler
 from selectbench.records.leases import try_lock
 from selectbench.records.progress import start_progress
-from selectbench.records.records import find_damage
+from selectbench.records.records import EVALUATE, TRAIN, find_damage
+
+
+__all__ = ["check_before_start", "check_results_folder", "list_wanted_files", "load_plan", "make_rules", "mend_scheduler"]
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -23,8 +30,7 @@ def check_results_folder(plan: Plan) -> None:
     ConfigError
         A part of the path is a file, or the folder is not writable.
     """
-    for key in ("results", "resources"):
-        folder = Path(plan.config.main[key])
+    for key, folder in (("results", Path(plan.layout.root)), ("resources", Path(plan.layout.resources))):
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not existing.is_dir():
             raise ConfigError(f"config/config.yaml: {key}: {existing} is a file, not a folder")
@@ -118,10 +124,20 @@ def check_before_start(plan: Plan) -> None:
     claim_results(Path(plan.folder))
     for dataset in plan.datasets():
         check = check_corpus if plan.config.is_text(dataset) else check_dataset
-        check(dataset, plan.config.datasets[dataset], Path(plan.resources), plan.test_sets(dataset))
+        check(dataset, plan.config.datasets[dataset], Path(plan.layout.resources), plan.test_sets(dataset))
     check_timm_models(plan)
     check_language_models(plan)
     folder = Path(plan.folder)
-    find_damage(folder, [*plan.manifests("train"), *plan.manifests("evaluate")])
+    batches = list_batches(plan)
+    find_damage(folder, [manifest for manifests in batches.values() for manifest in manifests])
     write_estimate(plan)
-    start_progress(folder, {stage: plan.batch_sizes(stage) for stage in plan.batches})
+    start_progress(folder, batches)
+
+
+def list_batches(plan: Plan) -> dict[str, dict[str, int]]:
+    """Return stage (train or evaluate) → manifest of a batch → number of its runs."""
+    batches: dict[str, dict[str, int]] = {TRAIN: {}, EVALUATE: {}}
+    for name, job in list_jobs(plan).items():
+        if job.stage.run_record:
+            batches[job.stage.run_record][name] = len(job.runs)
+    return batches

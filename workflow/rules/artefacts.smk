@@ -1,13 +1,13 @@
 rule collect_records:
     input:
-        evaluated=lambda w: plan.record_inputs(w.paper),
+        **declared["collect_records"].input,
     output:
-        records=f"{plan.folder}/{{paper}}/records.jsonl",
+        **declared["collect_records"].output,
     log:
-        f"{plan.folder}/logs/collect/{{paper}}.log",
+        declared["collect_records"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.collect_spec(w.paper)),
+        spec=declared["collect_records"].spec,
     message:
         "Collect the records of {wildcards.paper}"
     shell:
@@ -17,17 +17,14 @@ rule collect_records:
 
 rule make_table:
     input:
-        records=lambda w: plan.records(w.paper),
+        **declared["make_table"].input,
     output:
-        csv=f"{plan.folder}/{{paper}}/tables/{{table}}.csv",
-        markdown=f"{plan.folder}/{{paper}}/tables/{{table}}.md",
-        latex=f"{plan.folder}/{{paper}}/tables/{{table}}.tex",
-        cells=f"{plan.folder}/{{paper}}/tables/{{table}}.cells.json",
+        **declared["make_table"].output,
     log:
-        f"{plan.folder}/logs/tables/{{paper}}/{{table}}.log",
+        declared["make_table"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.table_spec(w.paper, w.table)),
+        spec=declared["make_table"].spec,
     message:
         "Make table {wildcards.table} of {wildcards.paper}"
     shell:
@@ -37,14 +34,14 @@ rule make_table:
 
 rule compare_subsets:
     input:
-        subsets=lambda w: plan.compared_subsets(w.paper),
+        **declared["compare_subsets"].input,
     output:
-        overlaps=f"{plan.folder}/{{paper}}/overlaps.json",
+        **declared["compare_subsets"].output,
     log:
-        f"{plan.folder}/logs/overlaps/{{paper}}.log",
+        declared["compare_subsets"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.overlaps_spec(w.paper)),
+        spec=declared["compare_subsets"].spec,
     message:
         "Compare the subsets of {wildcards.paper}"
     shell:
@@ -54,15 +51,14 @@ rule compare_subsets:
 
 rule collect_subsets:
     input:
-        data=lambda w: plan.browsed_data(w.paper),
-        subsets=lambda w: plan.browsed_files(w.paper),
+        **declared["collect_subsets"].input,
     output:
-        browser=f"{plan.folder}/{{paper}}/subsets.json",
+        **declared["collect_subsets"].output,
     log:
-        f"{plan.folder}/logs/browser/{{paper}}.log",
+        declared["collect_subsets"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.subsets_spec(w.paper)),
+        spec=declared["collect_subsets"].spec,
     message:
         "Collect the samples that methods of {wildcards.paper} keep"
     shell:
@@ -72,14 +68,14 @@ rule collect_subsets:
 
 rule map_states:
     input:
-        searches=lambda w: plan.searches(w.paper),
+        **declared["map_states"].input,
     output:
-        states=f"{plan.folder}/{{paper}}/states.json",
+        **declared["map_states"].output,
     log:
-        f"{plan.folder}/logs/states/{{paper}}.log",
+        declared["map_states"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.states_spec(w.paper)),
+        spec=declared["map_states"].spec,
     message:
         "Map the states that the agents of {wildcards.paper} explored"
     shell:
@@ -89,20 +85,14 @@ rule map_states:
 
 rule draw_figure:
     input:
-        records=lambda w: plan.records(w.paper),
-        overlaps=lambda w: plan.figure_overlaps(w.paper, w.figure),
-        measurements=lambda w: plan.figure_measurements(w.paper, w.figure),
-        states=lambda w: plan.figure_states(w.paper, w.figure),
-        clusters=lambda w: plan.figure_clusters(w.paper, w.figure),
+        **declared["draw_figure"].input,
     output:
-        pdf=f"{plan.folder}/{{paper}}/figures/{{figure}}.pdf",
-        png=f"{plan.folder}/{{paper}}/figures/{{figure}}.png",
-        svg=f"{plan.folder}/{{paper}}/figures/{{figure}}.svg",
+        **declared["draw_figure"].output,
     log:
-        f"{plan.folder}/logs/figures/{{paper}}/{{figure}}.log",
+        declared["draw_figure"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.figure_spec(w.paper, w.figure)),
+        spec=declared["draw_figure"].spec,
     message:
         "Draw figure {wildcards.figure} of {wildcards.paper}"
     shell:
@@ -113,17 +103,14 @@ rule draw_figure:
 
 rule judge_claims:
     input:
-        records=lambda w: plan.records(w.paper),
-        tables=lambda w: plan.table_cells(w.paper),
-        measurements=lambda w: plan.measurements(w.paper),
+        **declared["judge_claims"].input,
     output:
-        json=f"{plan.folder}/{{paper}}/verdict.json",
-        markdown=f"{plan.folder}/{{paper}}/verdict.md",
+        **declared["judge_claims"].output,
     log:
-        f"{plan.folder}/logs/claims/{{paper}}.log",
+        declared["judge_claims"].log,
     localrule: True
     params:
-        spec=lambda w: to_json(plan.claims_spec(w.paper)),
+        spec=declared["judge_claims"].spec,
     message:
         "Judge the claims of {wildcards.paper}"
     shell:
@@ -133,25 +120,14 @@ rule judge_claims:
 
 rule build_page:
     input:
-        verdicts=[plan.verdict(paper) for paper in plan.config.papers],
-        tables=[
-            cells for paper in plan.config.papers for cells in plan.table_cells(paper)
-        ],
-        figures=[
-            drawing
-            for paper in plan.config.papers
-            for drawing in plan.figure_drawings(paper)
-        ],
-        records=[plan.records(paper) for paper in plan.config.papers],
-        subsets=[plan.browser(paper) for paper in plan.browsing_papers()],
-        overlaps=[plan.overlaps(paper) for paper in plan.browsing_papers()],
+        **declared["build_page"].input,
     output:
-        html=plan.page(),
+        **declared["build_page"].output,
     log:
-        f"{plan.folder}/logs/page.log",
+        declared["build_page"].log,
     localrule: True
     params:
-        spec=to_json(plan.page_spec()),
+        spec=declared["build_page"].spec,
     message:
         "Build the results page"
     shell:
@@ -163,15 +139,14 @@ rule build_page:
 # Workflows of several scales may be at work at once: each makes the page of all from what is there, and none deletes it.
 rule build_front_page:
     input:
-        verdicts=[plan.verdict(paper) for paper in plan.config.papers],
-        figures=plan.lead_drawing(),
+        **declared["build_front_page"].input,
     output:
-        html=update(plan.front_page()),
+        html=update(declared["build_front_page"].output["html"]),
     log:
-        f"{plan.folder}/logs/front_page.log",
+        declared["build_front_page"].log,
     localrule: True
     params:
-        spec=to_json(plan.front_spec()),
+        spec=declared["build_front_page"].spec,
     message:
         "Build the page of all scales"
     shell:
@@ -180,4 +155,4 @@ rule build_front_page:
 
 rule report:
     input:
-        plan.artefacts(),
+        list(list_wanted_files(plan)),

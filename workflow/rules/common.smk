@@ -5,9 +5,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from selectbench.errors import SelectbenchError
-from selectbench.planning.plan import load_plan, to_json
-from selectbench.planning.scheduling import mend_scheduler
-from selectbench.workflow import check_before_start, check_results_folder
+from selectbench.workflow import (
+    check_before_start,
+    check_results_folder,
+    list_wanted_files,
+    load_plan,
+    make_rules,
+    mend_scheduler,
+)
 
 # Jobs find this environment's Python whether or not the environment is activated.
 shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
@@ -21,6 +26,9 @@ try:
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
 
+# Stage → what its declaration says of its rule: input, output, log, spec, threads, resources, wildcard_constraints.
+declared = make_rules(plan)
+
 
 def before_first_job():
     mend_scheduler(workflow.scheduler, workflow.local_exec)
@@ -30,11 +38,6 @@ def before_first_job():
         raise WorkflowError(str(error)) from None
 
 
-ask = plan.config.scale["resources"]
-TEXTS = "|".join(plan.text_datasets())
-IMAGES = f"(?!({TEXTS})/)[a-z0-9_]+"
-
-
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     proxy="[a-z0-9_]+",
@@ -42,5 +45,4 @@ wildcard_constraints:
     paper="[a-z0-9_]+",
     table="[a-z0-9_]+",
     figure="[a-z0-9_]+",
-    signal="gradient_norms|alignments",
     seed="[0-9]+",

@@ -1,13 +1,12 @@
 rule prepare_data:
     output:
-        manifest=f"{plan.resources}/{{dataset}}/prepared/manifest.json",
+        **declared["prepare_data"].output,
     log:
-        f"{plan.folder}/logs/prepare/{{dataset}}.log",
+        declared["prepare_data"].log,
     resources:
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["prepare_data"].resources,
     params:
-        spec=lambda w: to_json(plan.prepare_spec(w.dataset)),
+        spec=declared["prepare_data"].spec,
     message:
         "Prepare {wildcards.dataset}"
     shell:

@@ -1,20 +1,16 @@
 rule train_proxy:
     input:
-        data=lambda w: plan.data(w.dataset),
+        **declared["train_proxy"].input,
     output:
-        signals=f"{plan.folder}/proxies/{{dataset}}/{{proxy}}/seed-{{seed}}.npz",
-        weights=f"{plan.folder}/proxies/{{dataset}}/{{proxy}}/seed-{{seed}}.pt",
-        record=f"{plan.folder}/proxies/{{dataset}}/{{proxy}}/seed-{{seed}}.json",
+        **declared["train_proxy"].output,
     log:
-        f"{plan.folder}/logs/proxy/{{dataset}}/{{proxy}}/seed-{{seed}}.log",
+        declared["train_proxy"].log,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["train_proxy"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["train_proxy"].resources,
     params:
-        spec=lambda w: to_json(plan.proxy_spec(w.dataset, w.proxy, w.seed)),
+        spec=declared["train_proxy"].spec,
     message:
         "Train proxy {wildcards.proxy} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -24,23 +20,19 @@ rule train_proxy:
 
 rule measure_gradients:
     input:
-        data=lambda w: plan.data(w.dataset),
-        weights=lambda w: plan.weights(w.dataset, w.proxy, w.seed),
+        **declared["measure_gradients"].input,
     output:
-        signals=f"{plan.folder}/gradients/{{dataset}}/{{proxy}}/{{signal}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/gradients/{{dataset}}/{{proxy}}/{{signal}}/seed-{{seed}}.json",
+        **declared["measure_gradients"].output,
     log:
-        f"{plan.folder}/logs/gradients/{{dataset}}/{{proxy}}/{{signal}}/seed-{{seed}}.log",
+        declared["measure_gradients"].log,
+    wildcard_constraints:
+        **declared["measure_gradients"].wildcard_constraints,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["measure_gradients"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["measure_gradients"].resources,
     params:
-        spec=lambda w: to_json(
-            plan.gradients_spec(w.dataset, w.proxy, w.seed, w.signal)
-        ),
+        spec=declared["measure_gradients"].spec,
     message:
         "Measure {wildcards.signal} of proxy {wildcards.proxy} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -50,20 +42,17 @@ rule measure_gradients:
 
 rule embed_samples:
     input:
-        data=lambda w: plan.data(w.dataset),
+        **declared["embed_samples"].input,
     output:
-        signals=f"{plan.folder}/encoders/{{dataset}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/encoders/{{dataset}}/seed-{{seed}}.json",
+        **declared["embed_samples"].output,
     log:
-        f"{plan.folder}/logs/encoders/{{dataset}}/seed-{{seed}}.log",
+        declared["embed_samples"].log,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["embed_samples"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["embed_samples"].resources,
     params:
-        spec=lambda w: to_json(plan.encoder_spec(w.dataset, w.seed)),
+        spec=declared["embed_samples"].spec,
     message:
         "Embed {wildcards.dataset} without labels, seed {wildcards.seed}"
     shell:
@@ -73,20 +62,16 @@ rule embed_samples:
 
 rule measure_theory:
     input:
-        data=lambda w: plan.data(w.dataset),
-        signals=lambda w: plan.signals("proxy", w.dataset, w.proxy, w.seed),
-        weights=lambda w: plan.weights(w.dataset, w.proxy, w.seed),
+        **declared["measure_theory"].input,
     output:
-        record=f"{plan.folder}/theory/{{dataset}}/{{proxy}}/seed-{{seed}}.json",
+        **declared["measure_theory"].output,
     log:
-        f"{plan.folder}/logs/theory/{{dataset}}/{{proxy}}/seed-{{seed}}.log",
-    threads: ask["threads"]
+        declared["measure_theory"].log,
+    threads: declared["measure_theory"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["measure_theory"].resources,
     params:
-        spec=lambda w: to_json(plan.theory_spec(w.dataset, w.proxy, w.seed)),
+        spec=declared["measure_theory"].spec,
     message:
         "Measure covered pairs of {wildcards.dataset} on proxy {wildcards.proxy}, seed {wildcards.seed}"
     shell:

@@ -5,20 +5,17 @@ localrules:
 
 rule score_samples:
     input:
-        data=lambda w: plan.data(w.dataset),
-        signals=lambda w: plan.score_inputs(w.dataset, w.proxy, w.method, w.seed),
+        **declared["score_samples"].input,
     output:
-        scores=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
+        **declared["score_samples"].output,
     log:
-        f"{plan.folder}/logs/score/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+        declared["score_samples"].log,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["score_samples"].threads
     resources:
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["score_samples"].resources,
     params:
-        spec=lambda w: to_json(plan.score_spec(w.dataset, w.proxy, w.method, w.seed)),
+        spec=declared["score_samples"].spec,
     message:
         "Score {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -28,16 +25,15 @@ rule score_samples:
 
 rule select_subsets:
     input:
-        scores=f"{plan.folder}/scores/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
+        **declared["select_subsets"].input,
     output:
-        subsets=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
+        **declared["select_subsets"].output,
     log:
-        f"{plan.folder}/logs/select/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+        declared["select_subsets"].log,
     wildcard_constraints:
-        method=f"(?!({'|'.join(plan.learned_methods() + plan.search_methods()) or '$'})/)[a-z0-9_]+",
+        **declared["select_subsets"].wildcard_constraints,
     params:
-        spec=lambda w: to_json(plan.select_spec(w.dataset, w.proxy, w.method, w.seed)),
+        spec=declared["select_subsets"].spec,
     message:
         "Select subsets of {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -47,22 +43,19 @@ rule select_subsets:
 
 rule train_selectors:
     input:
-        data=lambda w: plan.data(w.dataset),
+        **declared["train_selectors"].input,
     output:
-        subsets=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
+        **declared["train_selectors"].output,
     log:
-        f"{plan.folder}/logs/selectors/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+        declared["train_selectors"].log,
     wildcard_constraints:
-        method="|".join(plan.learned_methods()) or "$",
+        **declared["train_selectors"].wildcard_constraints,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["train_selectors"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["train_selectors"].resources,
     params:
-        spec=lambda w: to_json(plan.selector_spec(w.dataset, w.proxy, w.method, w.seed)),
+        spec=declared["train_selectors"].spec,
     message:
         "Train agents of {wildcards.method} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:

@@ -1,20 +1,16 @@
 rule embed_texts:
     input:
-        data=lambda w: plan.data(w.dataset),
+        **declared["embed_texts"].input,
     output:
-        signals=f"{plan.folder}/texts/{{dataset}}/encoder.npz",
-        splits=f"{plan.folder}/texts/{{dataset}}/encoder.splits.npz",
-        record=f"{plan.folder}/texts/{{dataset}}/encoder.json",
+        **declared["embed_texts"].output,
     log:
-        f"{plan.folder}/logs/texts/{{dataset}}/encoder.log",
+        declared["embed_texts"].log,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["embed_texts"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["embed_texts"].resources,
     params:
-        spec=lambda w: to_json(plan.embed_spec(w.dataset)),
+        spec=declared["embed_texts"].spec,
     message:
         "Embed the texts of {wildcards.dataset}"
     shell:
@@ -24,22 +20,19 @@ rule embed_texts:
 
 rule measure_texts:
     input:
-        data=lambda w: plan.data(w.dataset),
+        **declared["measure_texts"].input,
     output:
-        signals=f"{plan.folder}/texts/{{dataset}}/{{measure}}.npz",
-        record=f"{plan.folder}/texts/{{dataset}}/{{measure}}.json",
+        **declared["measure_texts"].output,
     log:
-        f"{plan.folder}/logs/texts/{{dataset}}/{{measure}}.log",
+        declared["measure_texts"].log,
     wildcard_constraints:
-        measure="statistics|perplexities",
+        **declared["measure_texts"].wildcard_constraints,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["measure_texts"].threads
     resources:
-        gpu=lambda w: plan.texts_gpus(w.dataset, w.measure),
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["measure_texts"].resources,
     params:
-        spec=lambda w: to_json(plan.texts_spec(w.dataset, w.measure)),
+        spec=declared["measure_texts"].spec,
     message:
         "Measure {wildcards.measure} of the texts of {wildcards.dataset}"
     shell:
@@ -49,20 +42,17 @@ rule measure_texts:
 
 rule measure_influences:
     input:
-        data=lambda w: plan.data(w.dataset),
-        embeddings=lambda w: plan.embeddings(w.dataset),
+        **declared["measure_influences"].input,
     output:
-        signals=f"{plan.folder}/gradients/{{dataset}}/influences/seed-{{seed}}.npz",
-        record=f"{plan.folder}/gradients/{{dataset}}/influences/seed-{{seed}}.json",
+        **declared["measure_influences"].output,
     log:
-        f"{plan.folder}/logs/gradients/{{dataset}}/influences/seed-{{seed}}.log",
+        declared["measure_influences"].log,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["measure_influences"].threads
     resources:
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["measure_influences"].resources,
     params:
-        spec=lambda w: to_json(plan.influences_spec(w.dataset, w.seed)),
+        spec=declared["measure_influences"].spec,
     message:
         "Measure influences on validation texts of {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -72,23 +62,18 @@ rule measure_influences:
 
 rule cluster_texts:
     input:
-        signals=lambda w: plan.signals("encoder", w.dataset, "none", w.seed),
+        **declared["cluster_texts"].input,
     output:
-        clusters=f"{plan.folder}/clusters/{{dataset}}/{{clustering}}-{{clusters}}/seed-{{seed}}.npz",
-        record=f"{plan.folder}/clusters/{{dataset}}/{{clustering}}-{{clusters}}/seed-{{seed}}.json",
+        **declared["cluster_texts"].output,
     log:
-        f"{plan.folder}/logs/clusters/{{dataset}}/{{clustering}}-{{clusters}}/seed-{{seed}}.log",
+        declared["cluster_texts"].log,
     wildcard_constraints:
-        clustering="kmeans|stratified",
-        clusters="[0-9]+",
-    threads: ask["threads"]
+        **declared["cluster_texts"].wildcard_constraints,
+    threads: declared["cluster_texts"].threads
     resources:
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["cluster_texts"].resources,
     params:
-        spec=lambda w: to_json(
-            plan.clusters_spec(w.dataset, w.clustering, w.clusters, w.seed)
-        ),
+        spec=declared["cluster_texts"].spec,
     message:
         "Cluster {wildcards.dataset}: {wildcards.clustering}, {wildcards.clusters} clusters, seed {wildcards.seed}"
     shell:
@@ -98,26 +83,19 @@ rule cluster_texts:
 
 rule search_clusters:
     input:
-        data=lambda w: plan.data(w.dataset),
-        embedded=lambda w: plan.signals("encoder", w.dataset, w.proxy, w.seed),
-        embeddings=lambda w: plan.head_embeddings(w.dataset, w.proxy),
-        clusters=lambda w: plan.searched_clusters(w.dataset, w.method, w.seed),
+        **declared["search_clusters"].input,
     output:
-        subsets=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.npz",
-        states=f"{plan.folder}/searches/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
-        record=f"{plan.folder}/subsets/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.json",
+        **declared["search_clusters"].output,
     log:
-        f"{plan.folder}/logs/searches/{{dataset}}/{{proxy}}/{{method}}/seed-{{seed}}.log",
+        declared["search_clusters"].log,
     wildcard_constraints:
-        method="|".join(plan.search_methods()) or "$",
+        **declared["search_clusters"].wildcard_constraints,
     cache: "omit-software"
-    threads: ask["threads"]
+    threads: declared["search_clusters"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["search_clusters"].resources,
     params:
-        spec=lambda w: to_json(plan.search_spec(w.dataset, w.proxy, w.method, w.seed)),
+        spec=declared["search_clusters"].spec,
     message:
         "Search clusters of {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -128,22 +106,18 @@ rule search_clusters:
 
 rule measure_validity:
     input:
-        data=lambda w: plan.data(w.dataset),
-        embeddings=lambda w: plan.head_embeddings(w.dataset, w.proxy, w.target),
-        clusters=lambda w: plan.validity_clusters(w.dataset, w.seed),
+        **declared["measure_validity"].input,
     output:
-        record=f"{plan.folder}/validity/{{dataset}}/{{proxy}}-to-{{target}}/seed-{{seed}}.json",
+        **declared["measure_validity"].output,
     log:
-        f"{plan.folder}/logs/validity/{{dataset}}/{{proxy}}-to-{{target}}/seed-{{seed}}.log",
+        declared["measure_validity"].log,
     wildcard_constraints:
-        target="[a-z0-9_]+",
-    threads: ask["threads"]
+        **declared["measure_validity"].wildcard_constraints,
+    threads: declared["measure_validity"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["measure_validity"].resources,
     params:
-        spec=lambda w: to_json(plan.validity_spec(w.dataset, w.proxy, w.target, w.seed)),
+        spec=declared["measure_validity"].spec,
     message:
         "Hold proxies against targets on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -153,22 +127,18 @@ rule measure_validity:
 
 rule finetune_targets:
     input:
-        data=lambda w: plan.data(w.dataset),
-        embeddings=lambda w: plan.batch_embeddings("train", f"{w.dataset}/{w.batch}"),
-        subsets=lambda w: plan.subset_inputs(f"{w.dataset}/{w.batch}"),
+        **declared["finetune_targets"].input,
     output:
-        manifest=f"{plan.folder}/batches/train/{{dataset}}/{{batch}}.json",
+        **declared["finetune_targets"].output,
     log:
-        f"{plan.folder}/logs/train/{{dataset}}/{{batch}}.log",
+        declared["finetune_targets"].log,
     wildcard_constraints:
-        dataset=TEXTS,
-    threads: ask["threads"]
+        **declared["finetune_targets"].wildcard_constraints,
+    threads: declared["finetune_targets"].threads
     resources:
-        gpu=lambda w: plan.train_gpus(f"{w.dataset}/{w.batch}"),
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["finetune_targets"].resources,
     params:
-        spec=lambda w: to_json(plan.train_spec(f"{w.dataset}/{w.batch}")),
+        spec=declared["finetune_targets"].spec,
     message:
         "Fine-tune targets on {wildcards.dataset}: {wildcards.batch}"
     shell:
@@ -178,22 +148,18 @@ rule finetune_targets:
 
 rule evaluate_texts:
     input:
-        data=lambda w: plan.data(w.dataset),
-        embeddings=lambda w: plan.batch_embeddings("evaluate", f"{w.dataset}/{w.batch}"),
-        trained=lambda w: plan.train_inputs(f"{w.dataset}/{w.batch}"),
+        **declared["evaluate_texts"].input,
     output:
-        manifest=f"{plan.folder}/batches/evaluate/{{dataset}}/{{batch}}.json",
+        **declared["evaluate_texts"].output,
     log:
-        f"{plan.folder}/logs/evaluate/{{dataset}}/{{batch}}.log",
+        declared["evaluate_texts"].log,
     wildcard_constraints:
-        dataset=TEXTS,
-    threads: ask["threads"]
+        **declared["evaluate_texts"].wildcard_constraints,
+    threads: declared["evaluate_texts"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["evaluate_texts"].resources,
     params:
-        spec=lambda w: to_json(plan.evaluate_spec(f"{w.dataset}/{w.batch}")),
+        spec=declared["evaluate_texts"].spec,
     message:
         "Evaluate targets on {wildcards.dataset}: {wildcards.batch}"
     shell:

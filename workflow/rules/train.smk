@@ -1,20 +1,17 @@
 rule train_targets:
     input:
-        data=lambda w: plan.data(w.dataset),
-        subsets=lambda w: plan.subset_inputs(f"{w.dataset}/{w.batch}"),
+        **declared["train_targets"].input,
     output:
-        manifest=f"{plan.folder}/batches/train/{{dataset}}/{{batch}}.json",
+        **declared["train_targets"].output,
     log:
-        f"{plan.folder}/logs/train/{{dataset}}/{{batch}}.log",
+        declared["train_targets"].log,
     wildcard_constraints:
-        dataset=IMAGES,
-    threads: ask["threads"]
+        **declared["train_targets"].wildcard_constraints,
+    threads: declared["train_targets"].threads
     resources:
-        gpu=lambda w: plan.train_gpus(f"{w.dataset}/{w.batch}"),
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["train_targets"].resources,
     params:
-        spec=lambda w: to_json(plan.train_spec(f"{w.dataset}/{w.batch}")),
+        spec=declared["train_targets"].spec,
     message:
         "Train targets on {wildcards.dataset}: {wildcards.batch}"
     shell:
@@ -24,21 +21,18 @@ rule train_targets:
 
 rule evaluate_targets:
     input:
-        data=lambda w: plan.data(w.dataset),
-        trained=lambda w: plan.train_inputs(f"{w.dataset}/{w.batch}"),
+        **declared["evaluate_targets"].input,
     output:
-        manifest=f"{plan.folder}/batches/evaluate/{{dataset}}/{{batch}}.json",
+        **declared["evaluate_targets"].output,
     log:
-        f"{plan.folder}/logs/evaluate/{{dataset}}/{{batch}}.log",
+        declared["evaluate_targets"].log,
     wildcard_constraints:
-        dataset=IMAGES,
-    threads: ask["threads"]
+        **declared["evaluate_targets"].wildcard_constraints,
+    threads: declared["evaluate_targets"].threads
     resources:
-        gpu=ask["gpu"],
-        mem_mb=ask["mem_mb"],
-        runtime=ask["runtime"],
+        **declared["evaluate_targets"].resources,
     params:
-        spec=lambda w: to_json(plan.evaluate_spec(f"{w.dataset}/{w.batch}")),
+        spec=declared["evaluate_targets"].spec,
     message:
         "Evaluate targets on {wildcards.dataset}: {wildcards.batch}"
     shell:

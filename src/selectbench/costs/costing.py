@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from selectbench.costs.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
 from selectbench.costs.simulation import Schedule, Task, simulate
-from selectbench.costs.visits import Network, count_visits, visit_run
+from selectbench.costs.visits import visit_run
 from selectbench.errors import SelectbenchError
-from selectbench.planning.jobs import TARGET_RULES, Job, find_needs, list_jobs, list_runs
-from selectbench.planning.layout import Layout
-from selectbench.records.records import TRAIN, read_records
+from selectbench.planning.jobs import Job, find_needs, list_jobs
+from selectbench.planning.plan import Plan
+from selectbench.planning.stage import Network
+from selectbench.records.records import COLLECTION, TRAIN, read_records
 
 if TYPE_CHECKING:
     from selectbench.models.counting import ModelSize
@@ -115,14 +116,14 @@ class Observed:
     plan : of all papers that share jobs, as the workflow ran it
     """
 
-    def __init__(self, plan: Layout) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.recorded = Recorded(plan)
 
-    def list_works(self, plan: Layout, job: Job) -> list[Work | None]:
-        """Return the recorded work of a job, one entry a run where it makes or tests targets; None for what was not recorded."""
-        runs = list_runs(plan, job)
-        return [self.recorded.find_run(run, TARGET_RULES[job.rule]) for run in runs] if runs else [self.recorded.find_job(job)]
+    def list_works(self, job: Job) -> list[Work | None]:
+        """Return the recorded work of a job, one entry per run where it makes or tests targets; None for what was not recorded."""
+        stage = job.stage.run_record
+        return [self.recorded.find_job(job)] if stage is None else [self.recorded.find_run(run, stage) for run in job.runs]
 
     @cached_property
     def start_s(self) -> dict[str, float]:
@@ -130,7 +131,7 @@ class Observed:
         gaps: dict[str, list[float]] = {}
         for name, job in list_jobs(self.plan).items():
             times = read_own_times(name)
-            works = self.list_works(self.plan, job) if times else [None]
+            works = self.list_works(job) if times else [None]
             if None not in works and is_inside(times, works):
                 gaps.setdefault(job.rule, []).append(times.end - times.start - sum(work.seconds for work in works))
         return {rule: max(0.0, statistics.median(seconds)) for rule, seconds in gaps.items()}
@@ -138,12 +139,12 @@ class Observed:
     @cached_property
     def pace(self) -> Pace | None:
         """The pace of the kind of device that the scale asks for, from collected records of all scales."""
-        collections = sorted(Path(self.plan.config.main["results"]).glob("*/*/records.jsonl"))
+        collections = sorted(Path(self.plan.config.main["results"]).glob(f"*/*/{COLLECTION}"))
         rows = {(path.parts[-3], run): row for path in collections for run, row in read_records(path).items()}
         return measure_pace(rows.values(), self.plan.config.datasets, asks_for_gpu(self.plan))
 
 
-def asks_for_gpu(plan: Layout) -> bool:
+def asks_for_gpu(plan: Plan) -> bool:
     """Tell whether a plan's scale asks for GPUs."""
     return plan.config.scale["resources"]["gpu"] > 0
 
@@ -163,7 +164,7 @@ class Costing:
     observed : what the costs are based on, if the plan is a part of another that was seen; by default what is seen of the plan
     """
 
-    def __init__(self, plan: Layout, observed: Observed | None = None) -> None:
+    def __init__(self, plan: Plan, observed: Observed | None = None) -> None:
         self.plan = plan
         self.jobs = list_jobs(plan)
         self.observed = observed or Observed(plan)
@@ -187,19 +188,20 @@ class Costing:
         return pace.device if pace else PUBLISHED_DEVICE if self.asks_gpu else CPU
 
     def _find_cost(self, job: Job) -> Cost:
-        works, start_s = self.observed.list_works(self.plan, job), self.observed.start_s.get(job.rule, 0.0)
+        works, start_s = self.observed.list_works(job), self.observed.start_s.get(job.rule, 0.0)
         if None not in works:
             return Cost(start_s + sum(work.seconds for work in works), RECORDED)
-        times = None if job.rule in TARGET_RULES else read_own_times(job.outputs[0])
+        stage = job.stage.run_record
+        times = None if stage else read_own_times(job.outputs[0])
         if times is not None:
             return Cost(times.end - times.start, SNAKEMAKE)
-        counted = count_visits(self.plan, job)
+        counted = job.stage.count_visits(self.plan)
         if counted is None:
             return NO_COST
         network, visits = counted
-        if job.rule in TARGET_RULES:
-            missing = [run for run, work in zip(list_runs(self.plan, job), works, strict=True) if work is None]
-            visits = sum(visit_run(self.plan, run, TARGET_RULES[job.rule])[1] for run in missing)
+        if stage:
+            missing = [run for run, work in zip(job.runs, works, strict=True) if work is None]
+            visits = sum(visit_run(self.plan, run, stage).count for run in missing)
         seconds_per_visit, basis = self.find_pace(network)
         if seconds_per_visit is None:
             return NO_COST

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectbench.costs.costing import Costing
-from selectbench.costs.disk import estimate_bytes, measure_bytes
+from selectbench.costs.disk import measure_bytes
 from selectbench.costs.recorded import is_inside, read_times
 from selectbench.costs.simulation import Schedule
 from selectbench.errors import RecordError
-from selectbench.planning.jobs import GPU_RULES
-from selectbench.planning.layout import Layout
+from selectbench.planning.plan import Plan
 from selectbench.records.files import read_json, write_json
 from selectbench.records.records import SCHEMA, check_layout
 
@@ -47,7 +46,7 @@ def sum_costs(costing: Costing, gpus: int, cores: int | None) -> Total:
         runs=len(costing.plan.runs),
         jobs=len(costing.jobs),
         hours=(schedule.gpu_seconds if costing.asks_gpu else schedule.core_seconds) / HOUR,
-        is_whole=all(costing.costs[name].basis for name, job in costing.jobs.items() if job.rule in GPU_RULES),
+        is_whole=all(costing.costs[name].basis for name, job in costing.jobs.items() if job.stage.computes),
         disk=sum(size or 0 for size in size_jobs(costing).values()),
         wall_s=schedule.makespan,
     )
@@ -57,7 +56,9 @@ def size_jobs(costing: Costing) -> dict[str, int | None]:
     """Return job → bytes of its files, on disk or by their shapes; None where neither says."""
     plan = costing.plan
     sizes = {name: measure_bytes(plan, job) for name, job in costing.jobs.items()}
-    return {name: estimate_bytes(plan, costing.jobs[name], costing.size_network) if size is None else size for name, size in sizes.items()}
+    return {
+        name: costing.jobs[name].stage.estimate_bytes(plan, costing.size_network) if size is None else size for name, size in sizes.items()
+    }
 
 
 def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, cores: int | None) -> Iterator[str]:
@@ -151,14 +152,14 @@ def format_bytes(size: int) -> str:
     return f"{value:,.1f} TB"
 
 
-def write_estimate(plan: Layout) -> None:
+def write_estimate(plan: Plan) -> None:
     """Write what every job is estimated to take to ``results/<scale>/estimate.json``; called once, when the workflow starts."""
     costing = Costing(plan)
     seconds = {name: round(cost.seconds, 3) for name, cost in costing.costs.items() if cost.seconds is not None}
     write_json(estimate_path(plan), {"schema": SCHEMA, "written": time.time(), "seconds": seconds})
 
 
-def estimate_path(plan: Layout) -> Path:
+def estimate_path(plan: Plan) -> Path:
     """Return the file of the last estimate."""
     return Path(plan.folder) / "estimate.json"
 
@@ -201,7 +202,7 @@ def measure_job(costing: Costing, name: str, since: float) -> float | None:
     times = read_times(name)
     if times is None or times.start < since:
         return None
-    works = costing.observed.list_works(costing.plan, costing.jobs[name])
+    works = costing.observed.list_works(costing.jobs[name])
     if None in works:
         return None if times.queued or len(works) > 1 else times.end - times.start
     if not is_inside(times, works):

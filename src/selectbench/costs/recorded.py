@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from selectbench.errors import RecordError
 from selectbench.planning.jobs import Job
-from selectbench.planning.layout import Layout
+from selectbench.planning.plan import Plan
 from selectbench.planning.runs import Run
-from selectbench.records.records import EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
+from selectbench.planning.stage import CollectedWork, Selection
+from selectbench.records.records import COLLECTION, EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
 from selectbench.signals import SOURCES
 
 METADATA = Path(".snakemake/metadata")
@@ -57,23 +58,6 @@ def read_note(output: str, metadata: Path = METADATA) -> dict:
     return note if isinstance(note, dict) else {}
 
 
-def measure_work(rule: str, record: Mapping) -> float | None:
-    """Return the seconds of work that the record of a job names; None for a rule whose records name none."""
-    if rule == "train_proxy":
-        return record["training"]["wall_s"]
-    if rule in ("measure_gradients", "embed_samples", "embed_texts", "measure_texts", "measure_influences"):
-        return sum(cost["wall_s"] for cost in record["costs"])
-    if rule == "score_samples":
-        return record["score_s"]
-    if rule == "select_subsets":
-        return sum(subset["cost"]["select_s"] for subset in record["subsets"].values())
-    if rule in ("train_selectors", "search_clusters"):
-        return sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values())
-    if rule in ("cluster_texts", "measure_theory", "measure_validity"):
-        return record["wall_s"]
-    return None
-
-
 def measure_run(row: Mapping, stage: str) -> Work:
     """Return the work of a run's stage from its collected record.
 
@@ -103,11 +87,11 @@ class Recorded:
     plan : whose scale is asked about
     """
 
-    def __init__(self, plan: Layout) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.rows: dict[str, dict] = {}
         for paper in plan.config.papers:
-            path = Path(plan.records(paper))
+            path = Path(plan.folder, paper, COLLECTION)
             self.rows |= read_records(path) if path.exists() else {}
 
     def find_run(self, run: Run, stage: str) -> Work | None:
@@ -141,46 +125,42 @@ class Recorded:
         RecordError
             Its record cannot be read.
         """
-        record_file = Path(job.outputs[0]).with_suffix(".json")
-        if job.rule not in _RECORDED or not record_file.exists():
-            seconds = self._collected.get(job.outputs[0])
+        name = job.stage.list_outputs(self.plan).get("record")
+        if name is None or not Path(name).exists():
+            seconds = job.stage.recall_work(self.collected)
             return None if seconds is None else Work(seconds, 0.0, 0.0)
-        record = read_record(record_file)
+        record = read_record(Path(name))
         try:
-            return Work(measure_work(job.rule, record), *read_span(record["provenance"]))
+            worked = job.stage.measure_work(record)
+            return None if worked is None else Work(worked, *read_span(record["provenance"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = f"not a record of {job.rule} ({type(error).__name__}: {error})"
-            raise RecordError(f"{record_file}: {problem}; delete it and run again") from None
+            raise RecordError(f"{name}: {problem}; delete it and run again") from None
 
     @cached_property
-    def _collected(self) -> dict[str, float]:
-        """First output → work of a job, from what the collected records of runs say their selection cost."""
-        seconds: dict[str, float] = {}
-        by_keep: dict[tuple[str, str], float] = {}  # one subset serves several targets
+    def collected(self) -> CollectedWork:
+        """The work of the jobs before runs, from what the collected records of runs say their selection cost."""
+        scoring: dict[Selection, float] = {}
+        by_keep: dict[tuple[Selection, str], float] = {}  # one subset serves several targets
+        recording: dict[tuple[str, str, str, str], float] = {}
         for row in self.rows.values():
             selection, run = row["selection"], row["run"]
             if selection is None or "sampler" in selection:
                 continue
-            subset = f"{run['dataset']}/{run['proxy']}/{run['method']}/seed-{run['seed']}.npz"
+            dataset, proxy, seed = run["dataset"], run["proxy"], str(run["seed"])
+            subset = (dataset, proxy, run["method"], seed)
             paid = {name: source["wall_s"] for name, source in selection["sources"].items()}
-            by_keep[f"{self.plan.folder}/subsets/{subset}", run["keep"]] = paid.get("agent", selection["select_s"])
+            by_keep[subset, run["keep"]] = paid.get("agent", selection["select_s"])
             if "agent" not in paid:
-                seconds[f"{self.plan.folder}/scores/{subset}"] = selection["score_s"]
+                scoring[subset] = selection["score_s"]
             for source in paid.keys() & SOURCES.keys():
-                file = self.plan.signals(source, run["dataset"], run["proxy"], run["seed"])
                 share = selection["proxy_share"] if source == "proxy" else 1.0
-                seconds[file] = max(seconds.get(file, 0.0), paid[source] / share)
-        for (subsets, _), chosen_s in by_keep.items():
-            seconds[subsets] = seconds.get(subsets, 0.0) + chosen_s
-        return seconds
-
-
-_RECORDED = frozenset(
-    {
-        *("train_proxy", "measure_gradients", "embed_samples", "embed_texts", "measure_texts", "measure_influences", "score_samples"),
-        *("select_subsets", "train_selectors", "search_clusters", "cluster_texts", "measure_theory", "measure_validity"),
-    }
-)
+                key = (source, dataset, proxy, seed)
+                recording[key] = max(recording.get(key, 0.0), paid[source] / share)
+        choosing: dict[Selection, float] = {}
+        for (subset, _), seconds in by_keep.items():
+            choosing[subset] = choosing.get(subset, 0.0) + seconds
+        return CollectedWork(scoring, choosing, recording)
 
 
 def is_inside(times: Times, works: Iterable[Work]) -> bool:

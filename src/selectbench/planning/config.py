@@ -20,6 +20,7 @@ from selectbench.policy import parse_keep
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")
+NGRAM = "ngram"  # the reference of perplexities that is no language model
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,24 @@ class Config:
         from selectbench.methods import load_method
 
         return load_method(self.method_file(name))
+
+    def is_head(self, model: str) -> bool:
+        """Tell whether a model is a head on frozen embeddings."""
+        return self.models[model].get("kind") == "head"
+
+    def list_learned(self) -> list[str]:
+        """List the methods whose subsets an agent chooses beside a model, in a stage of their own."""
+        other = ("planned", "dynamic", "search")
+        static = [name for name, entry in self.methods.items() if not any(entry.get(kind) for kind in other)]
+        return [name for name in static if self.find_method(name).learned]
+
+    def list_searches(self) -> list[str]:
+        """List the methods whose subsets an agent finds among clusters of texts."""
+        return [name for name in self.methods if self.is_search(name)]
+
+    def list_texts(self) -> list[str]:
+        """List all text data sets."""
+        return [name for name in self.datasets if self.is_text(name)]
 
     def method_file(self, name: str) -> str:
         """Return the file that a method's entry stands for."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 TRAIN, EVALUATE = "train", "evaluate"
+COLLECTION = "records.jsonl"  # in the folder of each paper: all its runs
 _TRAIN_FIELDS = (
     *("run", "status", "failure", "num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "tokens", "warm_start"),
     *("model", "recipe", "seeds", "key", "provenance"),

@@ -1,30 +1,118 @@
 """Build the page of a scale: one self-contained HTML file with every paper's claims, figures, tables, subsets and costs."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from selectbench.artefacts.page import Inputs, render_page
+from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.errors import RecordError
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_json, write_text
 from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
+from selectbench.stages._page_files import PAGE_FILES
+from selectbench.stages.collect_records import CollectRecords
+from selectbench.stages.collect_subsets import CollectSubsets
+from selectbench.stages.compare_subsets import CompareSubsets
+from selectbench.stages.draw_figure import DrawFigure
+from selectbench.stages.judge_claims import JudgeClaims
+from selectbench.stages.make_table import MakeTable
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
 
 
-def build_page(spec: dict, inputs: Inputs, *, html: Path) -> None:
-    """Write the page; the inputs are the files that hold those of ``render_page``, the records one file a paper."""
+class Files(NamedTuple):
+    """The files that hold what the page is made of, all papers' in the order of the specification; records are one file per paper."""
+
+    verdicts: Sequence[Path]
+    tables: Sequence[Path]
+    figures: Sequence[Path]
+    records: Sequence[Path] = ()
+    subsets: Sequence[Path] = ()
+    overlaps: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class BuildPage(Stage):
+    """The results page of the scale."""
+
+    name = "build_page"
+    reads = Files._fields
+    writes = {"html": "{results}/index.html"}
+    log = "{results}/logs/page.log"
+
+    @classmethod
+    def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
+        """Yield the one page."""
+        yield cls()
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return what is made of every paper, and the subsets of those that show them sample by sample."""
+        browsing = plan.browsing_papers()
+        return {
+            "verdicts": [Output(verdict, "json") for verdict in JudgeClaims.list_wanted(plan)],
+            "tables": [Output(table, "cells") for table in MakeTable.list_wanted(plan)],
+            "figures": [Output(figure, "svg") for figure in DrawFigure.list_wanted(plan)],
+            "records": [Output(CollectRecords(paper), "records") for paper in plan.config.papers],
+            "subsets": [Output(CollectSubsets(paper), "browser") for paper in browsing],
+            "overlaps": [Output(CompareSubsets(paper), "overlaps") for paper in browsing],
+        }
+
+    def specify(self, plan: "Plan") -> PageSpec:
+        """Return all papers with their tables and figures, in order."""
+        return {
+            "title": "selectbench results",
+            "scale": plan.config.scale["title"],
+            "scale_id": plan.scale,
+            "papers": [describe_paper(plan, paper) for paper in plan.config.papers],
+            "code": fingerprint_stage(self.name, files=PAGE_FILES),
+        }
+
+
+def describe_paper(plan: "Plan", paper: str) -> PagePaper:
+    """Return what the page says of a paper."""
+    entry = plan.config.papers[paper]
+    return {
+        **{"id": paper, "title": entry["title"], "citation": entry["citation"]},
+        "tables": list(entry["tables"]),
+        "figures": [
+            {"id": name, "title": figure["title"], "caption": figure["caption"], "table": figure["table"]}
+            for name, figure in entry["figures"].items()
+        ],
+        "browse": describe_browsed(plan, paper) if paper in plan.browsing_papers() else None,
+    }
+
+
+def describe_browsed(plan: "Plan", paper: str) -> Browsed:
+    """Return the titles of the methods, in the order of their table, and of the data sets whose subsets the page shows."""
+    panels = plan.tables[paper, plan.config.papers[paper]["browse"]]["panels"]
+    titles = {row["id"]: row["title"] for panel in panels for row in panel["rows"]}
+    return {
+        "methods": [[name, title] for name, title in titles.items()],
+        "datasets": {run.dataset: plan.config.datasets[run.dataset]["title"] for run in plan.browsed_runs(paper)},
+    }
+
+
+def build_page(spec: PageSpec, files: Files, *, html: Path) -> None:
+    """Write the page."""
+    from selectbench.artefacts.page import Inputs, render_page
+
     try:
-        drawings = [Path(path).read_text(encoding="utf-8") for path in inputs.figures]
+        drawings = [Path(path).read_text(encoding="utf-8") for path in files.figures]
     except OSError as error:
         raise RecordError(f"{error.filename}: {error.strerror}") from None
-    records = {run: record for path in inputs.records for run, record in read_records(path).items()}
-    others = {name: [read_json(path) for path in getattr(inputs, name)] for name in ("verdicts", "tables", "subsets", "overlaps")}
+    records = {run: record for path in files.records for run, record in read_records(path).items()}
+    others = {name: [read_json(path) for path in getattr(files, name)] for name in ("verdicts", "tables", "subsets", "overlaps")}
     write_text(html, render_page(spec, Inputs(figures=drawings, records=records, **others)))
 
 
 def main() -> None:
     """The specification names the papers with their tables and figures."""
-    arguments = parse_artefact_arguments(__doc__, Inputs._fields, ["html"])
-    build_page(arguments.spec, Inputs(*(getattr(arguments, name) for name in Inputs._fields)), html=arguments.html)
+    arguments = parse_artefact_arguments(__doc__, BuildPage.reads, BuildPage.writes)
+    build_page(arguments.spec, Files(*(getattr(arguments, name) for name in Files._fields)), html=arguments.html)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,101 @@
 """Collect what a subset browser shows: samples as pictures or texts, which of them every method keeps, and how they score."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selectbench.artefacts.browser import SMALL, choose_samples, describe_methods, pack_pictures, shorten_text
-from selectbench.data.splits import open_split
-from selectbench.data.texts import open_texts
+from selectbench.artefacts.specs import BrowsedDataset, BrowsedRun, SubsetsSpec
+from selectbench.planning.plan import list_unique
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_arrays, write_json
+from selectbench.seeds import derive_seed
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
+from selectbench.stages._subsets import find_scores, find_subset, list_subsets
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+    from selectbench.planning.runs import Run
+
+MOST_BROWSED, LEAST_BROWSED = 300, 100  # samples of larger pools that a browser shows, shared by a paper's data sets
 
 
-def collect_subsets(spec: dict) -> dict:
-    """Return the browser of a paper, one entry a data set; a run without a file, or without its keep fraction in it, is left out."""
+@dataclass(frozen=True)
+class CollectSubsets(Stage):
+    """The subset browser of a paper."""
+
+    paper: str
+
+    name = "collect_subsets"
+    reads = ("data", "subsets")
+    writes = {"browser": "{results}/{paper}/subsets.json"}
+    log = "{results}/logs/browser/{paper}.log"
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data sets, the subsets and the scores."""
+        runs = plan.browsed_runs(self.paper)
+        scores = list(dict.fromkeys(output for run in runs if (output := find_scores(plan, run)) is not None))
+        return {
+            "data": [Output(PrepareData(dataset), "manifest") for dataset in list_unique(run.dataset for run in runs)],
+            "subsets": [*list_subsets(plan, runs), *scores],
+        }
+
+    def specify(self, plan: "Plan") -> SubsetsSpec:
+        """Return, data set by data set, every method's files by seed, and how many samples are shown."""
+        runs = plan.browsed_runs(self.paper)
+        names = list_unique(run.dataset for run in runs)
+        return {
+            "paper": self.paper,
+            "datasets": [
+                {
+                    "id": dataset,
+                    "title": plan.config.datasets[dataset]["title"],
+                    "data": PrepareData(dataset).find_output(plan, "manifest"),
+                    "is_text": plan.config.is_text(dataset),
+                    "classes": plan.config.datasets[dataset].get("class_names"),
+                    "seed": derive_seed("browser", dataset),
+                    "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
+                    "runs": [describe_browsed(plan, run) for run in runs if run.dataset == dataset],
+                }
+                for dataset in names
+            ],
+            "code": fingerprint_stage(self.name),
+        }
+
+
+def describe_browsed(plan: "Plan", run: "Run") -> BrowsedRun:
+    """Return a run with the files of its subsets and of the scores that they are taken from."""
+    (chooser, subsets), scores = find_subset(plan, run), find_scores(plan, run)
+    return {
+        **{"method": run.method, "keep": run.keep, "seed": run.seed},
+        "subset": chooser.find_output(plan, subsets),
+        "scores": None if scores is None else scores.job.find_output(plan, scores.name),
+    }
+
+
+def collect_subsets(spec: SubsetsSpec) -> dict[str, Any]:
+    """Return the browser of a paper, one entry per data set; a run without a file, or without its keep fraction in it, is left out."""
     runs = [run for dataset in spec["datasets"] for run in dataset["runs"]]
     files = {name: read_arrays(Path(name)) for name in list_files(runs)}
     return {"paper": spec["paper"], "datasets": [describe_dataset(dataset, files) for dataset in spec["datasets"]]}
 
 
-def list_files(runs: list[dict]) -> list[str]:
+def list_files(runs: list[BrowsedRun]) -> list[str]:
     """List the files of subsets and scores that are there."""
     names = {run[key] for run in runs for key in ("subset", "scores") if run[key] is not None}
     return sorted(name for name in names if Path(name).exists())
 
 
-def describe_dataset(dataset: dict, files: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
+def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """Return the samples of a data set that are shown, their labels, and what every method does with them."""
+    from selectbench.artefacts.browser import SMALL, choose_samples, describe_methods, pack_pictures, shorten_text
+    from selectbench.data.splits import open_split
+    from selectbench.data.texts import open_texts
+
     prepared = Path(dataset["data"]).parent
     pool = open_texts(prepared, "pool") if dataset["is_text"] else open_split(prepared, "pool")
     if dataset["is_text"]:
@@ -50,7 +118,7 @@ def describe_dataset(dataset: dict, files: Mapping[str, Mapping[str, np.ndarray]
 
 def main() -> None:
     """The specification names data sets, methods and files; ``--data`` and ``--subsets`` are those files."""
-    arguments = parse_artefact_arguments(__doc__, ["data", "subsets"], ["browser"])
+    arguments = parse_artefact_arguments(__doc__, CollectSubsets.reads, CollectSubsets.writes)
     write_json(arguments.browser, collect_subsets(arguments.spec))
 
 

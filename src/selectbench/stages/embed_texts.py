@@ -1,26 +1,103 @@
-"""Embed all splits of a data set of texts by its sentence encoder, once for every method, agent and head."""
+"""Embed all splits of a text data set with its sentence encoder, once for every method, agent and head."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from selectbench.data.splits import read_array
-from selectbench.data.texts import open_texts
-from selectbench.llm.encoder import load_encoder, name_matches
+from selectbench.costs.visits import sum_seconds
+from selectbench.planning.runs import NO_PROXY
+from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import digest_value, read_json, write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._texts import LENGTHS
-from selectbench.training.pools import choose_device, name_device
+from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, specify_data, specify_text_encoder
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+
+class Spec(DataSpec, DeviceSpec, EncoderSpec):
+    """Which splits are embedded.
+
+    Parameters
+    ----------
+    splits : names of the splits
+    matches : whether heads read how the options of questions match them
+    code : fingerprint
+    """
+
+    splits: list[str]
+    matches: bool
+    code: str
+
+
+@dataclass(frozen=True)
+class EmbedTexts(Stage):
+    """The embedding of all splits of a text data set."""
+
+    dataset: str
+
+    name = "embed_texts"
+    reads = ("data",)
+    writes = {
+        "signals": "{results}/texts/{dataset}/encoder.npz",
+        "splits": "{results}/texts/{dataset}/encoder.splits.npz",
+        "record": "{results}/texts/{dataset}/encoder.json",
+    }
+    log = "{results}/logs/texts/{dataset}/encoder.log"
+    computes = threaded = True
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set."""
+        return {"data": [Output(PrepareData(self.dataset), "manifest")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the encoder and the splits that are embedded."""
+        return {
+            **specify_data(plan, self.dataset),
+            **specify_text_encoder(plan, self.dataset),
+            "gpu": self.count_gpus(plan),
+            "splits": ["pool", "validation", *plan.test_sets(self.dataset)],
+            "matches": self._reads_matches(plan),
+            "code": fingerprint_stage(self.name),
+        }
+
+    def _reads_matches(self, plan: "Plan") -> bool:
+        """Tell whether the data set holds questions, and heads, of runs or for influences, read how their options match them."""
+        runs = [run for run in plan.runs.values() if run.dataset == self.dataset]
+        models = {model for run in runs for model in (run.proxy, run.target) if model != NO_PROXY}
+        sources = {source for run in runs for source in plan.run_sources(run)}
+        is_read = "influences" in sources or any(plan.config.is_head(model) for model in models)
+        return plan.config.datasets[self.dataset]["task"] == "choice" and is_read
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of what selection reads."""
+        return sum_seconds(record)
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return what methods paid for the embeddings."""
+        return collected.find_recording("encoder", self.dataset)
 
 
 def main() -> None:
     """Write the pool's embeddings as signals, those of all splits, then their record."""
-    arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "splits", "record"))
-    spec, (data,) = arguments.spec, arguments.data
+    import torch
+
+    from selectbench.data.splits import read_array
+    from selectbench.data.texts import open_texts
+    from selectbench.llm.encoder import load_encoder, name_matches
+    from selectbench.stages._texts import LENGTHS
+    from selectbench.training.pools import choose_device, name_device
+
+    arguments = parse_arguments(__doc__, EmbedTexts.reads, EmbedTexts.writes)
+    spec: Spec = arguments.spec
+    (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
     device, arrays, wall_s = choose_device(), {}, {}

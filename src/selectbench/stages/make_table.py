@@ -1,16 +1,57 @@
 """Make one table from records: CSV, Markdown, LaTeX and the JSON sidecar that names every cell's runs."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
+from selectbench.artefacts.specs import TableSpec
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import write_json, write_text
 from selectbench.records.records import read_records
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
+from selectbench.stages.collect_records import CollectRecords
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
 
 
-def make_table(spec: dict, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
+@dataclass(frozen=True)
+class MakeTable(Stage):
+    """One table of a paper."""
+
+    paper: str
+    table: str
+
+    name = "make_table"
+    reads = ("records",)
+    writes = {
+        "csv": "{results}/{paper}/tables/{table}.csv",
+        "markdown": "{results}/{paper}/tables/{table}.md",
+        "latex": "{results}/{paper}/tables/{table}.tex",
+        "cells": "{results}/{paper}/tables/{table}.cells.json",
+    }
+    log = "{results}/logs/tables/{paper}/{table}.log"
+
+    @classmethod
+    def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
+        """Yield all tables, in the order of the papers."""
+        yield from (cls(paper, table) for paper, entry in plan.config.papers.items() for table in entry["tables"])
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the records of the paper."""
+        return {"records": [Output(CollectRecords(self.paper), "records")]}
+
+    def specify(self, plan: "Plan") -> TableSpec:
+        """Return the table with the runs of every cell."""
+        return {**plan.tables[self.paper, self.table], "code": fingerprint_stage(self.name)}
+
+
+def make_table(spec: TableSpec, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
     """Write a table of the plan in all its forms."""
+    from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
+
     table = fill_table(spec, read_records(records))
     write_text(csv, render_csv(table))
     write_text(markdown, render_markdown(table))
@@ -20,8 +61,8 @@ def make_table(spec: dict, records: Path, *, csv: Path, markdown: Path, latex: P
 
 def main() -> None:
     """The specification is a table spec of the plan."""
-    arguments = parse_artefact_arguments(__doc__, ["records"], ["csv", "markdown", "latex", "cells"])
-    outputs = {name: getattr(arguments, name) for name in ("csv", "markdown", "latex", "cells")}
+    arguments = parse_artefact_arguments(__doc__, MakeTable.reads, MakeTable.writes)
+    outputs = {name: getattr(arguments, name) for name in MakeTable.writes}
     make_table(arguments.spec, arguments.records[0], **outputs)
 
 

@@ -1,35 +1,68 @@
 """Map the sets of clusters that agents explored to the plane, so that sets with common clusters lie near each other."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selectbench.artefacts.specs import StatesSpec
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_json, write_json
 from selectbench.seeds import derive_seed
 from selectbench.stages._artefact import parse_artefact_arguments
 from selectbench.stages._command import run_stage
+from selectbench.stages.search_clusters import SearchClusters
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
 
 LEAST_SETS = 10  # for UMAP
 _DIGITS = 4
 _BEYOND = 2.0  # any Jaccard distance; by default UMAP gives no place to a set that has nothing in common with others, such as the empty one
 
 
-def map_states(searches: list[dict], seed: int) -> list[dict]:
-    """Return one map a data set, number of clusters, keep fraction and seed, with the places of every agent's sets.
+@dataclass(frozen=True)
+class MapStates(Stage):
+    """The map of the states that a paper's agents explored."""
+
+    paper: str
+
+    name = "map_states"
+    reads = ("searches",)
+    writes = {"states": "{results}/{paper}/states.json"}
+    log = "{results}/logs/states/{paper}.log"
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return what the agents of the paper's maps explored, one file per data set, method and seed."""
+        entry = plan.config.papers[self.paper]
+        tables = {figure["table"] for figure in entry["figures"].values() if figure["kind"] == "states"}
+        ids = sorted({run for table in tables for run in plan.table_runs(self.paper, table)})
+        runs = [plan.runs[name] for name in ids if plan.config.is_search(plan.runs[name].method)]
+        searches = dict.fromkeys(SearchClusters(run.dataset, run.proxy, run.method, str(run.seed)) for run in runs)
+        return {"searches": [Output(search, "states") for search in searches]}
+
+    def specify(self, plan: "Plan") -> StatesSpec:
+        """Return the paper and the seed of its maps."""
+        return {"paper": self.paper, "seed": derive_seed("states", self.paper), "code": fingerprint_stage(self.name)}
+
+
+def map_states(searches: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Return one map per data set, number of clusters, keep fraction and seed, with the places of every agent's sets.
 
     Parameters
     ----------
     searches : what ``search_clusters`` wrote of one agent, keep fraction and seed each
     seed : of the map
     """
-    groups: dict[tuple[str, int, str, int], list[dict]] = {}
+    groups: dict[tuple[str, int, str, int], list[dict[str, Any]]] = {}
     for search in sorted(searches, key=lambda search: (search["dataset"], search["seed"])):
         groups.setdefault((search["dataset"], search["clusters"], search["keep"], search["seed"]), []).append(search)
     return [map_group(found, derive_seed(seed, *key)) for key, found in groups.items()]
 
 
-def map_group(searches: list[dict], seed: int) -> dict:
+def map_group(searches: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Return the map of the sets that several agents explored among the same clusters."""
     first = searches[0]
     sets = sorted({tuple(state["chosen"]) for search in searches for state in search["states"]})
@@ -73,7 +106,7 @@ def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
 
 def main() -> None:
     """``--searches`` are what agents explored."""
-    arguments = parse_artefact_arguments(__doc__, ["searches"], ["states"])
+    arguments = parse_artefact_arguments(__doc__, MapStates.reads, MapStates.writes)
     searches = [search for path in arguments.searches for search in read_json(Path(path))["searches"]]
     write_json(arguments.states, {"paper": arguments.spec["paper"], "groups": map_states(searches, arguments.spec["seed"])})
 

@@ -1,39 +1,126 @@
 """Measure per-sample gradients at the weights a proxy run kept: norms over all parameters, or alignments with the mean gradient."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from selectbench.costs.visits import FORWARD_SHARE, sum_seconds
+from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._training import build_from_spec, open_prepared, read_weights
-from selectbench.training.gradients import Batches, measure_alignments, measure_norms
-from selectbench.training.pools import Pool, choose_device, name_device
-from selectbench.training.recipes import Recipe
+from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.train_proxy import TrainProxy
 from selectbench.training.recording import list_epochs
 
-_BATCH = 256
+if TYPE_CHECKING:
+    import torch
 
-# signal → (measure, recipe key of its checkpoints, visits with a backward pass and forward-only visits a sample)
-_MEASURES: dict[str, tuple[Callable[[torch.nn.Module, Batches], torch.Tensor], str, int, int]] = {
-    "gradient_norms": (measure_norms, "record_at", 1, 0),
-    "alignments": (measure_alignments, "align_at", 1, 2),
-}
+    from selectbench.planning.plan import Plan
+    from selectbench.training.pools import Pool
+
+_BATCH = 256
+_FLOAT = 4  # bytes
+
+# signal → (recipe key of its checkpoints, visits with a backward pass and forward-only visits per sample)
+_PASSES = {"gradient_norms": ("record_at", 1, 0), "alignments": ("align_at", 1, 2)}
+
+
+class Spec(TrainingSpec):
+    """What is measured, on which proxy.
+
+    Parameters
+    ----------
+    seed : of the proxy's run
+    signal : ``gradient_norms`` or ``alignments``
+    code : fingerprint
+    """
+
+    seed: int
+    signal: str
+    code: str
+
+
+@dataclass(frozen=True)
+class MeasureGradients(Stage):
+    """The measurement of one gradient signal at the weights of a proxy run."""
+
+    dataset: str
+    proxy: str
+    signal: str
+    seed: str
+
+    name = "measure_gradients"
+    reads = ("data", "weights")
+    writes = {
+        "signals": "{results}/gradients/{dataset}/{proxy}/{signal}/seed-{seed}.npz",
+        "record": "{results}/gradients/{dataset}/{proxy}/{signal}/seed-{seed}.json",
+    }
+    log = "{results}/logs/gradients/{dataset}/{proxy}/{signal}/seed-{seed}.log"
+    computes = threaded = True
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Return the signals that are gradients of a proxy."""
+        return {"signal": "|".join(_PASSES)}
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set and the weights of the proxy."""
+        proxy = TrainProxy(self.dataset, self.proxy, self.seed)
+        return {"data": [Output(PrepareData(self.dataset), "manifest")], "weights": [Output(proxy, "weights")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return how the proxy was trained, and what is measured."""
+        training = specify_training(plan, "proxy", self.dataset, self.proxy)
+        return {**training, "seed": int(self.seed), "signal": self.signal, "code": fingerprint_stage(self.name)}
+
+    def _find_recipe(self, plan: "Plan") -> dict[str, Any]:
+        return plan.config.recipes[plan.recipe_name("proxy", self.dataset, self.proxy)]
+
+    def count_visits(self, plan: "Plan") -> Visits:
+        """Count the passes at every checkpoint."""
+        recipe = self._find_recipe(plan)
+        shares, backward, forward = _PASSES[self.signal]
+        passes = len(recipe[shares]) * (backward + forward * FORWARD_SHARE)
+        network = Network(self.proxy, recipe.get("stem", ""), self.dataset)
+        return Visits(network, passes * plan.config.datasets[self.dataset]["pool_size"])
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count one number per sample and checkpoint."""
+        return _FLOAT * plan.config.datasets[self.dataset]["pool_size"] * len(self._find_recipe(plan)[_PASSES[self.signal][0]])
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds at all checkpoints."""
+        return sum_seconds(record)
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return what methods paid for the signal."""
+        return collected.find_recording(self.signal, self.dataset, self.proxy, self.seed)
 
 
 def main() -> None:
     """Measure one signal at every checkpoint it is declared for, write it and then its record."""
-    arguments = parse_arguments(__doc__, inputs=("data", "weights"), outputs=("signals", "record"))
-    spec, (data,), (weights,) = arguments.spec, arguments.data, arguments.weights
+    import torch
+
+    from selectbench.stages._training import build_from_spec, open_prepared, read_weights
+    from selectbench.training.gradients import measure_alignments, measure_norms
+    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.recipes import Recipe
+
+    arguments = parse_arguments(__doc__, MeasureGradients.reads, MeasureGradients.writes)
+    spec: Spec = arguments.spec
+    (data,), (weights,) = arguments.data, arguments.weights
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
     recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
-    measure, shares, backward_visits, forward_visits = _MEASURES[spec["signal"]]
+    measure = {"gradient_norms": measure_norms, "alignments": measure_alignments}[spec["signal"]]
+    shares, backward_visits, forward_visits = _PASSES[spec["signal"]]
     epochs = list_epochs(getattr(recipe, shares), recipe.epochs)
     kept = {entry["epoch"]: entry for entry in read_weights(weights, device)}
     pool = open_prepared(data, "pool", device)
@@ -72,7 +159,7 @@ def main() -> None:
     )
 
 
-def read_clean(pool: Pool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def read_clean(pool: "Pool") -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
     """Yield a pool's clean, normalised images and their labels in canonical order."""
     for start in range(0, len(pool), _BATCH):
         positions = np.arange(start, min(start + _BATCH, len(pool)))

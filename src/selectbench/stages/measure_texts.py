@@ -1,27 +1,105 @@
 """Measure one signal of a pool's texts alone: lengths and rarities of words, or perplexities under a reference model."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from selectbench.data.splits import read_array
-from selectbench.data.texts import TextSplit, open_texts
-from selectbench.llm.encoder import load_encoder
-from selectbench.llm.perplexity import measure_perplexities, measure_rarities, ngram_perplexities
+from selectbench.costs.visits import sum_seconds
+from selectbench.planning.config import NGRAM
+from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import digest_value, read_json
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.training.pools import choose_device, name_device
+from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, Entry, specify_data, specify_text_encoder
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.data.texts import TextSplit
+    from selectbench.planning.plan import Plan
+
+
+class Spec(DataSpec, DeviceSpec, EncoderSpec):
+    """What is measured of which texts.
+
+    Parameters
+    ----------
+    signal : ``statistics`` or ``perplexities``
+    reference_name, reference : id and entry of the language model that perplexities are read from; the entry is None for n-grams
+    code : fingerprint
+    """
+
+    signal: str
+    reference_name: str
+    reference: Entry | None
+    code: str
+
+
+@dataclass(frozen=True)
+class MeasureTexts(Stage):
+    """The measurement of one signal of texts alone."""
+
+    dataset: str
+    measure: str
+
+    name = "measure_texts"
+    reads = ("data",)
+    writes = {"signals": "{results}/texts/{dataset}/{measure}.npz", "record": "{results}/texts/{dataset}/{measure}.json"}
+    log = "{results}/logs/texts/{dataset}/{measure}.log"
+    computes = threaded = True
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Return the signals that are read from texts alone."""
+        return {"measure": "statistics|perplexities"}
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set."""
+        return {"data": [Output(PrepareData(self.dataset), "manifest")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the signal and the models that it is read from."""
+        reference = plan.config.scale["reference_models"][self.dataset]
+        return {
+            **specify_data(plan, self.dataset),
+            **specify_text_encoder(plan, self.dataset),
+            "gpu": self.count_gpus(plan),
+            "signal": self.measure,
+            "reference_name": reference,
+            "reference": None if reference == NGRAM else plan.config.models[reference],
+            "code": fingerprint_stage(self.name),
+        }
+
+    def count_gpus(self, plan: "Plan") -> int:
+        """Return none, unless a language model says how likely the texts are."""
+        asks_model = self.measure == "perplexities" and plan.config.scale["reference_models"][self.dataset] != NGRAM
+        return super().count_gpus(plan) if asks_model else 0
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of the measurement."""
+        return sum_seconds(record)
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return what methods paid for the signal."""
+        return collected.find_recording(self.measure, self.dataset)
 
 
 def main() -> None:
     """Write the signal, then its record with its cost."""
-    arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "record"))
-    spec, (data,) = arguments.spec, arguments.data
+    import torch
+
+    from selectbench.data.splits import read_array
+    from selectbench.data.texts import open_texts
+    from selectbench.training.pools import choose_device, name_device
+
+    arguments = parse_arguments(__doc__, MeasureTexts.reads, MeasureTexts.writes)
+    spec: Spec = arguments.spec
+    (data,) = arguments.data
     started, clock = datetime.now(UTC), time.perf_counter()
     torch.set_num_threads(spec["threads"])
     split = open_texts(data.parent, "pool")
@@ -43,15 +121,23 @@ def main() -> None:
     )
 
 
-def count_words(spec: dict, split: TextSplit) -> tuple[dict[str, np.ndarray], dict]:
+def count_words(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return lengths in the encoder's tokens and rarities of words, and the context of the record."""
+    import torch
+
+    from selectbench.llm.encoder import load_encoder
+    from selectbench.llm.perplexity import measure_rarities
+
     encoder = load_encoder(spec["encoder"], torch.device("cpu"))
     signals = {"lengths": encoder.count_tokens(split.prompts()), "rarities": measure_rarities(split.prompts())}
     return signals, {"reference": None, "tokeniser": spec["encoder_name"]}
 
 
-def ask_reference(spec: dict, split: TextSplit) -> tuple[dict[str, np.ndarray], dict]:
+def ask_reference(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return perplexities under the reference model, of questions those of the right answer, and the context of the record."""
+    from selectbench.llm.perplexity import measure_perplexities, ngram_perplexities
+    from selectbench.training.pools import choose_device
+
     if spec["reference"] is None:
         perplexities = ngram_perplexities(split.prompts(), seed=derive_seed("folds", spec["dataset"]))
     elif split.options is None:

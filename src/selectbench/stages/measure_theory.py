@@ -1,36 +1,89 @@
 """Measure the propositions behind ε-sample cover at the last weights a proxy run kept: distance against outputs, gradients, removal."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
+from typing import TYPE_CHECKING, Any
 
 from selectbench.errors import SelectbenchError
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record, write_record
-from selectbench.rl import theory
-from selectbench.rl.ranks import rank_correlation
-from selectbench.seeds import derive_seed, hash_ids
+from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._training import build_from_spec, open_prepared, read_weights
-from selectbench.training.engine import predict
-from selectbench.training.pools import Pool, choose_device, name_device
-from selectbench.training.recipes import Recipe
+from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.train_proxy import TrainProxy
 
-_POINTS = 400  # of a proposition in the record; its statistic is of all pairs
-_DISTANCE = "feature distance of two samples of one class"
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
 
-# The regression from which samples are left out; no paper gives one, and these limits keep it to seconds.
-_RIDGE, _MAX_COMPONENTS, _MAX_CLASSES, _MAX_PER_CLASS, _MAX_PAIRS = 1.0, 128, 10, 500, 200
+PAIRS = 2000  # same-class pairs on which the propositions are measured
+
+
+class Spec(TrainingSpec):
+    """On which proxy the propositions are measured.
+
+    Parameters
+    ----------
+    seed : of the proxy's run
+    pairs : drawn at most
+    code : fingerprint
+    """
+
+    seed: int
+    pairs: int
+    code: str
+
+
+@dataclass(frozen=True)
+class MeasureTheory(Stage):
+    """The measurement of the propositions about covered pairs on a proxy run."""
+
+    dataset: str
+    proxy: str
+    seed: str
+
+    name = "measure_theory"
+    reads = ("data", "signals", "weights")
+    writes = {"record": "{results}/theory/{dataset}/{proxy}/seed-{seed}.json"}
+    log = "{results}/logs/theory/{dataset}/{proxy}/seed-{seed}.log"
+    computes = threaded = True
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set, and the signals and weights of the proxy."""
+        proxy = TrainProxy(self.dataset, self.proxy, self.seed)
+        return {
+            "data": [Output(PrepareData(self.dataset), "manifest")],
+            "signals": [Output(proxy, "signals")],
+            "weights": [Output(proxy, "weights")],
+        }
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return how the proxy was trained, and the number of pairs."""
+        training = specify_training(plan, "proxy", self.dataset, self.proxy)
+        return {**training, "seed": int(self.seed), "pairs": PAIRS, "code": fingerprint_stage(self.name)}
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of the measurement."""
+        return record["wall_s"]
 
 
 def main() -> None:
     """Measure all propositions and write their record."""
-    arguments = parse_arguments(__doc__, inputs=("data", "signals", "weights"), outputs=("record",))
-    spec, (data,), (recorded,), (weights,) = arguments.spec, arguments.data, arguments.signals, arguments.weights
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from selectbench.rl import propositions
+    from selectbench.stages._training import build_from_spec, open_prepared, read_weights
+    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.recipes import Recipe
+
+    arguments = parse_arguments(__doc__, MeasureTheory.reads, MeasureTheory.writes)
+    spec: Spec = arguments.spec
+    (data,), (recorded,), (weights,) = arguments.data, arguments.signals, arguments.weights
     started, clock = datetime.now(UTC), time.perf_counter()
     torch.set_num_threads(spec["threads"])
     recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
@@ -41,11 +94,11 @@ def main() -> None:
     model.load_state_dict(kept["model"])
     seed = derive_seed("theory", spec["dataset"], spec["model_name"], spec["seed"])
     pool, test = open_prepared(data, "pool", device), open_prepared(data, spec["id_test_set"], device)
-    signals, held_out = Signals.load(recorded), read_features(model, test)
+    signals, held_out = Signals.load(recorded), propositions.read_features(model, test)
     with threadpool_limits(spec["threads"]):
-        propositions = {
-            **measure_closeness(model.eval(), pool, signals, spec["pairs"], seed),
-            **measure_leaving_out(signals, held_out, spec["pairs"], seed),
+        measured = {
+            **propositions.measure_closeness(model.eval(), pool, signals, spec["pairs"], seed),
+            **propositions.measure_leaving_out(signals, held_out, spec["pairs"], seed),
         }
     write_record(
         arguments.record,
@@ -54,13 +107,13 @@ def main() -> None:
             "seed": spec["seed"],
             "seeds": {"pairs": seed},
             "dataset": spec["dataset"],
-            "propositions": propositions,
+            "propositions": measured,
             "regression": {
-                "ridge": _RIDGE,
-                "components": min(_MAX_COMPONENTS, signals.features.shape[1]),
-                "max_classes": _MAX_CLASSES,
-                "max_per_class": _MAX_PER_CLASS,
-                "pairs": min(_MAX_PAIRS, spec["pairs"]),
+                "ridge": propositions.RIDGE,
+                "components": min(propositions.MAX_COMPONENTS, signals.features.shape[1]),
+                "max_classes": propositions.MAX_CLASSES,
+                "max_per_class": propositions.MAX_PER_CLASS,
+                "pairs": min(propositions.MAX_PAIRS, spec["pairs"]),
             },
             "context": {"mode": "eval", "images": "clean", "at_epoch": kept["epoch"], "test_set": spec["id_test_set"]},
             "proxy": {name: proxy[name] for name in ("key", "seeds")},
@@ -69,132 +122,6 @@ def main() -> None:
             "provenance": describe_provenance(spec["code"], name_device(device), started),
         },
     )
-
-
-@torch.no_grad()
-def read_features(model: torch.nn.Module, pool: Pool) -> Signals:
-    """Return a split's labels, penultimate features (N, d) and logits (1, N, C)."""
-    parts = [(features.cpu().numpy(), logits.cpu().numpy()) for _, features, logits in predict(model, pool)]
-    features, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Signals(labels=pool.labels.cpu().numpy(), features=features, logits=logits)
-
-
-def measure_closeness(model: torch.nn.Module, pool: Pool, signals: Signals, num_pairs: int, seed: int) -> dict[str, dict]:
-    """Measure how outputs, losses and gradients of pairs differ, by the distance of their features.
-
-    Parameters
-    ----------
-    model : in evaluation mode
-    pool : where images come from
-    signals : features of the pool, of this model
-    num_pairs : pairs drawn at most
-    seed : of the draws
-
-    Returns
-    -------
-    Proposition → labels, points and statistic.
-    """
-    first, second, distances = theory.sample_pairs(signals.features, signals.labels, num_pairs, seed)
-    logits = read_features(model, pool).logits[0]
-
-    def load(positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return pool.normalise(pool.load(positions)), pool.labels[torch.from_numpy(positions).to(pool.device)]
-
-    gradients, relative = theory.measure_gradients(model, load, first, second)
-    measured = {
-        "outputs": ("difference of outputs", theory.measure_outputs(logits, first, second)),
-        "losses": ("difference of losses", theory.measure_losses(logits, signals.labels, first, second)),
-        "gradients": ("difference of gradients", gradients),
-        "gradients_relative": ("difference of gradients / sum of their norms", relative),
-    }
-    return {name: describe(_DISTANCE, y_label, distances, y, compare(distances, y)) for name, (y_label, y) in measured.items()}
-
-
-def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, seed: int) -> dict[str, dict]:
-    """Measure how leaving out one or the other of a pair differs, by their distance, and what influence functions say of each.
-
-    Parameters
-    ----------
-    signals : labels and features of the pool
-    held_out : labels and features of the test set whose loss is read
-    num_pairs : pairs drawn at most
-    seed : of the draws
-
-    Returns
-    -------
-    Proposition → labels, points and statistic.
-    """
-    train, test = cut_classes(signals, held_out, seed)
-    first, second, distances = theory.sample_pairs(train.features, train.labels, min(num_pairs, _MAX_PAIRS), seed)
-    samples, places = np.unique(np.stack([first, second]), return_inverse=True)
-    left, right = places.reshape(2, -1)
-    removals = theory.measure_removals(*theory.make_regressions(train, test, _RIDGE, _MAX_COMPONENTS), samples)
-    moves = removals.real.reshape(len(samples), -1)
-    norms, shifts = np.linalg.norm(moves, axis=1), np.abs(removals.real_losses)
-    predicted_norms = np.linalg.norm(removals.predicted.reshape(len(samples), -1), axis=1)
-
-    def describe_pairs(y_label: str, apart: np.ndarray, sizes: np.ndarray) -> dict:
-        near, far = theory.decile_medians(distances, theory.share_of_sum(apart, sizes[left] + sizes[right]))
-        extra = {"median_change": float(np.median(sizes)), "near_relative": near, "far_relative": far}
-        return describe(_DISTANCE, y_label, distances, apart, {**compare(distances, apart), **extra})
-
-    return {
-        "removal_parameters": describe_pairs(
-            "parameters without the one − without the other", np.linalg.norm(moves[left] - moves[right], axis=1), norms
-        ),
-        "removal_test_loss": describe_pairs(
-            "test loss without the one − without the other", np.abs(removals.real_losses[left] - removals.real_losses[right]), shifts
-        ),
-        "influence": describe(
-            "change of test loss predicted by influence",
-            "change of test loss after retraining without the sample",
-            removals.predicted_losses,
-            removals.real_losses,
-            {
-                "spearman": rank_correlation(removals.predicted_losses, removals.real_losses),
-                "relative_error": theory.relative_error(removals.predicted_losses, removals.real_losses),
-                "parameters_spearman": rank_correlation(predicted_norms, norms),
-                "parameters_relative_error": theory.relative_error(removals.predicted, removals.real),
-            },
-        ),
-    }
-
-
-def cut_classes(signals: Signals, held_out: Signals, seed: int) -> tuple[Signals, Signals]:
-    """Return at most 500 samples each of at most 10 classes of the pool, by seeded hashes, and the held-out samples of these classes."""
-    classes = np.unique(signals.labels)
-    chosen = classes[np.argsort(hash_ids(classes, seed), kind="stable")[:_MAX_CLASSES]]
-    inside = np.flatnonzero(np.isin(signals.labels, chosen))
-    kept = inside[theory.keep_per_class(signals.labels[inside], _MAX_PER_CLASS, seed)]
-    others = np.isin(held_out.labels, chosen)
-    return (
-        Signals(labels=signals.labels[kept], features=signals.features[kept]),
-        Signals(labels=held_out.labels[others], features=held_out.features[others]),
-    )
-
-
-def compare(distances: np.ndarray, differences: np.ndarray) -> dict[str, float | None]:
-    """Return what is said of differences (P,) that should vanish with the distance (P,).
-
-    Their rank correlation, the medians of the tenth of pairs that is nearest and of the one that is farthest, the ratio of
-    these medians, and the smallest K with difference ≤ K · distance; None where one is not defined.
-    """
-    near, far = theory.decile_medians(distances, differences)
-    return {
-        "spearman": rank_correlation(distances, differences),
-        "near_median": near,
-        "far_median": far,
-        "median_ratio": near / far if far > 0 else None,
-        "largest_ratio": theory.largest_ratio(distances, differences),
-    }
-
-
-def describe(x_label: str, y_label: str, x: np.ndarray, y: np.ndarray, statistic: dict[str, float | None]) -> dict:
-    """Return a proposition's entry in the record: its points, thinned evenly along x to 400 and rounded to 6 digits."""
-    order = np.argsort(x, kind="stable")
-    shown = order[np.linspace(0, len(order) - 1, min(len(order), _POINTS)).round().astype(np.int64)]
-    points = {name: [float(f"{value:.6g}") for value in values[shown]] for name, values in (("x", x), ("y", y))}
-    return {"x_label": x_label, "y_label": y_label, **points, "num": len(x), "statistic": statistic}
 
 
 if __name__ == "__main__":

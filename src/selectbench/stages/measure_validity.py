@@ -1,12 +1,15 @@
 """Hold proxies against targets: train both on the same random sets of clusters and compare what they are worth."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from selectbench.llm.clusters import cap_union
+from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.policy import count_kept
 from selectbench.records.files import read_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -14,15 +17,101 @@ from selectbench.records.records import write_record
 from selectbench.rl.ranks import rank_correlation
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._texts import make_family, train_and_measure
-from selectbench.stages.measure_theory import describe
-from selectbench.training.pools import name_device
+from selectbench.stages._sources import find_clusters, find_embeddings
+from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+SUBSETS, KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
+
+
+class Spec(TypedDict):
+    """Which proxy is compared with which target.
+
+    Parameters
+    ----------
+    proxy, target : how each is trained
+    dataset : id
+    gpu : number of GPUs to lease
+    threads : processors of the job
+    seed : of the run
+    keep : keep fraction of the sets
+    subsets : number of sets
+    state : folder of the checkpoints
+    code : fingerprint
+    """
+
+    proxy: TrainingSpec
+    target: TrainingSpec
+    dataset: str
+    gpu: int
+    threads: int
+    seed: int
+    keep: float
+    subsets: int
+    state: str
+    code: str
+
+
+@dataclass(frozen=True)
+class MeasureValidity(Stage):
+    """The comparison of proxies with targets on random sets of clusters."""
+
+    dataset: str
+    proxy: str
+    target: str
+    seed: str
+
+    name = "measure_validity"
+    reads = ("data", "embeddings", "clusters")
+    writes = {"record": "{results}/validity/{dataset}/{proxy}-to-{target}/seed-{seed}.json"}
+    log = "{results}/logs/validity/{dataset}/{proxy}-to-{target}/seed-{seed}.log"
+    computes = threaded = True
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Return what ids of models look like."""
+        return {"target": "[a-z0-9_]+"}
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set, the embeddings that heads read, and the clusters."""
+        return {
+            "data": [Output(PrepareData(self.dataset), "manifest")],
+            "embeddings": find_embeddings(plan, self.dataset, self.proxy, self.target),
+            "clusters": [find_clusters(plan, self.dataset, self.seed)],
+        }
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return how both are trained, and on how many sets."""
+        return {
+            "proxy": specify_training(plan, "proxy", self.dataset, self.proxy),
+            "target": specify_training(plan, "target", self.dataset, self.target),
+            "dataset": self.dataset,
+            "gpu": self.count_gpus(plan),
+            "threads": self.count_threads(plan),
+            "seed": int(self.seed),
+            "keep": KEEP,
+            "subsets": SUBSETS,
+            "state": f"{plan.folder}/state/validity/{self.dataset}/{self.proxy}-to-{self.target}/seed-{self.seed}",
+            "code": fingerprint_stage(self.name),
+        }
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of all trainings."""
+        return record["wall_s"]
 
 
 def main() -> None:
     """Train both on every set and write the record."""
-    arguments = parse_arguments(__doc__, inputs=("data", "embeddings", "clusters"), outputs=("record",))
-    spec, (data,), (clusters,) = arguments.spec, arguments.data, arguments.clusters
+    from selectbench.llm.clusters import cap_union
+    from selectbench.stages._texts import make_family, train_and_measure
+    from selectbench.training.pools import name_device
+
+    arguments = parse_arguments(__doc__, MeasureValidity.reads, MeasureValidity.writes)
+    spec: Spec = arguments.spec
+    (data,), (clusters,) = arguments.data, arguments.clusters
     started, clock = datetime.now(UTC), time.perf_counter()
     assignment, seed = read_arrays(clusters)["assignment"], derive_seed("validity", spec["dataset"], spec["seed"])
     num_clusters, num_kept = int(assignment.max()) + 1, count_kept(spec["keep"], len(assignment))
@@ -57,7 +146,7 @@ def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple
     return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
 
 
-def compare(measured: dict[str, list[dict]], test_set: str) -> dict[str, dict]:
+def compare(measured: dict[str, list[dict[str, Any]]], test_set: str) -> dict[str, dict[str, Any]]:
     """Return what proxies predict of targets, over the sets: the accuracy on the test set by the proxy's validation loss and accuracy.
 
     Parameters
@@ -65,6 +154,8 @@ def compare(measured: dict[str, list[dict]], test_set: str) -> dict[str, dict]:
     measured : role → set by set, what ``train_and_measure`` returned
     test_set : what targets are reported on
     """
+    from selectbench.rl.propositions import describe
+
     target = np.array([found[test_set]["top1"] for found in measured["target"]])
     loss, top1 = (np.array([found["validation"][metric] for found in measured["proxy"]]) for metric in ("loss", "top1"))
     examples = np.array([found["cost"]["examples"] for found in measured["proxy"]], dtype=np.float64)

@@ -1,15 +1,84 @@
 """Prepare a data set: verify what was fetched and decode it once to arrays in canonical order."""
 
-from selectbench.data.prepare import prepare_dataset
-from selectbench.data.texts import prepare_texts
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from selectbench.costs.visits import size_test_set
+from selectbench.planning.stage import Inputs, SizeNetwork, Stage, fingerprint_stage
 from selectbench.records.files import write_json
 from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._specs import Entry
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", "_r"))
+
+
+class Spec(TypedDict):
+    """What is prepared.
+
+    Parameters
+    ----------
+    dataset : id of the data set
+    test_sets : those that runs need
+    entry : of the data set in the configuration
+    code : fingerprint
+    """
+
+    dataset: str
+    test_sets: list[str]
+    entry: Entry
+    code: str
+
+
+@dataclass(frozen=True)
+class PrepareData(Stage):
+    """The preparation of a data set."""
+
+    dataset: str
+
+    name = "prepare_data"
+    writes = {"manifest": "{resources}/{dataset}/prepared/manifest.json"}
+    log = "{results}/logs/prepare/{dataset}.log"
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Nothing: what was fetched is no file of another job."""
+        return {}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the entry of the data set and the test sets that runs need."""
+        return {
+            "dataset": self.dataset,
+            "test_sets": plan.test_sets(self.dataset),
+            "entry": plan.config.datasets[self.dataset],
+            "code": fingerprint_stage(self.name, files=CLASS_LISTS),
+        }
+
+    def list_files(self, plan: "Plan") -> Iterator[Path]:
+        """Yield all files of the folder that the manifest describes."""
+        yield from (path for path in Path(self.find_output(plan, "manifest")).parent.rglob("*") if path.is_file())
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int | None:
+        """Count one byte for each value of an image; texts, and images that stay in their folders, are not counted."""
+        entry = plan.config.datasets[self.dataset]
+        if plan.config.is_text(self.dataset) or any(source["layout"] == "class_folders" for source in entry["sources"]):
+            return None
+        samples = entry["pool_size"] + sum(size_test_set(entry, name) for name in plan.test_sets(self.dataset))
+        return samples * math.prod(entry["input_shape"])
 
 
 def main() -> None:
     """Write the prepared arrays, then the manifest that names their checksums."""
-    arguments = parse_arguments(__doc__, inputs=(), outputs=("manifest",))
-    spec, manifest = arguments.spec, arguments.manifest
+    from selectbench.data.prepare import prepare_dataset
+    from selectbench.data.texts import prepare_texts
+
+    arguments = parse_arguments(__doc__, PrepareData.reads, PrepareData.writes)
+    spec: Spec = arguments.spec
+    manifest: Path = arguments.manifest
     resources = manifest.parents[2]
     prepare = prepare_texts if "task" in spec["entry"] else prepare_dataset
     write_json(manifest, prepare(spec["dataset"], spec["entry"], resources, spec["test_sets"]))

@@ -1,30 +1,100 @@
-"""Score the samples of a pool by one method, once for all keep fractions."""
+"""Score the samples of a pool with one method, once for all keep fractions."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from selectbench.data.splits import open_split, read_array
-from selectbench.methods import make_method
+from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.records.files import digest_array, write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
-from selectbench.selection import score
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
+from selectbench.stages._sources import find_signals
+from selectbench.stages._specs import SelectionSpec, specify_selection
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
 
 _COSTS = ("wall_s", "sample_visits", "forward_visits")
 _FORWARD_SHARE = 1 / 3  # a forward pass costs about a third of a forward and backward pass
+_DOUBLE = 8  # bytes
+
+
+class Spec(SelectionSpec):
+    """Which method scores which pool.
+
+    Parameters
+    ----------
+    threads : processors of the job
+    code : fingerprint, with that of the method
+    """
+
+    threads: int
+    code: str
+
+
+@dataclass(frozen=True)
+class ScoreSamples(Stage):
+    """The scores of a pool by one method."""
+
+    dataset: str
+    proxy: str
+    method: str
+    seed: str
+
+    name = "score_samples"
+    reads = ("data", "signals")
+    writes = {
+        "scores": "{results}/scores/{dataset}/{proxy}/{method}/seed-{seed}.npz",
+        "record": "{results}/scores/{dataset}/{proxy}/{method}/seed-{seed}.json",
+    }
+    log = "{results}/logs/score/{dataset}/{proxy}/{method}/seed-{seed}.log"
+    threaded = True
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set and the signals of every source that the method needs."""
+        sources = plan.config.find_method(self.method).sources()
+        signals = [find_signals(plan, source, self.dataset, self.proxy, self.seed) for source in sources]
+        return {"data": [Output(PrepareData(self.dataset), "manifest")], "signals": signals}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the method with its parameters."""
+        return {
+            **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
+            "threads": self.count_threads(plan),
+            "code": fingerprint_stage(self.name, f"selectbench.methods.{plan.config.method_file(self.method)}"),
+        }
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count a score, an id and a label per sample."""
+        return 3 * _DOUBLE * plan.config.datasets[self.dataset]["pool_size"]
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of the scoring, without those of signals."""
+        return record["score_s"]
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return the seconds that runs name for their scores."""
+        return collected.scoring.get((self.dataset, self.proxy, self.method, self.seed))
 
 
 def main() -> None:
     """Write the scores, then their record with what they cost."""
-    arguments = parse_arguments(__doc__, inputs=("data", "signals"), outputs=("scores", "record"))
-    spec, (data,) = arguments.spec, arguments.data
+    from threadpoolctl import threadpool_limits
+
+    from selectbench.data.splits import open_split, read_array
+    from selectbench.methods import make_method
+    from selectbench.selection import score
+
+    arguments = parse_arguments(__doc__, ScoreSamples.reads, ScoreSamples.writes)
+    spec: Spec = arguments.spec
+    (data,) = arguments.data
     started = datetime.now(UTC)
     labels = read_array(data.parent / "pool" / "labels.npy")
     signals, method = Signals(labels=labels), make_method(spec["method"], spec["parameters"])
@@ -56,7 +126,7 @@ def main() -> None:
     )
 
 
-def describe_source(record: Mapping, proxy_share: float) -> dict:
+def describe_source(record: Mapping[str, Any], proxy_share: float) -> dict[str, Any]:
     """Return where signals come from and what a method that needs this share of the proxy's training pays for them.
 
     The proxy's training is charged in proportion, its clean passes and what was measured at checkpoints as far as they lie within that

@@ -1,31 +1,121 @@
 """Let an agent search clusters of texts by training proxies, and write the subsets it finds and the states it explored."""
 
 import shutil
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from selectbench.errors import SelectionFailedError
-from selectbench.llm.agents import ClusterAgent, make_agent
-from selectbench.llm.clusters import cap_union
-from selectbench.llm.values import CountedValues
+from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.policy import count_kept
 from selectbench.records.files import digest_value, read_arrays, read_json, write_arrays, write_json
-from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records.records import find_maker, read_record, tabulate
+from selectbench.records.provenance import describe_provenance
+from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._texts import make_family, train_and_measure
-from selectbench.stages.score_samples import describe_source
-from selectbench.stages.select_subsets import describe_subset
-from selectbench.training.pools import name_device
+from selectbench.stages._sources import find_clusters, find_embeddings, find_signals
+from selectbench.stages._specs import MethodSpec, TrainingSpec, specify_selection, specify_training
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.select_subsets import size_subsets
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+
+class Spec(TrainingSpec, MethodSpec):
+    """Which agent searches, with which proxy.
+
+    Parameters
+    ----------
+    method_name, title : id and title of the method's entry
+    keeps : keep fractions, ascending
+    state : folder of what an interrupted search has measured
+    code : fingerprint, with that of the agent
+    """
+
+    method_name: str
+    title: str
+    keeps: list[str]
+    state: str
+    code: str
+
+
+@dataclass(frozen=True)
+class SearchClusters(Stage):
+    """The search of one agent for clusters of texts, at all keep fractions."""
+
+    dataset: str
+    proxy: str
+    method: str
+    seed: str
+
+    name = "search_clusters"
+    reads = ("data", "embedded", "embeddings", "clusters")
+    writes = {
+        "subsets": "{results}/subsets/{dataset}/{proxy}/{method}/seed-{seed}.npz",
+        "states": "{results}/searches/{dataset}/{proxy}/{method}/seed-{seed}.json",
+        "record": "{results}/subsets/{dataset}/{proxy}/{method}/seed-{seed}.json",
+    }
+    log = "{results}/logs/searches/{dataset}/{proxy}/{method}/seed-{seed}.log"
+    computes = threaded = True
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Return the methods that are agents."""
+        return {"method": "|".join(plan.config.list_searches()) or "$"}
+
+    def _list_keeps(self, plan: "Plan") -> list[str]:
+        return plan.list_keeps(self.dataset, self.proxy, self.method, self.seed)
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set, its embeddings, those that a head reads, and the clusters."""
+        return {
+            "data": [Output(PrepareData(self.dataset), "manifest")],
+            "embedded": [find_signals(plan, "encoder", self.dataset, self.proxy, self.seed)],
+            "embeddings": find_embeddings(plan, self.dataset, self.proxy),
+            "clusters": [find_clusters(plan, self.dataset, self.seed, self.method)],
+        }
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the agent, its proxy and the keep fractions that runs ask for."""
+        return {
+            **specify_training(plan, "proxy", self.dataset, self.proxy),
+            **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
+            "method_name": self.method,
+            "title": plan.config.methods[self.method]["title"],
+            "keeps": self._list_keeps(plan),
+            "state": f"{plan.folder}/state/searches/{self.dataset}/{self.proxy}/{self.method}/seed-{self.seed}",
+            "code": fingerprint_stage(self.name, f"selectbench.llm.agents.{plan.config.method_file(self.method)}"),
+        }
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count the ids of all subsets."""
+        return size_subsets(plan, self.dataset, self._list_keeps(plan))
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of all searches."""
+        return sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values())
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return the seconds that runs name for their agents."""
+        return collected.choosing.get((self.dataset, self.proxy, self.method, self.seed))
 
 
 def main() -> None:
     """Write the ids kept at every keep fraction and the explored states, then the record with the cost of each."""
-    arguments = parse_arguments(__doc__, inputs=("data", "embedded", "embeddings", "clusters"), outputs=("subsets", "states", "record"))
-    spec, (data,), (embedded,), (clusters,) = arguments.spec, arguments.data, arguments.embedded, arguments.clusters
+    from selectbench.llm.agents import make_agent
+    from selectbench.llm.clusters import cap_union
+    from selectbench.llm.searches import describe_clustering, search_subset
+    from selectbench.llm.values import CountedValues
+    from selectbench.stages._texts import make_family, train_and_measure
+    from selectbench.stages.score_samples import describe_source
+    from selectbench.stages.select_subsets import describe_subset
+    from selectbench.training.pools import name_device
+
+    arguments = parse_arguments(__doc__, SearchClusters.reads, SearchClusters.writes)
+    spec: Spec = arguments.spec
+    (data,), (embedded,), (clusters,) = arguments.data, arguments.embedded, arguments.clusters
     started = datetime.now(UTC)
     family = make_family(spec, data, next(iter(arguments.embeddings), None))
     pools = {name: family.open_split(name) for name in ("pool", "validation")}
@@ -75,89 +165,6 @@ def main() -> None:
         },
     )
     shutil.rmtree(spec["state"], ignore_errors=True)
-
-
-def search_subset(
-    agent: ClusterAgent, values: CountedValues, horizon: int, seed: int, paid: Mapping[str, dict]
-) -> tuple[tuple[int, ...] | None, dict]:
-    """Let an agent search and return the clusters it chose and their description; a search that completes no set is described as failed.
-
-    Parameters
-    ----------
-    agent : with its number of clusters and of proxy trainings
-    values : of sets of clusters
-    horizon : clusters of a complete set
-    seed : of the agent
-    paid : what embedding and clustering cost, as sources
-    """
-    clock = time.perf_counter()
-    try:
-        found = agent.search(values, agent.clusters, horizon, seed)
-        chosen, failure = found.chosen, None
-    except SelectionFailedError as error:
-        chosen, failure = None, str(error)
-    search_s = time.perf_counter() - clock
-    history = values.history
-    trained_s = sum(measured["wall_s"] for _, measured in history)
-    # a search that was killed replays what it had measured: those seconds were paid before
-    wall_s = max(search_s, trained_s)
-    agent_source = {
-        "wall_s": wall_s,
-        "sample_visits": sum(measured["sample_visits"] for _, measured in history),
-        "peak_memory_mb": read_peak_memory_mb(),
-    }
-    sources = {**paid, "agent": agent_source}
-    measured_sets = dict(history)
-    complete = [(place, measured) for place, (asked, measured) in enumerate(history, start=1) if len(asked) == horizon]
-    search = {
-        "trainings": values.count,
-        "limit": agent.trainings,
-        "clusters": agent.clusters,
-        "horizon": horizon,
-        "chosen": None if chosen is None else list(chosen),
-        "value": None if chosen is None else found.value,
-        "proxy_loss": None if chosen is None else measured_sets[chosen]["loss"],
-        "proxy_top1": None if chosen is None else measured_sets[chosen]["top1"],
-        "empty_loss": measured_sets[()]["loss"] if () in measured_sets else None,
-        "tokens": sum(measured["tokens"] for _, measured in history),
-        "examples": sum(measured["examples"] for _, measured in history),
-        "trained_s": trained_s,
-    }
-    best = None if chosen is None else next(place for place, (asked, _) in enumerate(history, start=1) if asked == chosen)
-    cost = {
-        "proxy_share": 0.0,
-        "sources": sources,
-        "score_s": 0.0,
-        "select_s": 0.0,
-        "wall_s": sum(source["wall_s"] for source in sources.values()),
-        "sample_visits": sum(source["sample_visits"] for source in sources.values()),
-        "peak_memory_mb": max(source["peak_memory_mb"] for source in sources.values()),
-        "trajectory": tabulate(follow_best(complete, len(history)), best),
-    }
-    empty = {"failure": failure, "num_kept": 0, "sha256": None, "class_counts": None}
-    return chosen, {**empty, "search": search, "cost": cost}
-
-
-def follow_best(complete: list[tuple[int, Mapping]], num: int) -> list[dict]:
-    """Return the least loss of a complete set after each proxy training, None before the first.
-
-    Parameters
-    ----------
-    complete : (number of the training, from 1; what it measured)
-    num : of trainings
-    """
-    losses = {place: measured["loss"] for place, measured in complete}
-    best, rows = None, []
-    for place in range(1, num + 1):
-        if place in losses and (best is None or losses[place] < best):
-            best = losses[place]
-        rows.append({"epoch": place, "proxy_loss": best})
-    return rows
-
-
-def describe_clustering(record: Mapping) -> dict:
-    """Return what a clustering cost, as a source; it trains nothing."""
-    return {"wall_s": record["wall_s"], "sample_visits": 0.0, "peak_memory_mb": record["peak_memory_mb"]}
 
 
 if __name__ == "__main__":

@@ -2,23 +2,101 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selectbench.methods import make_method
-from selectbench.policy import count_kept
+from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
+from selectbench.policy import count_kept, parse_keep
 from selectbench.records.files import digest_array, read_arrays, write_arrays
 from selectbench.records.provenance import describe_provenance
 from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
+from selectbench.stages._specs import SelectionSpec, specify_selection
+from selectbench.stages.score_samples import ScoreSamples
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+_ID = 8  # bytes
+
+
+class Spec(SelectionSpec):
+    """Which subsets are taken from a method's scores.
+
+    Parameters
+    ----------
+    keeps : keep fractions, ascending
+    code : fingerprint, with that of the method
+    """
+
+    keeps: list[str]
+    code: str
+
+
+@dataclass(frozen=True)
+class SelectSubsets(Stage):
+    """The subsets that one method's scores give, at all keep fractions."""
+
+    dataset: str
+    proxy: str
+    method: str
+    seed: str
+
+    name = "select_subsets"
+    reads = ("scores",)
+    writes = {
+        "subsets": "{results}/subsets/{dataset}/{proxy}/{method}/seed-{seed}.npz",
+        "record": "{results}/subsets/{dataset}/{proxy}/{method}/seed-{seed}.json",
+    }
+    log = "{results}/logs/select/{dataset}/{proxy}/{method}/seed-{seed}.log"
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Leave out the methods whose subsets an agent chooses."""
+        chosen_by_agents = "|".join(plan.config.list_learned() + plan.config.list_searches()) or "$"
+        return {"method": f"(?!({chosen_by_agents})/)[a-z0-9_]+"}
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the scores."""
+        return {"scores": [Output(ScoreSamples(self.dataset, self.proxy, self.method, self.seed), "scores")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return the method and the keep fractions that runs ask for."""
+        return {
+            **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
+            "keeps": plan.list_keeps(self.dataset, self.proxy, self.method, self.seed),
+            "code": fingerprint_stage(self.name, f"selectbench.methods.{plan.config.method_file(self.method)}"),
+        }
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count the ids of all subsets."""
+        return size_subsets(plan, self.dataset, plan.list_keeps(self.dataset, self.proxy, self.method, self.seed))
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of the selection, without those of scores and signals."""
+        return sum(subset["cost"]["select_s"] for subset in record["subsets"].values())
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return the seconds that runs name for the selection."""
+        return collected.choosing.get((self.dataset, self.proxy, self.method, self.seed))
+
+
+def size_subsets(plan: "Plan", dataset: str, keeps: list[str]) -> int:
+    """Return the bytes of the ids of subsets of a pool."""
+    return _ID * sum(round(parse_keep(keep) * plan.config.datasets[dataset]["pool_size"]) for keep in keeps)
 
 
 def main() -> None:
     """Write the ids kept at every keep fraction, then their record with the whole cost of selection."""
-    arguments = parse_arguments(__doc__, inputs=("scores",), outputs=("subsets", "record"))
-    spec, (path,) = arguments.spec, arguments.scores
+    from selectbench.methods import make_method
+
+    arguments = parse_arguments(__doc__, SelectSubsets.reads, SelectSubsets.writes)
+    spec: Spec = arguments.spec
+    (path,) = arguments.scores
     started = datetime.now(UTC)
     scored, arrays = read_record(find_maker(path)), read_arrays(path)
     method = make_method(spec["method"], spec["parameters"])
@@ -47,13 +125,13 @@ def main() -> None:
     )
 
 
-def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> dict:
+def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:
     """Return the size, digest and class counts of a subset for its record."""
     counts = np.bincount(labels, minlength=num_classes).tolist()
     return {"failure": None, "num_kept": len(ids), "sha256": digest_array(ids), "class_counts": counts}
 
 
-def describe_cost(scored: Mapping, select_s: float) -> dict:
+def describe_cost(scored: Mapping[str, Any], select_s: float) -> dict[str, Any]:
     """Return what one subset cost: what its method pays for signals, its scores, and the selection itself; memory is the largest."""
     paid = ("wall_s", "sample_visits", "peak_memory_mb")
     sources = {name: {axis: source[axis] for axis in paid} for name, source in scored["sources"].items()}

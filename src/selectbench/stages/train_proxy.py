@@ -1,149 +1,115 @@
 """Train a proxy and record what scoring methods read: correctness, early outputs, features, and the weights along the way."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from selectbench.costs.visits import FORWARD_SHARE
+from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
 from selectbench.records.files import digest_value, read_json, write_atomically
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.signals import Signals, error_norms
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
-from selectbench.training.engine import Checkpoint, join_predictions, predict, train_model
-from selectbench.training.epochs import Progress, visit_subset
-from selectbench.training.pools import Pool, choose_device, name_device, supervised_loss
-from selectbench.training.recipes import Recipe, count_steps, learning_rate_at
-from selectbench.training.recording import list_epochs, list_passes
+from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.training.recording import list_passes
 
-_MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
-_RESIDENT_BYTES = 1 << 30  # of an epoch's logits that lie on the device until the epoch ends
-_BLOCK_BYTES = 1 << 26  # of logits that are reduced at a time
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+_FLOAT = 4  # bytes
 
 
-class Recorder:
-    """Fill the signals of a pool and keep the weights of declared epochs.
-
-    What tells epochs apart (correctness, margins, divergences) is read from the training pass itself: augmented images, training
-    mode, before the update, as forgetting events, the area under the margin and TDDS are defined. Outputs and features come from a
-    clean evaluation-mode pass after the first, the last and the declared epochs.
+class Spec(TrainingSpec):
+    """What is trained.
 
     Parameters
     ----------
-    pool : the training pool
-    num_classes : C
-    recipe : with its epochs and ``record_at`` (outputs and weights) and ``align_at`` (weights): shares of training, ascending
+    seed : of the run
+    state : file of the checkpoint from which an interrupted training continues
+    code : fingerprint
     """
 
-    def __init__(self, pool: Pool, num_classes: int, recipe: Recipe) -> None:
-        self.pool = pool
-        self.recipe = recipe
-        self.recorded_epochs = list_epochs(recipe.record_at, recipe.epochs)
-        self.passed_epochs = list_passes(recipe.record_at, recipe.epochs)
-        self.kept_epochs = {*self.recorded_epochs, *list_epochs(recipe.align_at, recipe.epochs)}
-        self.keeps_logits = len(recipe.record_at) * len(pool) * num_classes * 4 <= _MAX_LOGIT_BYTES
-        self.labels = pool.labels.cpu().numpy()
-        self._num_classes = num_classes
-        self._rows = (num_classes,) if self.keeps_logits else ()
-        resident = len(pool) * num_classes * 4 <= _RESIDENT_BYTES
-        self._logits = torch.zeros(len(pool), num_classes, device=pool.device if resident else "cpu")
-
-    def watch(self, positions: np.ndarray, logits: torch.Tensor) -> None:
-        """Take the logits (B, C) of a training batch."""
-        self._logits.index_copy_(0, torch.from_numpy(positions).to(self._logits.device, non_blocking=True), logits.to(self._logits.device))
-
-    def observe(self, epoch: int, model: nn.Module, progress: Progress) -> None:
-        """Record one epoch into ``progress.extra``, which checkpoints carry."""
-        extra, num, epochs = progress.extra, len(self.pool), self.recipe.epochs
-        if not extra:
-            extra["correct"] = torch.zeros(epochs, num, dtype=torch.bool)
-            extra["margins"] = torch.zeros(num, dtype=torch.float64)
-            extra["outputs"] = torch.zeros(len(self.recorded_epochs), num, *self._rows, dtype=torch.float32)
-            extra["before"] = torch.zeros(num, self._num_classes, dtype=torch.float32)
-            extra["divergences"] = torch.zeros(epochs - 1, num, dtype=torch.float32)
-            extra["weights"] = {}
-        self._record_training(epoch, extra)
-        if epoch in self.passed_epochs:
-            self._record_clean(epoch, model, extra)
-            progress.forward_visits += num
-        if epoch in self.kept_epochs:
-            extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-    def _record_training(self, epoch: int, extra: dict) -> None:
-        """Record what the training pass of an epoch said of every sample."""
-        rows = max(1, _BLOCK_BYTES // (4 * self._num_classes))
-        for start in range(0, len(self.pool), rows):
-            where = slice(start, start + rows)
-            logits = self._logits[where]
-            labels, logarithms = self.pool.labels[where].to(logits.device), logits.log_softmax(dim=1).cpu()
-            extra["margins"][where] += measure_margins(logits, labels).cpu()
-            extra["correct"][epoch - 1, where] = (logits.argmax(dim=1) == labels).cpu()
-            if epoch > 1:
-                extra["divergences"][epoch - 2, where] = measure_divergences(extra["before"][where], logarithms)
-            extra["before"][where] = logarithms
-
-    def _record_clean(self, epoch: int, model: nn.Module, extra: dict) -> None:
-        """Record outputs and features of clean images in evaluation mode."""
-        slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
-        for where, features, logits in join_predictions(predict(model, self.pool)):
-            for slot in slots:
-                extra["outputs"][slot, where] = self._reduce(logits, where)
-            for name, recorded in (("first_features", 1), ("features", self.recipe.epochs)):
-                if epoch == recorded:
-                    extra.setdefault(name, torch.zeros(len(self.pool), features.shape[1], dtype=torch.float32))[where] = features.cpu()
-
-    def _reduce(self, logits: torch.Tensor, where: slice) -> torch.Tensor:
-        if self.keeps_logits:
-            return logits.cpu()
-        return torch.from_numpy(error_norms(logits.cpu().numpy(), self.labels[where]).astype(np.float32))
-
-    def signals(self, progress: Progress) -> Signals:
-        """Return what was recorded."""
-        extra = {name: tensor.numpy() for name, tensor in progress.extra.items() if name != "weights"}
-        return Signals(
-            labels=self.labels,
-            features=extra["features"],
-            first_features=extra["first_features"],
-            correct=extra["correct"],
-            aum=extra["margins"] / self.recipe.epochs,
-            divergences=extra["divergences"] if self.recipe.epochs > 1 else None,
-            recorded_at=np.array(self.recorded_epochs) / self.recipe.epochs,
-            **{"logits" if self.keeps_logits else "errors": extra["outputs"]},
-        )
-
-    def weights(self, progress: Progress) -> list[dict]:
-        """Return the weights that were kept, by epoch, each with the learning rate of the step that led to them."""
-        total = count_steps(len(self.pool), len(self.pool), self.recipe, "equal_epochs")
-        steps = total // self.recipe.epochs
-        return [
-            {
-                "epoch": int(epoch),
-                "step_size": learning_rate_at(int(epoch) * steps - 1, total, self.recipe),
-                "model": model,
-            }
-            for epoch, model in progress.extra["weights"].items()
-        ]
+    seed: int
+    state: str
+    code: str
 
 
-def measure_divergences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Return Σ_c |p' log(p'/p)| (B,) of two rows of log-probabilities, one epoch apart."""
-    return (after.exp() * (after - before)).abs().sum(dim=1)
+@dataclass(frozen=True)
+class TrainProxy(Stage):
+    """The training of one proxy, with the signals that it leaves for scoring methods."""
 
+    dataset: str
+    proxy: str
+    seed: str
 
-def measure_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return each label's probability minus the largest other one (B,), in float64."""
-    probabilities = logits.double().softmax(dim=1)
-    own = probabilities.gather(1, labels[:, None])
-    others = probabilities.scatter(1, labels[:, None], -1.0).amax(dim=1)
-    return own[:, 0] - others
+    name = "train_proxy"
+    reads = ("data",)
+    writes = {
+        "signals": "{results}/proxies/{dataset}/{proxy}/seed-{seed}.npz",
+        "weights": "{results}/proxies/{dataset}/{proxy}/seed-{seed}.pt",
+        "record": "{results}/proxies/{dataset}/{proxy}/seed-{seed}.json",
+    }
+    log = "{results}/logs/proxy/{dataset}/{proxy}/seed-{seed}.log"
+    computes = threaded = True
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set."""
+        return {"data": [Output(PrepareData(self.dataset), "manifest")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return how the proxy is trained."""
+        return {
+            **specify_training(plan, "proxy", self.dataset, self.proxy),
+            "seed": int(self.seed),
+            "state": f"{plan.folder}/state/proxies/{self.dataset}/{self.proxy}/seed-{self.seed}.pt",
+            "code": fingerprint_stage(self.name),
+        }
+
+    def _find_recipe(self, plan: "Plan") -> dict[str, Any]:
+        return plan.config.recipes[plan.recipe_name("proxy", self.dataset, self.proxy)]
+
+    def count_visits(self, plan: "Plan") -> Visits:
+        """Count the epochs, and the clean passes after some of them."""
+        recipe = self._find_recipe(plan)
+        passes = recipe["epochs"] + FORWARD_SHARE * len(list_passes(recipe["record_at"], recipe["epochs"]))
+        network = Network(self.proxy, recipe.get("stem", ""), self.dataset)
+        return Visits(network, passes * plan.config.datasets[self.dataset]["pool_size"])
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count the weights of declared epochs and what is recorded of each sample."""
+        recipe, entry = self._find_recipe(plan), plan.config.datasets[self.dataset]
+        size = size_network(self.count_visits(plan).network)
+        kept = len({*recipe["record_at"], *recipe["align_at"]})
+        numbers = 2 * size.width + len(recipe["record_at"]) * entry["classes"] + recipe["epochs"]
+        return _FLOAT * (kept * size.parameters + numbers * entry["pool_size"])
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of the training."""
+        return record["training"]["wall_s"]
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return the seconds of the whole training, of which methods pay shares."""
+        return collected.find_recording("proxy", self.dataset, self.proxy, self.seed)
 
 
 def main() -> None:
     """Train, record, write signals and weights and then their record."""
-    arguments = parse_arguments(__doc__, inputs=("data",), outputs=("signals", "weights", "record"))
-    spec, (data,) = arguments.spec, arguments.data
+    import torch
+
+    from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
+    from selectbench.training.engine import Checkpoint, train_model
+    from selectbench.training.epochs import visit_subset
+    from selectbench.training.pools import choose_device, name_device, supervised_loss
+    from selectbench.training.recipes import Recipe
+    from selectbench.training.recorder import Recorder
+
+    arguments = parse_arguments(__doc__, TrainProxy.reads, TrainProxy.writes)
+    spec: Spec = arguments.spec
+    (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
     recipe, device = Recipe.from_config(spec["recipe"]), choose_device()

@@ -1,0 +1,27 @@
+"""Which propositions of a paper are measured, as outputs of other jobs."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from selectbench.planning.config import as_list
+from selectbench.planning.stage import Output
+from selectbench.stages.measure_theory import MeasureTheory
+from selectbench.stages.measure_validity import MeasureValidity
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+
+def list_measurements(plan: "Plan", paper: str, tables: Iterable[str]) -> list[Output]:
+    """List one measurement per data set, proxy (of texts, and target) and seed of a paper's tables."""
+    axes, jobs = plan.config.scale["axes"], []
+    for where in (plan.config.papers[paper]["tables"][table]["where"] for table in tables):
+        seeds, proxy = map(str, plan.config.scale["seeds"][: where.get("seeds")]), axes["model"][where["proxy"]]
+        places = []
+        for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
+            targets = filter(None, (axes["model"][name] for name in as_list(where["target"])))
+            places += [(dataset, target) for target in targets] if plan.config.is_text(dataset) else [(dataset, None)]
+        for seed in seeds:
+            for dataset, target in places:
+                jobs.append(MeasureTheory(dataset, proxy, seed) if target is None else MeasureValidity(dataset, proxy, target, seed))
+    return [Output(job, "record") for job in dict.fromkeys(jobs)]

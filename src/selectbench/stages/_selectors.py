@@ -1,0 +1,109 @@
+"""How an agent is trained beside a target model, resumably, and what its subset is described by."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from selectbench.errors import SelectionFailedError
+from selectbench.methods.rl_selector import RLSelector
+from selectbench.policy import count_kept
+from selectbench.records.provenance import read_peak_memory_mb
+from selectbench.records.records import tabulate
+from selectbench.rl.live import LiveEnvironment
+from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
+from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
+from selectbench.seeds import derive_seed
+from selectbench.stages._training import build_from_spec, warm_start_from_spec
+from selectbench.stages.select_subsets import describe_subset
+from selectbench.training.pools import Pool
+from selectbench.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from selectbench.stages.train_selectors import Spec
+
+
+def select_subset(spec: "Spec", method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
+    """Train one agent and return the ids it keeps and their description; a policy that misses its band is described as failed."""
+    labels, num_kept = pool.labels.cpu().numpy(), count_kept(keep, len(pool))
+    environment = train_agent(spec, method, pool, keep, lambda phase: make_store(state.with_suffix(f".{phase}.pt"), key))
+    trajectory = {"trajectory": tabulate(environment.trajectory, environment.chosen_epoch)}
+    try:
+        ids = take_mask(method, environment, num_kept, labels, np.arange(len(pool)), spec["selection_seed"])
+        described = describe_subset(ids, labels[ids], spec["num_classes"])
+    except SelectionFailedError as error:
+        ids = np.array([], dtype=np.int64)
+        described = {"failure": str(error), "num_kept": 0, "sha256": None, "class_counts": None}
+    paid = {"wall_s": environment.wall_s, "sample_visits": environment.sample_visits, "peak_memory_mb": read_peak_memory_mb()}
+    cost = {"proxy_share": 0.0, "sources": {"agent": paid}, "score_s": 0.0, "select_s": 0.0, **paid, **trajectory}
+    finished = ids.tolist(), described | {"cost": cost}
+    save_state(state, {"key": key, "finished": finished})
+    return finished
+
+
+def train_agent(spec: "Spec", method: RLSelector, pool: Pool, keep: str, store_of: Callable[[str], Store]) -> LiveEnvironment:
+    """Return the environment after an agent's last epoch, fine-tuned from another keep fraction if the method says so."""
+    recipe, stream = Recipe.from_config(spec["recipe"]), ("selector", spec["dataset"], spec["seed"])
+    labels, seed = pool.labels.cpu().numpy(), spec["selection_seed"]
+    model, _ = build_from_spec(spec, recipe.stem, stream, pool.device)
+    warm_start_from_spec(model, spec)
+    environment = LiveEnvironment(
+        model,
+        pool,
+        recipe,
+        lambda features: scale_redundancy(measure_redundancy(method.metric, features, labels), method.scale),
+        make_reward(method, method.start or float(keep)),
+        tolerance=method.tolerance,
+        stream=stream,
+    )
+    environment.warm_up()
+    agent = run_agent(method, environment, derive_seed(seed, method.start or keep), store=store_of("first"))
+    if method.start:
+        environment.extend(method.transfer_epochs, make_reward(method, float(keep)))
+        run_agent(method, environment, derive_seed(seed, keep), start=agent, store=store_of("transfer"))
+    return environment
+
+
+def make_store(path: Path, key: str, every_s: float = 300.0) -> Store:
+    """Return a store in one file, bound to a key, that is written at most every ``every_s`` seconds and when an agent has finished."""
+    last = time.perf_counter()
+
+    def load() -> dict[str, Any] | None:
+        saved = load_state(path)
+        return saved if saved and saved["key"] == key else None
+
+    def save(content: dict[str, Any]) -> None:
+        nonlocal last
+        finished = content["environment"]["epoch"] == content["environment"]["epochs"]
+        if finished or time.perf_counter() - last > every_s:
+            save_state(path, {"key": key, **content})
+            last = time.perf_counter()
+
+    return Store(load, save)
+
+
+def load_finished(state: Path, key: str) -> tuple[list[int], dict[str, Any]] | None:
+    """Return what ``select_subset`` returned in an interrupted job of the same key."""
+    saved = load_state(state)
+    return tuple(saved["finished"]) if saved and saved["key"] == key else None
+
+
+def load_state(state: Path) -> dict[str, Any] | None:
+    """Return a saved state; a half-written or foreign file only costs the work it held."""
+    if not state.exists():
+        return None
+    try:
+        return torch.load(state, map_location="cpu", weights_only=True)
+    except Exception:
+        return None
+
+
+def save_state(state: Path, content: dict[str, Any]) -> None:
+    """Write a state atomically."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    temporary = state.with_suffix(".part")
+    torch.save(content, temporary)
+    temporary.replace(state)

@@ -1,0 +1,232 @@
+"""Parts that the specifications of several stages have in common."""
+
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+from selectbench.models.pretrained import digest_declared
+from selectbench.records.rows import RunAxes
+from selectbench.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+Entry = dict[str, Any]  # of a configuration file, checked by its schema
+
+
+class DataSpec(TypedDict):
+    """A data set, as stages that open it need it.
+
+    Parameters
+    ----------
+    dataset : its id
+    num_classes : C
+    threads : processors of the job
+    input_shape : (channels, height, width) of images
+    task : of texts, ``classification`` or ``choice``
+    class_names : of texts, or None
+    """
+
+    dataset: str
+    num_classes: int
+    threads: int
+    input_shape: NotRequired[list[int]]
+    task: NotRequired[str]
+    class_names: NotRequired[list[str] | None]
+
+
+class DeviceSpec(TypedDict):
+    """What a job asks for where it runs.
+
+    Parameters
+    ----------
+    gpu : number of GPUs to lease
+    """
+
+    gpu: int
+
+
+class EncoderSpec(TypedDict):
+    """The encoder that a scale declares for a data set.
+
+    Parameters
+    ----------
+    encoder_name : its id
+    encoder : its entry of ``config/encoders.yaml``
+    """
+
+    encoder_name: str
+    encoder: Entry
+
+
+class TrainingSpec(DataSpec, DeviceSpec):
+    """How a model is trained in its role.
+
+    Parameters
+    ----------
+    role : ``proxy``, ``selector`` or ``target``
+    id_test_set : the test set from the distribution of the pool
+    model_name, model : id and entry of the model
+    recipe_name, recipe : id and entry of its recipe
+    weights : SHA-256 of the file of weights that the recipe starts from, if it names one
+    """
+
+    role: str
+    id_test_set: str
+    model_name: str
+    model: Entry
+    recipe_name: str
+    recipe: Entry
+    weights: str | None
+
+
+class MethodSpec(TypedDict):
+    """A static method or an agent, and the proxy that it reads.
+
+    Parameters
+    ----------
+    proxy : its id
+    method : its file, which several entries of ``config/methods.yaml`` may share
+    parameters : of the entry
+    seed : of the run
+    selection_seed : of everything random in the selection
+    """
+
+    proxy: str
+    method: str
+    parameters: Entry
+    seed: int
+    selection_seed: int
+
+
+class SelectionSpec(MethodSpec):
+    """A method on a pool.
+
+    Parameters
+    ----------
+    dataset : its id
+    """
+
+    dataset: str
+
+
+class SamplerSpec(TypedDict):
+    """A dynamic sampler.
+
+    Parameters
+    ----------
+    name : its file
+    parameters : of the method's entry
+    seed : of everything random in it
+    code : fingerprint of the sampler
+    """
+
+    name: str
+    parameters: Entry
+    seed: int
+    code: str
+
+
+class TrainedRun(RunAxes):
+    """A run as a batch trains it.
+
+    Parameters
+    ----------
+    subset : file of the subsets, one of which it trains on, or None
+    sampler : that chooses while it trains, or None
+    """
+
+    subset: str | None
+    sampler: SamplerSpec | None
+
+
+class EvaluatedRun(RunAxes):
+    """A run as a batch evaluates it.
+
+    Parameters
+    ----------
+    test_sets : that are asked of it
+    """
+
+    test_sets: list[str]
+
+
+class TargetSpec(TrainingSpec):
+    """A batch of targets that are trained.
+
+    Parameters
+    ----------
+    regime : ``equal_epochs`` or ``equal_steps``
+    runs : the targets
+    folder : results folder of the scale
+    code : fingerprint
+    """
+
+    regime: str
+    runs: list[TrainedRun]
+    folder: str
+    code: str
+
+
+class EvaluationSpec(TrainingSpec):
+    """A batch of targets that are evaluated.
+
+    Parameters
+    ----------
+    runs : the targets
+    folder : results folder of the scale
+    code : fingerprint
+    """
+
+    runs: list[EvaluatedRun]
+    folder: str
+    code: str
+
+
+def specify_data(plan: "Plan", dataset: str) -> DataSpec:
+    """Return the part of a specification that describes a data set."""
+    entry, threads = plan.config.datasets[dataset], plan.config.scale["resources"]["threads"]
+    shared = DataSpec(dataset=dataset, num_classes=entry["classes"], threads=threads)
+    if plan.config.is_text(dataset):
+        return {**shared, "task": entry["task"], "class_names": entry.get("class_names")}
+    return {**shared, "input_shape": entry["input_shape"]}
+
+
+def specify_text_encoder(plan: "Plan", dataset: str) -> EncoderSpec:
+    """Return the part of a specification that names the sentence encoder of a text data set."""
+    name = plan.config.scale["encoders"][dataset]
+    return {"encoder_name": name, "encoder": plan.config.encoders[name]}
+
+
+def specify_training(plan: "Plan", role: str, dataset: str, model: str, recipe_name: str = "", gpus: int | None = None) -> TrainingSpec:
+    """Return the part of a specification that describes a training.
+
+    Parameters
+    ----------
+    recipe_name : of the recipe, by default the usual one of the model in its role
+    gpus : by default as many as the scale gives a job
+    """
+    recipe_name = recipe_name or plan.recipe_name(role, dataset, model)
+    recipe = plan.config.recipes[recipe_name]
+    return {
+        **specify_data(plan, dataset),
+        "gpu": plan.config.scale["resources"]["gpu"] if gpus is None else gpus,
+        "role": role,
+        "id_test_set": plan.id_test_set(dataset),
+        "model_name": model,
+        "model": plan.config.models[model],
+        "recipe_name": recipe_name,
+        "recipe": recipe,
+        "weights": digest_declared(recipe.get("pretrained", False), f"config/recipes.yaml: {recipe_name}.pretrained"),
+    }
+
+
+def specify_selection(plan: "Plan", dataset: str, proxy: str, method: str, seed: str) -> SelectionSpec:
+    """Return the part of a specification that describes a method on a pool."""
+    file = plan.config.method_file(method)
+    return {
+        "dataset": dataset,
+        "proxy": proxy,
+        "method": file,
+        "parameters": plan.config.methods[method].get("parameters", {}),
+        "seed": int(seed),
+        "selection_seed": derive_seed("selection", dataset, proxy, file, seed),
+    }
