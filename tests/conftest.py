@@ -1,4 +1,4 @@
-"""Fixtures that several test folders share."""
+"""Fixtures shared by several test folders."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from selectbench.signals import Signals
 
-AXES = {  # signal → the axis along which the samples lie
+AXES = {  # signal → its sample axis
     **{"features": 0, "first_features": 0, "inputs": 0, "aum": 0, "embeddings": 0},
     **{"lengths": 0, "rarities": 0, "perplexities": 0, "influences": 0},
     **{"logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1, "correct": -1},
@@ -21,7 +21,7 @@ def root() -> Path:
 
 
 def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs: int = 7, checkpoints: int = 3) -> Signals:
-    """Make signals with the difficulties real ones have: unequal classes, a singleton class, duplicates, ties."""
+    """Make signals with the difficulties of real ones: unequal classes, a singleton class, duplicates, ties."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     num, classes = len(labels), len(sizes)

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through two pipes by its DevTools protocol: no driver program and no library in between."""
+"""A headless Chromium controlled over two pipes with its DevTools protocol, without a driver program or library."""
 
 import base64
 import fcntl
@@ -36,7 +36,7 @@ KEYS = {
 
 
 def find_chromium() -> str:
-    """Return the program; install the distribution's if there is none and we may, else skip, with the reason."""
+    """Return the program; if there is none, install the distribution's if permitted, else skip with the reason."""
     found, reason = _look(), "no Chromium, and installing it needs root and apt-get"
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends", *PACKAGES]
@@ -60,7 +60,7 @@ class Browser:
 
     Attributes
     ----------
-    complaints : what the page's console, its scripts and its requests complained of, in order
+    complaints : errors and warnings of the page's console, scripts and requests, in order
     """
 
     def __init__(self, program: str) -> None:
@@ -68,7 +68,7 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         read_commands, self._commands = os.pipe()
         self._answers, write_answers = os.pipe()
-        pipes = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (read_commands, write_answers)]  # clear of 3 and 4, which it listens to
+        pipes = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (read_commands, write_answers)]  # not 3 and 4, on which it listens
         command = ["bash", "-c", f'exec "$0" "$@" 3<&{pipes[0]} 4>&{pipes[1]}', program, *OPTIONS]
         command += [f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(command, pass_fds=pipes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -81,7 +81,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def close(self) -> None:
-        """End the program and forget its profile."""
+        """End the program and delete its profile."""
         self._session = None
         self.call("Browser.close")
         self._process.wait(PATIENCE_S)
@@ -90,7 +90,7 @@ class Browser:
         self._profile.cleanup()
 
     def call(self, method: str, **parameters: object) -> dict:
-        """Return the answer to a command of the protocol; what happens meanwhile is noted."""
+        """Return the response to a protocol command; events that arrive meanwhile are recorded."""
         self._number += 1
         session = {"sessionId": self._session} if self._session else {}
         os.write(self._commands, json.dumps({"id": self._number, "method": method, "params": parameters, **session}).encode() + b"\0")
@@ -128,25 +128,25 @@ class Browser:
             self.complaints.append(f"request: {about['request']['url']}")
 
     def open(self, path: Path) -> None:
-        """Load a file and wait until it is there."""
+        """Load a file and wait until it is loaded."""
         before = self._loaded
         self.call("Page.navigate", url=path.absolute().as_uri())
         while self._loaded == before:
             self._read()
 
     def run(self, script: str) -> object:
-        """Return the value of an expression in the page."""
+        """Return the value of an expression evaluated in the page."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
         if "exceptionDetails" in answer:
             raise AssertionError(f"{script}: {answer['exceptionDetails'].get('exception', {}).get('description')}")
         return answer["result"].get("value")
 
     def set_size(self, width: int, height: int) -> None:
-        """Give the page this many pixels."""
+        """Set the size of the page in pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def prefer(self, **features: str) -> None:
-        """Set what the reader's system prefers: ``prefers_color_scheme="dark"``."""
+        """Set a preference of the reader's system: ``prefers_color_scheme="dark"``."""
         named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=named)
 
@@ -168,7 +168,7 @@ class Browser:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def click(self, selector: str) -> None:
-        """Press and release the mouse on an element, whatever lies on it, once two frames were drawn with it in one place."""
+        """Click on an element, whatever covers it, once it has been drawn at the same place in two frames."""
         self.hover(selector)
         place = self.find(selector)
         while True:
@@ -188,7 +188,7 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def choose(self, selector: str, value: object) -> None:
-        """Set a control to a value as a reader would, with its events."""
+        """Set a control to a value as a reader would, firing its events."""
         chosen = self.run(f"""(() => {{
             const control = document.querySelector({json.dumps(selector)});
             if (control.type === "checkbox") control.checked = {json.dumps(bool(value))}; else control.value = {json.dumps(str(value))};
@@ -198,5 +198,5 @@ class Browser:
         assert isinstance(value, bool) or chosen == str(value), f"{selector} does not offer {value}"
 
     def photograph(self, path: Path) -> None:
-        """Write what the window shows as a PNG."""
+        """Write a screenshot of the window as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -1,6 +1,6 @@
-"""The results pages in a real browser: everything on them is pressed, by mouse and by keyboard, and nothing may complain.
+"""The results pages in a real browser: every control is used, by mouse and by keyboard, without any error or warning.
 
-The pages are built here from the committed records' tables, figures and verdicts and from subsets of real digits made up by rule.
+The pages are built from the committed tables, figures and verdicts, and from rule-based subsets of real digits.
 """
 
 import json
@@ -23,12 +23,12 @@ from selectbench.stages.compare_subsets import compare_subsets
 
 PAPER = "rl_selector"
 POOL = 120  # samples
-FIGURES = 3  # a paper: each takes the browser a while
+FIGURES = 3  # per paper: each takes the browser a while
 SIZES = {"phone": (360, 740), "desk": (1280, 900)}
 
 
 def keep_what_is_there(spec: dict, folder: Path) -> dict:
-    """Cut a page's specification down to tables and a few figures whose files are committed."""
+    """Reduce a page's specification to tables and a few figures whose files are committed."""
     for paper in spec["papers"]:
         paper["tables"] = [name for name in paper["tables"] if (folder / paper["id"] / f"tables/{name}.cells.json").exists()]
         paper["figures"] = [item for item in paper["figures"] if (folder / paper["id"] / f"figures/{item['id']}.svg").exists()]
@@ -37,7 +37,7 @@ def keep_what_is_there(spec: dict, folder: Path) -> dict:
 
 
 def write_pool(data: str, is_text: bool) -> np.ndarray:
-    """Write a pool of samples of ten classes, or texts of three, where a prepared data set lies; return the labels."""
+    """Write a pool of ten classes of samples, or three of texts, in the place of a prepared data set; return the labels."""
     pool, labels = Path(data).parent / "pool", np.arange(POOL) % 10
     if is_text:
         labels = labels % 3
@@ -53,7 +53,7 @@ def write_pool(data: str, is_text: bool) -> np.ndarray:
 
 
 def write_subsets(plan: Plan, paper: str) -> None:
-    """Write pools and subsets, the scores of the m-th method being those of the first, turned round by m samples; then the browser."""
+    """Write pools, subsets and the browser; the scores of the m-th method are those of the first, rotated by m samples."""
     spec = plan.subsets_spec(paper)
     methods = list(dict.fromkeys(run["method"] for dataset in spec["datasets"] for run in dataset["runs"]))
     for dataset in spec["datasets"]:
@@ -117,7 +117,7 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium):
-    """The browser at the width of a desk; what a page complained of fails the test."""
+    """The browser at desktop width; any complaint of a page fails the test."""
     chromium.complaints.clear()
     chromium.set_size(*SIZES["desk"])
     chromium.prefer(prefers_color_scheme="light")
@@ -134,7 +134,7 @@ def page(browser, site):
 
 
 def list_column(page: Browser, table: str, column: int) -> list[list[float | None]]:
-    """Return the numbers of a table's column, panel by panel, as they stand."""
+    """Return the numbers in a table's column, panel by panel, as displayed."""
     return page.run(f"""[...document.querySelector({json.dumps(table)}).tBodies].map((body) => [...body.rows].slice(1)
         .map((row) => row.cells[{column}]?.dataset.value).map((value) => value === undefined ? null : Number(value)))""")
 
@@ -267,7 +267,7 @@ def test_a_number_opens_and_closes_by_keyboard_and_focus_returns(page):
     assert page.run("document.activeElement.id") == "inspector"
     page.press("Escape")
     assert page.run("document.getElementById('inspector').hidden && document.activeElement === document.querySelectorAll('.cell')[7]")
-    page.press("Tab")  # focus moves on, and says in short what the next number is
+    page.press("Tab")  # focus moves on, and announces briefly what the next number is
     assert page.run("document.activeElement === document.querySelectorAll('.cell')[8] && !document.getElementById('tip').hidden")
     page.press("Escape")
     assert page.run("document.getElementById('tip').hidden")
@@ -287,7 +287,7 @@ def test_all_comparisons_of_claims_unfold(page):
 
 
 def read_groups(page: Browser, paper: str) -> dict[str, int]:
-    """Return the title of every group of the browser and how many samples it shows."""
+    """Return the title of every group in the subset browser and the number of samples it shows."""
     return dict(
         page.run(f"""[...document.querySelectorAll('.browser[data-paper="{paper}"] .group')].map((group) =>
             [group.querySelector('[aria-label]').ariaLabel, group.querySelectorAll('.picture, .text').length])""")
@@ -379,7 +379,7 @@ def test_the_overlap_matrix_tells_values_and_opens_both_methods(page, site):
     controls = f"document.querySelector('{browser} form').elements"
     assert page.run(f"[{controls}.first.value, {controls}.second.value, {controls}.keep.value]") == ["el2n", "random", "0.4"]
     assert page.run(f"document.activeElement === {controls}.first")
-    assert read_groups(page, PAPER)["Kept by both"] == pytest.approx(48 * share, abs=2)  # the matrix is of all seeds, the browser of one
+    assert read_groups(page, PAPER)["Kept by both"] == pytest.approx(48 * share, abs=2)  # the matrix shows all seeds, the browser one
 
 
 def test_the_cost_explorer_agrees_with_the_cost_tables_and_break_even(page, site):

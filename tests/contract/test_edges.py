@@ -1,4 +1,4 @@
-"""Every method on the pools that break implementations: a right answer or one clear line, never NaN and never another count."""
+"""Every method on pools that break implementations: a correct result or a clear one-line error, never NaN or a wrong count."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ POOLS = {
 
 
 def repeat_samples(signals: sb.Signals, times: int) -> sb.Signals:
-    """Return a pool in which every sample stands ``times`` times, under ids of its own."""
+    """Return a pool that contains every sample ``times`` times, each copy with its own id."""
     axes = {"labels": 0, **AXES}
     copies = {name: np.concatenate([getattr(signals, name)] * times, axis=axis) for name, axis in axes.items()}
     return replace(signals, ids=np.arange(times * len(signals)), **copies)

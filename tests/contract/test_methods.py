@@ -1,4 +1,4 @@
-"""What every registered method promises. A new file in methods/ is tested here without writing a test."""
+"""The contract of every registered method. A new file in methods/ is tested here automatically."""
 
 import json
 import subprocess

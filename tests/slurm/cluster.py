@@ -1,4 +1,4 @@
-"""A private SLURM of two nodes on the loopback interface, from distribution packages, with all its state in one folder."""
+"""A private two-node SLURM on the loopback interface, from distribution packages, with all its state in one folder."""
 
 import fcntl
 import os
@@ -17,14 +17,14 @@ import psutil
 
 PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("munged", "scancel", "scontrol", "sinfo", "slurmctld", "slurmd", "squeue", "srun")
-DEFAULTS = Path("/etc/slurm")  # job steps lose SLURM_CONF, so the files have to be found here too
+DEFAULTS = Path("/etc/slurm")  # job steps lose SLURM_CONF, so the files must also be found here
 FILES = ("slurm.conf", "gres.conf")
 NODES = ("n1", "n2")
 PREFIX = "selectbench-slurm-"
 
 
 def install_slurm() -> str | None:
-    """Install SLURM unless it is there; return why it cannot be used, or None."""
+    """Install SLURM if it is missing; return why it cannot be used, or None."""
     if os.geteuid() != 0:
         return "SLURM's daemons need root here"
     if any(shutil.which(program) is None for program in PROGRAMS):
@@ -48,7 +48,7 @@ def _is_ours(path: Path) -> bool:
 
 @contextmanager
 def start_cluster() -> Iterator["Cluster"]:
-    """Start the cluster and stop it whatever happens; a second one on the machine waits for the first to end."""
+    """Start the cluster, and stop it in any case; a second one on the same machine waits until the first has ended."""
     made = not DEFAULTS.exists()
     DEFAULTS.mkdir(parents=True, exist_ok=True)
     lock = os.open(DEFAULTS, os.O_RDONLY)
@@ -67,7 +67,7 @@ def start_cluster() -> Iterator["Cluster"]:
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str, pause: float = 0.1) -> object:
-    """Return the first true value of a condition; raise if there is none for so many seconds."""
+    """Return the first true value of a condition; raise if there is none within this many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -82,7 +82,7 @@ class Cluster:
 
     Parameters
     ----------
-    folder : holds everything, and goes with the cluster
+    folder : holds everything, and is deleted with the cluster
     """
 
     folder: Path
@@ -109,7 +109,7 @@ class Cluster:
         wait_for(lambda: self.ask("sinfo", "--noheader", "--states=idle", "--format=%D").strip() == str(len(NODES)), 60, "two idle nodes")
 
     def stop(self) -> None:
-        """Stop everything that was started, take the links away and remove the folder."""
+        """Stop everything that was started, and remove the links and the folder."""
         for node in NODES:
             self.kill_node(node)
         for daemon in reversed(self.daemons.values()):
@@ -125,11 +125,11 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_node(self, node: str) -> None:
-        """Start the daemon of a node."""
+        """Start a node's daemon."""
         self._run(node, "-D", "-N", node, "-f", str(self.folder / "slurm.conf"), program="slurmd")
 
     def kill_node(self, node: str) -> None:
-        """Kill everything that runs on a node at once, as a power cut does."""
+        """Kill everything that runs on a node at once, as a power cut would."""
         if node not in self.daemons:
             return
         daemon = self.daemons.pop(node)
@@ -143,7 +143,7 @@ class Cluster:
                 continue
 
     def ask(self, *command: str) -> str:
-        """Return what a SLURM command prints; nothing if it fails."""
+        """Return the output of a SLURM command, or an empty string if it fails."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def list_jobs(self) -> list[dict[str, str]]:
@@ -153,7 +153,7 @@ class Cluster:
         return sorted(jobs, key=lambda job: int(job["JobId"]))
 
     def find_jobs(self, rule: str, state: str) -> list[dict[str, str]]:
-        """Return the jobs of a rule that are in a state."""
+        """Return the jobs of a rule that are in a given state."""
         return [job for job in self.list_jobs() if rule in job.get("Comment", "") and job["JobState"] == state]
 
     def _run(self, name: str, *arguments: str, program: str | None = None) -> None:
@@ -163,7 +163,7 @@ class Cluster:
             self.daemons[name] = subprocess.Popen(command, cwd=self.folder, start_new_session=True, **pipes)
 
     def _list_jobs_on(self, node: str) -> set[str]:
-        """List the jobs with a step on a node, by the sockets of the steps' daemons in its spool."""
+        """List the jobs with a step on a node, found by the sockets of the step daemons in its spool."""
         return {path.name.removeprefix(f"{node}_").split(".")[0] for path in (self.folder / node).glob(f"{node}_*")}
 
     def _describe(self) -> str:
@@ -177,7 +177,7 @@ class Cluster:
             "SlurmdUser": "root",
             "AuthType": "auth/munge",
             "CredType": "cred/munge",
-            "AuthInfo": f"socket={self.folder}/munge.socket,cred_expire=5",  # a requeued job waits until its old credential is void
+            "AuthInfo": f"socket={self.folder}/munge.socket,cred_expire=5",  # a requeued job waits until its old credential expires
             "StateSaveLocation": self.folder / "state",
             "SlurmdSpoolDir": f"{self.folder}/%n",
             "SlurmctldPidFile": self.folder / "slurmctld.pid",
@@ -189,7 +189,7 @@ class Cluster:
             "TCPTimeout": 1,
             "KillWait": 5,
             "ReturnToService": 2,
-            "JobRequeue": 0,  # so that a job says itself whether it may be started again
+            "JobRequeue": 0,  # so that each job declares whether it may be started again
             "ProctrackType": "proctrack/linuxproc",
             "TaskPlugin": "task/none",
             "SwitchType": "switch/none",
@@ -212,7 +212,7 @@ class Cluster:
 
 
 def find_ports(number: int) -> list[int]:
-    """Return so many ports of the loopback interface on which nobody listens."""
+    """Return this many free ports of the loopback interface."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [opened.getsockname()[1] for opened in sockets]
     for opened in sockets:

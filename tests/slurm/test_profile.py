@@ -1,4 +1,4 @@
-"""What jobs ask a scheduler for, as rules and profile say it; no SLURM is needed to read them."""
+"""What jobs request from a scheduler, according to rules and profile; needs no SLURM."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ RULE = re.compile(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", flags=re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def stages(root) -> dict[str, str]:
-    """Rules that run a stage somewhere else than where Snakemake runs → their text."""
+    """Rules whose stage does not run where Snakemake runs → their text."""
     rules = dict(
         match for path in (root / "workflow/rules").glob("*.smk") for match in RULE.findall(path.read_text(encoding="utf-8") + "\n")
     )
@@ -22,7 +22,7 @@ def stages(root) -> dict[str, str]:
 
 
 def computes_on_gpu(root, stage: str) -> bool:
-    """Tell whether what a stage calls, at any depth within the stages, asks which device to compute on."""
+    """Tell whether a stage, or anything it calls within the stages, asks which device to compute on."""
     used: set[tuple[str, str]] = set()
     waiting = [(stage, "main")]
     while waiting:
@@ -65,7 +65,7 @@ def test_only_the_profile_names_anything_of_a_site(root):
     profile = yaml.safe_load((root / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))
     assert profile["executor"] == "slurm"
     words = ("slurm_account", "slurm_partition", "slurm_extra", "gpu_model")
-    assert not [word for word in words if word in str(profile)]  # it leaves them to who uses it
+    assert not [word for word in words if word in str(profile)]  # it leaves them to the user
     for folder in ("workflow", "config", "src"):
         for path in (root / folder).rglob("*"):
             if path.suffix in (".smk", ".yaml", ".py"):

@@ -1,4 +1,4 @@
-"""The DAG through a real SLURM: what its jobs ask for, and what becomes of a cancelled job and of a dead node."""
+"""The DAG on a real SLURM: what its jobs request, and what happens after a cancelled job and a dead node."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from cluster import Cluster, install_slurm, start_cluster, wait_for
 
 OUT = "results/smoke"
 ASK = {"threads": 1, "gpu": 1, "mem_mb": 900, "runtime": 7}
-METHODS = ["el2n", "moso", "ssp", "rl_selector"]  # one a kind of signal: outputs, gradients, an encoder; and an agent
+METHODS = ["el2n", "moso", "ssp", "rl_selector"]  # one per kind of signal: outputs, gradients, an encoder; and an agent
 FIGURES = ("overlap", "covered_outputs")
 EPOCHS = 16
 ON_GPUS = {"train_proxy", "measure_gradients", "embed_samples", "measure_theory", "train_selectors", "train_targets", "evaluate_targets"}
@@ -35,19 +35,19 @@ from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 RemoteExecutor.sleep = lambda self: asyncio.sleep(1)
 main(sys.argv[1:])
-"""  # asks for the state of jobs every second, where the plugin waits ten seconds longer each time
+"""  # polls the state of jobs every second, where the plugin waits ten seconds longer each time
 VOLATILE = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A workflow that ran through SLURM to its end, though a job was cancelled and a node died.
+    """A workflow that finished on SLURM although a job was cancelled and a node died.
 
     Parameters
     ----------
     project : the copy that ran
     jobs : every SLURM job as the controller describes it
-    log : what Snakemake said
+    log : output of Snakemake
     cancelled, interrupted : ids of the cancelled job, and of the one on the node that died
     node : the node that died
     before, after : epochs of the last checkpoint before the node died, and of the first one after
@@ -80,7 +80,7 @@ def edit_yaml(path: Path, change) -> None:
 
 
 def make_project(root, target: Path):
-    """Copy the project, with one table of one seed that passes every stage of images, and with jobs that ask for a GPU."""
+    """Copy the project with one table of one seed that uses every image stage, and with jobs that request a GPU."""
     project = load_projects(root).copy_project(root, target, "rl_selector")
 
     def cut_paper(paper):
@@ -105,7 +105,7 @@ def make_project(root, target: Path):
         kept = {name: entry for name, entry in methods.items() if name in METHODS or entry.get("control")}
         methods.clear()
         methods.update(kept)
-        methods["rl_selector"]["parameters"] = {"tolerance": 0.1}  # eight epochs are few for a policy to come within a point
+        methods["rl_selector"]["parameters"] = {"tolerance": 0.1}  # eight epochs rarely suffice for a policy to come within one point
 
     for name, change in (
         ("papers/rl_selector", cut_paper),
@@ -121,7 +121,7 @@ def make_project(root, target: Path):
 
 
 def read_epoch(path: Path) -> int | None:
-    """Return how far a checkpoint came, or None if it is not there."""
+    """Return the epoch of a checkpoint, or None if it does not exist."""
     try:
         return torch.load(path, weights_only=True)["progress"]["epoch"]
     except FileNotFoundError:
@@ -129,7 +129,7 @@ def read_epoch(path: Path) -> int | None:
 
 
 def disturb(cluster: Cluster, project, running: subprocess.Popen) -> dict:
-    """Cancel the proxy's job while it runs, kill the node that trains targets in the middle of one, and say what happened."""
+    """Cancel the proxy's job while it runs, kill the node that trains targets during one of them, and return what happened."""
 
     def wait(condition, what: str, pause: float = 0.1):
         def check():
@@ -159,7 +159,7 @@ def disturb(cluster: Cluster, project, running: subprocess.Popen) -> dict:
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A running SLURM, or a reason to skip."""
+    """A running SLURM; skips with a reason if there is none."""
     obstacle = install_slurm()
     if obstacle:
         pytest.skip(obstacle)
@@ -175,7 +175,7 @@ def copies(root, tmp_path_factory) -> dict:
 
 @pytest.fixture(scope="module")
 def outcome(cluster, copies) -> Outcome:
-    """The workflow through SLURM, disturbed and finished."""
+    """The workflow on SLURM, disturbed and finished."""
     project = copies["slurm"]
     profile, log = project.path("profiles/slurm/profile.yaml"), project.path("slurm.log")
     profile.write_text(profile.read_text(encoding="utf-8") + SITE, encoding="utf-8")
@@ -222,7 +222,7 @@ def read_arrays(project, kind: str) -> dict[str, bytes]:
 
 
 def strip_volatile(value):
-    """Drop what may differ between two runs of the same thing: times, host, process size."""
+    """Drop what may differ between two identical runs: times, host, process size."""
     if isinstance(value, dict):
         return {name: strip_volatile(inner) for name, inner in value.items() if name not in VOLATILE}
     return value

@@ -1,4 +1,4 @@
-"""Synthetic records and specs for the artefact tests; run this file to write the stored records and golden files again."""
+"""Synthetic records and specs for the artefact tests; run this file to regenerate the stored records and golden files."""
 
 import json
 import math
@@ -109,7 +109,7 @@ def make_record(place: str, method: str, keep: str, seed: int) -> dict:
 
 
 def make_trajectory(share: float, seed: int, succeeds: bool) -> dict:
-    """Return five epochs that close in on the keep fraction; a run that fails loses its way and its correlation."""
+    """Return five epochs that approach the keep fraction; a failed run drifts away and has no correlation."""
     open_share = [round((0.9 - 0.05 * seed) * 0.6**epoch, 4) if succeeds else 1 + 0.05 * epoch for epoch in range(5)]
     return {
         "epoch": [1, 2, 3, 4, 5],
@@ -123,7 +123,7 @@ def make_trajectory(share: float, seed: int, succeeds: bool) -> dict:
 
 
 def make_measurements() -> list[dict]:
-    """Return what three seeds measured of one proposition: y = x² over three decades, times a noise, and a correlation."""
+    """Return measurements of one proposition with three seeds: y = x² over three decades, times noise, and a correlation."""
     x = [round(0.01 * 1.02**place, 6) for place in range(400)]
     return [
         {
@@ -155,7 +155,7 @@ def make_overlaps() -> list[dict]:
 
 
 def make_subsets() -> dict:
-    """Return a browser of twelve samples of three classes, of two methods and one without scores, for one keep fraction and two seeds."""
+    """Return a browser with twelve samples of three classes and three methods, one without scores, for one keep fraction and two seeds."""
     from selectbench.artefacts.browser import describe_methods, pack_pictures
 
     ids, rng = np.arange(12), np.random.default_rng(0)
@@ -173,7 +173,7 @@ def make_subsets() -> dict:
 
 
 def make_states() -> list[dict]:
-    """Return maps of two seeds: two agents on a spiral, each with a chosen set; of the second seed one chose nothing."""
+    """Return maps for two seeds: two agents on a spiral, each with a chosen set; with the second seed, one chose nothing."""
 
     def explore(method: str, count: int, best: int | None) -> dict:
         angles = [0.4 * place + len(method) for place in range(count)]
@@ -195,7 +195,7 @@ def make_states() -> list[dict]:
 
 
 def make_clusters() -> list[dict]:
-    """Return the coherence of two clusterings of two seeds; one cluster of each had no measured sample."""
+    """Return the coherence of two clusterings with two seeds; one cluster of each has no measured sample."""
     return [
         {
             "dataset": "digits",
@@ -301,7 +301,7 @@ def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool 
 
 
 def retest(spec: dict, test_set: str) -> dict:
-    """Return the spec with all of its panels on another test set."""
+    """Return the spec with all its panels on another test set."""
     return spec | {"panels": [panel | {"test_set": test_set} for panel in spec["panels"]]}
 
 

@@ -1,4 +1,4 @@
-"""Miniature data sets in the layouts in which the real ones are published."""
+"""Miniature data sets in the layouts of the published ones."""
 
 import copy
 import gzip
@@ -29,13 +29,13 @@ def load_entries() -> dict:
 
 
 def prepare_published(name: str, entry: dict, resources: Path) -> dict:
-    """Prepare a data set with every published test set that is there; returns the manifest."""
+    """Prepare a data set with every published test set that exists; returns the manifest."""
     test_sets = [test_set for test_set in list_available(name, entry, resources) if "of" not in entry["test_sets"][test_set]]
     return prepare_dataset(name, entry, resources, test_sets)
 
 
 def shrink_entry(name: str, source: str, raw: Path, sizes: dict[str, int], **changes) -> dict:
-    """The real entry with one source, whose sizes and checksums are those of the miniature files in raw."""
+    """The real entry with a single source, and with the sizes and checksums of the miniature files in raw."""
     entry = copy.deepcopy(load_entries()[name])
     entry.pop("arrays", None)
     entry["sources"] = [one for one in entry["sources"] if one["name"] == source]
@@ -207,7 +207,7 @@ def draw_picture(rng: np.random.Generator, kind: str) -> bytes:
 
 
 def write_hard(folder: Path, files: list, draw: Callable[[], bytes]) -> None:
-    """Write lists of labels as parquet files of the columns that Hugging Face's image data sets have, two rows a group."""
+    """Write lists of labels as parquet files with the columns of Hugging Face's image data sets, two rows per group."""
     import pyarrow as pa
     from pyarrow import parquet
 

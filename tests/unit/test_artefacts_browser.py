@@ -1,4 +1,4 @@
-"""The subset browser: masks, ranks, pictures and texts, and the stage that collects them."""
+"""The subset browser: masks, ranks, images and texts, and the stage that collects them."""
 
 import base64
 import io
@@ -112,7 +112,7 @@ def test_runs_without_a_subset_are_left_out_and_agents_have_no_ranks():
 
 @pytest.fixture
 def place(tmp_path):
-    """Pools of 40 pictures and 30 texts, and one method's subsets and scores of the first."""
+    """Pools of 40 images and 30 texts, with one method's subsets and scores for the images."""
     rng, labels = np.random.default_rng(3), np.arange(40) % 4
     for name, count in (("dots", 40), ("words", 30)):
         (tmp_path / name / "prepared" / "pool").mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_the_stage_collects_pictures_and_texts_the_same_twice(place):
     assert collect(place, make_spec(place)).returncode == 0
     assert (place / "out.json").read_bytes() == first
     dots, words = json.loads(first)["datasets"]
-    assert (dots["ids"], dots["num_pool"], dots["classes"]) == (None, 40, ["0", "1", "2", "3"])  # small enough to be shown whole
+    assert (dots["ids"], dots["num_pool"], dots["classes"]) == (None, 40, ["0", "1", "2", "3"])  # small enough to be shown in full
     assert list(dots["methods"]) == ["el2n"]
     mask, ranks = read_mask(dots["methods"]["el2n"]["kept"]["0.5"]["0"], 40), np.array(read_ranks(dots["methods"]["el2n"]["ranks"]["0"]))
     assert sum(mask) == 20 and ranks[np.array(mask)].min() > ranks[~np.array(mask)].max()

@@ -21,7 +21,7 @@ from selectbench.errors import RecordError
 
 
 def make_pair(differences: list[float], num: int = 10**9) -> tuple[dict, dict]:
-    """Records in which EL2N minus random is ``differences``, and the comparison of the two."""
+    """Records in which EL2N minus random equals ``differences``, and the comparison of the two."""
     place = "digits/a-to-b"
     records = {}
     for seed, difference in enumerate(differences):

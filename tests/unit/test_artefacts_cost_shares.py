@@ -1,4 +1,4 @@
-"""Cost shares: every cell relative to full data of its seed, by hand, beside what a paper prints."""
+"""Cost shares, computed by hand: every cell relative to full data with the same seed, next to the reported number."""
 
 import pytest
 from artefact_fixtures import DIGITS, by_id, make_records, make_table_spec, run_id

@@ -8,7 +8,7 @@ from selectbench.errors import ConfigError, RecordError
 
 PLACE = "digits/a-to-b"
 KEEPS = ["0.2", "0.4", "0.6"]
-# method → keep fraction → (accuracy of both seeds, selection visits, training visits, wall times alike); full data: 100 visits, 10 s
+# method → keep fraction → (accuracy of both seeds, selection visits, training visits, wall times equal); full data: 100 visits, 10 s
 BY_HAND = {
     "full": {"1": ((95.0, 97.0), 0, 100, 0.0, 10.0)},
     "random": {"0.2": ((80.0, 82.0), 0, 20, 0.0, 2.0), "0.4": ((92.0, 94.0), 0, 40, 0.0, 4.0), "0.6": ((94.0, 96.0), 0, 60, 0.0, 6.0)},
@@ -52,7 +52,7 @@ def answer_of(table: dict, method: str, column: str) -> Answer:
 
 
 def test_the_cheapest_keep_fraction_that_reaches_by_hand():
-    # full data: 96; the columns ask for 93.12, 95.04, 96 and 97.92
+    # full data: 96; the columns require 93.12, 95.04, 96 and 97.92
     table = fill_table(*make_case())
     assert texts_of(table) == {
         "full": ["1.00 (time 1.00), 100 % kept"] * 3 + ["not reached"],

@@ -132,7 +132,7 @@ def test_trajectories_have_a_panel_a_keep_fraction_and_a_line_a_method(records):
     assert figure.axes[0].get_ylabel() == "regret to top-k of E"
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "el2n"]
     assert line.get_xdata().tolist() == [1, 2, 3, 4, 5]
-    # seeds start at 0.9, 0.85 and 0.8 and keep 0.6 of it an epoch
+    # seeds start at 0.9, 0.85 and 0.8, multiplied by 0.6 every epoch
     assert line.get_ydata().tolist() == pytest.approx([0.85 * 0.6**epoch for epoch in range(5)], abs=1e-4)
     marks = [points for points in figure.axes[0].collections if isinstance(points, PathCollection)]
     assert sorted(points.get_offsets()[0, 0] for points in marks) == [3, 3, 4, 4, 5, 5]
@@ -156,7 +156,7 @@ def test_proxy_losses_are_drawn_by_proxy_trainings(records):
         changed[run] = record | {"selection": selection}
     figure = draw_figure(make_figure_spec("trajectory") | {"quantity": "proxy_loss"}, changed)
     axes = figure.axes[0]
-    assert lines_of(axes) == ["moderate"]  # the other method's trajectory tells nothing of proxies
+    assert lines_of(axes) == ["moderate"]  # the other method's trajectory has no proxies
     assert (axes.get_ylabel(), figure.axes[1].get_xlabel()) == ("least validation loss of a proxy", "proxy trainings")
     (line,) = [line for line in axes.lines if line.get_label() == "moderate"]
     np.testing.assert_allclose(line.get_ydata(), [np.nan, 0.9, 0.8])

@@ -1,4 +1,4 @@
-"""The front page: verdicts of all scales, holes, and what it leaves alone."""
+"""The front page: verdicts of all scales, holes, and files it must not touch."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Artefacts of the stored records equal the stored files; `python tests/unit/artefact_fixtures.py` writes them again."""
+"""Artefacts of the stored records equal the stored files; `python tests/unit/artefact_fixtures.py` regenerates them."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def run_stage(stage: str, spec: dict, *arguments: object) -> subprocess.Complete
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """All artefacts of the stored records, made by the commands."""
+    """All artefacts of the stored records, made by the stage commands."""
     place = tmp_path_factory.mktemp("artefacts")
     measured = [place / f"seed-{item['seed']}.json" for item in make_measurements()]
     for path, item in zip(measured, make_measurements(), strict=True):
@@ -137,7 +137,7 @@ def test_the_page_stands_alone_and_holds_everything(built):
     assert len(reader.ids) == len(set(reader.ids))
     assert all(reference.startswith("#") for reference in reader.references)
     assert {reference[1:] for reference in reader.references} <= set(reader.ids)
-    assert not re.search(r"url\((?!#)", page.replace('url("${sheet}")', ""))  # which the script fills with a picture of its own
+    assert not re.search(r"url\((?!#)", page.replace('url("${sheet}")', ""))  # which the script fills with its own image
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(reader.ids)
     assert "@import" not in page
     text = " ".join(reader.texts)
@@ -236,7 +236,7 @@ def test_what_a_scale_leaves_out_is_a_line_and_no_empty_table(built):
     assert not {f"rl_selector-figure-{first}", "rl_selector-table-main"} & set(reader.ids)
     assert page.count("<summary>1 figure not at this scale</summary>") == page.count("<summary>1 table not at this scale</summary>") == 1
     assert f"<li>{FIGURE_TITLES[first]}: the table is left out</li>" in page
-    assert {reference[1:] for reference in reader.references} <= set(reader.ids)  # letters of the first figure are drawn in another
+    assert {reference[1:] for reference in reader.references} <= set(reader.ids)  # glyphs of the first figure are defined in another
 
 
 def test_the_page_refuses_inputs_out_of_order(built):

@@ -14,7 +14,7 @@ def ids(*numbers: int) -> np.ndarray:
 
 
 def test_overlap_by_hand():
-    # k = 4 of 10; a: seeds share {1, 2}; a and b share {1, 2, 3} at seed 0 and {9} at seed 1; c has one seed only, nothing in common
+    # k = 4 of 10; a: seeds share {1, 2}; a and b share {1, 2, 3} at seed 0 and {9} at seed 1; c has only one seed, nothing in common
     subsets = {
         "a": {0: ids(1, 2, 3, 4), 1: ids(9, 2, 1, 8)},
         "b": {1: ids(9, 5, 6, 7), 0: ids(3, 2, 1, 0), 2: ids(9, 5, 3, 2)},

@@ -1,4 +1,4 @@
-"""What searches of clusters are drawn as: break-even, maps of explored states, and the coherence of clusters."""
+"""Figures of cluster searches: break-even, maps of explored states, and the coherence of clusters."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def test_break_even_is_the_least_number_that_pays():
 def test_costs_are_paired_with_full_data_by_seed(records):
     runs, full = [run_id(DIGITS, "el2n", "0.3", seed) for seed in (2, 0)], [run_id(DIGITS, "full", "1", seed) for seed in range(3)]
     time, visits = (read_shares(records, runs, full, axis) for axis in ("wall_s", "sample_visits"))
-    # selection takes 4.13 s, training 6 s a pool and 0.05 s a seed
+    # selection takes 4.13 s, training 6 s per pool and 0.05 s per seed
     assert time.selection == pytest.approx((4.13 / 6 + 4.13 / 6.1) / 2)
     assert time.training == pytest.approx((1.8 / 6 + 1.9 / 6.1) / 2)
     assert visits == (1.0, pytest.approx(0.3))
@@ -55,7 +55,7 @@ def test_break_even_figure_has_time_above_visits_and_tells_the_numbers(records):
     assert visits["el2n"].get_xdata()[[0, -1]].tolist() == [1, 1000]
     assert visits["el2n"].get_ydata()[[0, -1]].tolist() == pytest.approx([1.3, 0.301])
     (marked,) = [line for line in figure.axes[3].lines if line.get_marker() not in ("None", None)]
-    assert marked.get_xydata().tolist() == [[2, pytest.approx(0.8)]]  # EL2N; random pays from the first target on
+    assert marked.get_xydata().tolist() == [[2, pytest.approx(0.8)]]  # EL2N; random pays off from the first target on
     legend = figure.legends[0]
     assert legend.get_title().get_text() == "breaks even at: time | visits, of every panel"
     # EL2N: 1 full training of selection and 0.3 of training; moderate has no run on the second data set
@@ -97,7 +97,7 @@ def test_states_have_a_panel_a_seed_a_marker_an_agent_and_rings():
     assert ring.get_offsets().tolist() == [[make_states()[0]["methods"][0][axis][35] for axis in ("x", "y")]]
     assert other_ring.get_offsets().tolist() == [[make_states()[0]["methods"][1][axis][19] for axis in ("x", "y")]]
     assert el2n.get_sizes()[:5].tolist() == [7, 7, 7, 20, 7]  # only sets of all three clusters are complete
-    assert len(second.collections) == 1  # that search chose nothing
+    assert len(second.collections) == 1  # this search chose nothing
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["EL2N", "Moderate-DS", "Chosen"]
     limits = {points.get_clim() for axes in (first, second) for points in axes.collections if points.get_array() is not None}
     assert len(limits) == 1
@@ -166,7 +166,7 @@ def test_equal_sets_of_different_agents_share_a_place():
     for axis in ("x", "y"):
         assert first[axis][2] == second[axis][0]
         assert first[axis][0] == second[axis][1]
-        assert np.isfinite(second[axis]).all()  # the empty set, which has nothing in common with any other, has a place too
+        assert np.isfinite(second[axis]).all()  # the empty set, which overlaps with no other, also has a place
     assert first["size"] == [0, 1, 3]
     assert first["top1"] == [50.0, 51.0, 53.0]
 
@@ -183,7 +183,7 @@ def test_few_sets_are_placed_by_principal_components():
     masks[1, 0] = masks[2, 1] = masks[3, :2] = True
     name, places = place_masks(masks, 0)
     assert name == "pca"
-    # the four sets span a plane, in which their distances remain: two are one cluster apart or √2
+    # the four sets span a plane that preserves their distances: 1 for sets one cluster apart, or √2
     distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
     np.testing.assert_allclose(distances, np.linalg.norm(masks[:, None].astype(float) - masks[None], axis=-1), atol=1e-12)
     assert place_masks(masks[:1], 0)[1].tolist() == [[0.0, 0.0]]

@@ -1,4 +1,4 @@
-"""Shifted test sets: clean accuracy and joint interval beside every number; noise kept; curves by severity; unreadable images."""
+"""Shifted test sets: clean accuracy and joint interval with every number; noise kept; curves by severity; unreadable images."""
 
 import math
 

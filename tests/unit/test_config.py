@@ -1,4 +1,4 @@
-"""Every mistake in the configuration is one line that names file, key and the closest valid value."""
+"""Every mistake in the configuration gives a one-line error with the file, the key and the closest valid value."""
 
 import shutil
 

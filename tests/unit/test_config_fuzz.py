@@ -1,4 +1,4 @@
-"""Whatever stands in a file below config/: the plan is made, or one line names the file. Never an error of another kind."""
+"""Whatever a file under config/ contains, either the plan is made or a one-line error names the file. No other errors occur."""
 
 import copy
 import json
@@ -63,7 +63,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def memory():
-    """Files that did not change are checked once; what is tested is one changed file among them."""
+    """Unchanged files are checked only once; each test changes a single file."""
     checked, read = {}, config_module._read_checked
 
     def read_once(root, name, schema, overrides=None):
@@ -81,13 +81,13 @@ def memory():
 
 @cache
 def read_original(name):
-    """Return a file's content and the places of every value inside it."""
+    """Return a file's content and the places of all values in it."""
     content = yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return content, list_places(content)
 
 
 def list_places(value, place=()):
-    """Return the places of every value inside a document, as keys and positions from the top."""
+    """Return the places of all values in a document, as keys and positions from the top."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place, *(found for key, child in inner for found in list_places(child, (*place, key)))]
 
@@ -98,7 +98,7 @@ def look_up(content, place):
 
 
 def mutate(content, place, kind, odd):
-    """Return a document changed in one place."""
+    """Return the document with one change."""
     content = copy.deepcopy(content)
     if not place:
         return odd
@@ -118,7 +118,7 @@ def mutate(content, place, kind, odd):
 
 
 def pick_scale(name):
-    """Return the scale that reads a file, the smallest of them; None for the one that the file itself names."""
+    """Return the smallest scale that reads a file; None for a file that names a scale itself."""
     return None if name == "config/config.yaml" else SCALES.get(name, "smoke")
 
 
@@ -127,12 +127,12 @@ def spell(content):
 
 
 def is_json(text):
-    """Tell whether a text is JSON as everybody reads it, without NaN."""
+    """Tell whether a text is standard JSON, without NaN."""
     return bool(json.loads(text, parse_constant=lambda _: 1 / 0))
 
 
 def plan(project, scale):
-    """Plan a scale and spell some of its jobs, or return the one line that says why not."""
+    """Plan a scale and specify some of its jobs, or return the one-line reason why this is impossible."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

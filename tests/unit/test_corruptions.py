@@ -25,7 +25,7 @@ def shrink(picture, side):
 
 @pytest.fixture(scope="module")
 def photos():
-    """(48, 3, 32, 32): pieces of two photographs, shrunk."""
+    """(48, 3, 32, 32): downscaled crops of two photographs."""
     pieces = [
         shrink(picture[top : top + 104, left : left + 104], 32)
         for picture in load_sample_images().images
@@ -43,7 +43,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def photo():
-    """(224, 224, 3): the size that corrupt_tta's severities are made for."""
+    """(224, 224, 3): the size for which corrupt_tta's severities are meant."""
     return load_sample_images().images[0][100:324, 200:424]
 
 
@@ -98,7 +98,7 @@ def test_the_severities_are_those_of_cifar_10_c():
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     ]
-    # The ends are those of floating-point ranges, which include their stop or not as rounding has it.
+    # The ends are those of floating-point ranges, which include their stop or not, depending on rounding.
     factors = [found for (found,) in CORRUPTIONS["zoom_blur"].severities]
     assert [(len(found), round(found[1], 9), round(found[-1], 9)) for found in factors] == [
         (7, 1.01, 1.06),
@@ -134,7 +134,7 @@ def test_draws_depend_on_seed_and_id(name, photos):
     images = np.repeat(photos[20:21], 8, axis=0)
     corrupted = np.concatenate([corrupt(images, name, 4, seed) for seed in (0, 1)])
     distinct = len(np.unique(corrupted, axis=0))
-    # Without the seed there would be 8 at most; angles of motion that are close blur the same pixels.
+    # Without the seed there would be at most 8; similar angles of motion blur the same pixels.
     assert distinct == 16 or (name == "motion_blur" and distinct > 8)
 
 
@@ -203,7 +203,7 @@ def test_one_channel_is_a_colour_image_without_colour(name, photos):
     grey = photos[:4, 1:2]
     for severity in LEVELS:
         coloured = corrupt(np.repeat(grey, 3, axis=1), name, severity).astype(int)
-        assert np.abs(coloured - corrupt(grey, name, severity)).max() <= (name == "snow")  # the weights of luma add up to 1 up to rounding
+        assert np.abs(coloured - corrupt(grey, name, severity)).max() <= (name == "snow")  # the luma weights add up to 1 up to rounding
 
 
 def test_saturation_leaves_one_channel_and_tints_grey_colour_images(digits):
@@ -354,7 +354,7 @@ def test_defocus_discs_are_those_of_opencv(severity):
 
 
 def displace_in_a_loop(image, shifts, reach):
-    """Displace pixels with the published statement: it swaps two views of one array, and so copies."""
+    """Displace pixels with the published statement, which swaps two views of one array and therefore copies."""
     image = image.copy()
     height, width = image.shape[:2]
     for row in range(height - reach, reach, -1):
@@ -383,7 +383,7 @@ def test_motion_blur_of_a_point():
     weights /= weights.sum()
     for angle, towards in ((0, (0, -1)), (90, (-1, 0)), (180, (0, 1)), (-90, (1, 0)), (45, (-1, -1))):
         blurred = ours.blur_along(point, 6, 2, angle)[..., 0]
-        # At 45 degrees a step of 1 goes cos(45°) of a pixel along each axis, so that some positions are met twice.
+        # At 45 degrees a step of 1 moves cos(45°) of a pixel along each axis, so some positions are visited twice.
         places = np.ceil(np.arange(13) * np.cos(np.pi / 4) - 0.5).astype(int) if angle == 45 else np.arange(13)
         expected = np.zeros((21, 21))
         for weight, place in zip(weights, places, strict=True):
@@ -426,11 +426,11 @@ def test_elastic_moves_by_a_known_map():
     assert shifted[:, 1:] == pytest.approx(0.75 * image[:, 1:] + 0.25 * image[:, :-1])
 
 
-# corrupt_tta applies the same rules with ImageNet-C's severities; below, its numbers and its draws go into the rules of this package.
+# corrupt_tta applies the same rules with ImageNet-C's severities; below, its numbers and draws are passed to the rules of this package.
 
 
 def their_parameters(name):
-    """Read the table of severities out of a function of corrupt_tta."""
+    """Read the table of severities from a function of corrupt_tta."""
     tree = ast.parse(inspect.getsource(getattr(tta, name)))
     table = next(node.value.value for node in ast.walk(tree) if isinstance(node, ast.Assign) and node.targets[0].id == "c")
     rows = eval(compile(ast.Expression(table), name, "eval"), {"np": np})
@@ -481,7 +481,7 @@ def test_noise_agrees_with_corrupt_tta_on_the_same_draws(name, severity, photo, 
 
 @pytest.mark.parametrize("severity", LEVELS)
 def test_fog_agrees_with_corrupt_tta_on_the_same_draws(severity, photo, monkeypatch):
-    # corrupt_tta forgets to pass the decay on, so that its own default of 3 holds at every severity.
+    # corrupt_tta does not pass the decay on, so its default of 3 applies at every severity.
     thickness, _ = their_parameters("fog")[severity - 1]
     monkeypatch.setattr(np.random, "uniform", np.random.default_rng(11).uniform)
     theirs = tta.fog(photo, severity)
@@ -492,13 +492,13 @@ def test_fog_agrees_with_corrupt_tta_on_the_same_draws(severity, photo, monkeypa
 
 
 def blur_along_in_levels(layer, radius, sigma, angle):
-    """Blur as the published rule does it: an 8-bit picture goes to ImageMagick, an 8-bit picture comes back."""
+    """Blur as in the published rule: an 8-bit image is passed to ImageMagick, which returns an 8-bit image."""
     return quantise(ours.blur_along(quantise(layer) / 255, radius, sigma, angle))[..., 0] / 255
 
 
 @pytest.mark.parametrize("severity", LEVELS)
 def test_snow_agrees_with_corrupt_tta_on_the_same_draws(severity, photo, monkeypatch):
-    # corrupt_tta blurs the flakes evenly to both sides, whatever sigma, and before it clips them; here it gets the published blur.
+    # corrupt_tta blurs the flakes evenly to both sides, whatever sigma, before clipping them; here it gets the published blur.
     *flakes, radius, sigma, keep = their_parameters("snow")[severity - 1]
     rng = np.random.default_rng(11)
     monkeypatch.setattr(np.random, "normal", rng.normal)
@@ -520,12 +520,12 @@ def test_elastic_agrees_with_corrupt_tta_on_the_same_draws(severity, photo, monk
     theirs = tta.elastic_transform(photo, severity)
     mine = ours.elastic_transform(photo / 255, np.random.default_rng(11), strength, smoothness, jitter)
     mean, _ = differ(mine, theirs)
-    assert mean < 0.5  # float32, and some versions of OpenCV interpolate the affine map at 32nds of a pixel
+    assert mean < 0.5  # float32, and some versions of OpenCV interpolate the affine map in steps of 1/32 pixel
 
 
 @pytest.mark.parametrize("severity", LEVELS)
 def test_glass_changes_as_much_as_that_of_corrupt_tta(severity, photo):
-    # corrupt_tta swaps pixels, from the first to the last; the published loop copies, which drops some pixels and doubles others, so that
+    # corrupt_tta swaps pixels, from the first to the last; the published loop copies, dropping some pixels and doubling others, so
     # the mean wanders by a level and the change is up to 8 % larger; the loop itself is tested above.
     crop = photo[:64, :64]
     parameters = their_parameters("glass_blur")[severity - 1]
@@ -537,7 +537,7 @@ def test_glass_changes_as_much_as_that_of_corrupt_tta(severity, photo):
 
 
 def test_motion_blur_is_not_that_of_corrupt_tta():
-    # corrupt_tta averages evenly to both sides of a pixel and knows no sigma; the published blur weighs one side.
+    # corrupt_tta averages evenly to both sides of a pixel without a sigma; the published blur is weighted and one-sided.
     point = np.zeros((41, 41, 1))
     point[20, 20] = 1
     theirs, mine = tta.cv2_motion_blur(point, 10, 3, 0), ours.blur_along(point, 10, 3, 0)[..., 0]

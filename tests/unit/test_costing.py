@@ -1,4 +1,4 @@
-"""Costs by hand: the job graph, recorded work, the declared extrapolation, disk, and how far off an estimate was."""
+"""Costs computed by hand: job graph, recorded work, declared extrapolation, disk, and estimate vs. actual."""
 
 import json
 import re
@@ -27,7 +27,7 @@ RESNET50 = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 
 
 @pytest.fixture
 def project(root, tmp_path, monkeypatch):
-    """A folder with the configuration and the records of scale tiny that are in git; a run that was added since has another's record."""
+    """A folder with the configuration and the committed records of scale tiny; runs added since then get the record of another run."""
     for part in ("config", "workflow/schemas"):
         shutil.copytree(root / part, tmp_path / part)
     kept = ("*/records.jsonl", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json")
@@ -55,7 +55,7 @@ def find_job(jobs, rule, *parts):
 
 
 def note_times(project, output, start, end, **more):
-    """Write what Snakemake notes of a file that it made."""
+    """Write the metadata that Snakemake keeps about a file it made."""
     path = project / ".snakemake/metadata" / urlsafe_b64encode(output.encode()).decode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"starttime": start, "endtime": end, "external_jobid": None, **more}), encoding="utf-8")
@@ -74,7 +74,7 @@ def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
     jobs = list_jobs(plan)
     pages = [page for page in (plan.page(), plan.front_page()) if page in plan.artefacts()]
     needs, waiting, found = find_needs(jobs), [*pages], set()
-    while waiting:  # everything is made for the pages
+    while waiting:  # everything is needed for the pages
         name = waiting.pop()
         waiting += [need for need in needs[name] if need not in found]
         found.add(name)
@@ -94,7 +94,7 @@ def test_recorded_work_is_what_records_say(project):
     row = rows["digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.4/seed-0"]
     assert row["selection"]["proxy_share"] == 0.2
     assert costing.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
-    early = Costing(costing.plan)  # as if no method had needed more than a fifth of the proxy's training
+    early = Costing(costing.plan)  # as if no method needed more than a fifth of the proxy's training
     early.observed.recorded.rows = {row["run"]["id"]: row}
     assert early.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
     selectors = find_job(costing.jobs, "train_selectors", "digits", "convnet", "rl_selector", "0")
@@ -112,8 +112,8 @@ def test_work_of_a_run_is_what_its_job_does():
     provenance = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:09+00:00"}
     training = {"wall_s": 5.0, "encode_s": 1.5}
     static = {"provenance": provenance, "training": training, "selection": {"score_s": 2.0}, "evaluation": None}
-    assert measure_run(static, "train").seconds == 3.5  # a frozen encoder is another job's work
-    assert measure_run(static | {"selection": {"score_s": 2.0, "sampler": "ucb"}}, "train").seconds == 5.5  # a sampler works beside it
+    assert measure_run(static, "train").seconds == 3.5  # a frozen encoder is the work of another job
+    assert measure_run(static | {"selection": {"score_s": 2.0, "sampler": "ucb"}}, "train").seconds == 5.5  # a sampler runs alongside
     assert measure_run(static | {"training": None}, "train").seconds == 9.0
     assert measure_run(static, "evaluate").seconds == 0.0
     evaluated = static | {"evaluation": {"wall_s": 0.25, "provenance": provenance}}
@@ -205,7 +205,7 @@ def test_multiply_adds_and_parameters_are_the_published_ones():
 
 
 def describe_works(costing, job):
-    """Return the output of a batch, when its recorded works began and ended, and their seconds."""
+    """Return the output of a batch, the start and end of its recorded work, and its seconds."""
     works = costing.observed.list_works(costing.plan, job)
     return job.outputs[0], min(work.started for work in works), max(work.finished for work in works), sum(work.seconds for work in works)
 
@@ -216,7 +216,7 @@ def test_times_of_snakemake_tell_starts_and_jobs_without_records(project):
     batch, begin, end, work = next(
         (batch, begin, end, work)
         for batch, begin, end, work in (describe_works(costing, job) for job in costing.jobs.values() if job.rule == "train_targets")
-        if begin - 1 + work + 30 > end  # its runs were trained by one job
+        if begin - 1 + work + 30 > end  # one job trained its runs
     )
     note_times(project, table, 100.0, 104.5)
     note_times(project, batch, begin - 1, begin - 1 + work + 30)
@@ -226,7 +226,7 @@ def test_times_of_snakemake_tell_starts_and_jobs_without_records(project):
     assert costing.costs[batch] == (pytest.approx(work + 30), RECORDED)
     other = find_job(costing.jobs, "make_table", "rl_selector", "cross").outputs[0]
     assert costing.costs[other] == (4.5, KIND)
-    note_times(project, batch, end - 1, end + 5)  # made again when most of its runs were done: says nothing of the start
+    note_times(project, batch, end - 1, end + 5)  # repeated when most of its runs were done: says nothing about start-up time
     assert Costing(costing.plan).observed.start_s == {}
     note_times(project, table, 100.0, 104.5, external_jobid="77")  # waited in a queue
     assert Costing(costing.plan).costs[table] == (None, None)
@@ -251,14 +251,14 @@ def test_runs_that_papers_share_are_counted_once(project):
     assert {paper: total.runs for paper, total in totals.items()} == {paper: len(plan.paper_runs(paper)) for paper in parts}
     assert whole.runs == len(plan.runs) < sum(total.runs for total in totals.values())
     assert whole.jobs == len(costing.jobs) < sum(total.jobs for total in totals.values())
-    assert whole.hours == pytest.approx(sum(cost.seconds or 0 for cost in costing.costs.values()) / 3600)  # one thread a job
+    assert whole.hours == pytest.approx(sum(cost.seconds or 0 for cost in costing.costs.values()) / 3600)  # one thread per job
     assert max(total.hours for total in totals.values()) < whole.hours < sum(total.hours for total in totals.values())
     assert whole.disk < sum(total.disk for total in totals.values())
     assert whole.hours * 3600 / 2 <= whole.wall_s <= whole.hours * 3600
     assert whole.is_whole
     work = sum(measure_run(costing.observed.recorded.rows[run], TRAIN).seconds for run in plan.paper_runs("data_agent"))
     trained = [cost.seconds for name, cost in parts["data_agent"].costs.items() if "/batches/train/" in name]
-    assert sum(trained) == pytest.approx(work)  # and not the other paper's runs of the same batches
+    assert sum(trained) == pytest.approx(work)  # but not the other paper's runs in the same batches
 
 
 def test_disk_is_what_lies_there_or_what_shapes_say(project):
@@ -267,7 +267,7 @@ def test_disk_is_what_lies_there_or_what_shapes_say(project):
     data = find_job(jobs, "prepare_data", "cifar100")
     assert measure_bytes(plan, data) is None
     assert estimate_bytes(plan, data, size) == 60_000 * 3 * 32 * 32
-    assert estimate_bytes(plan, find_job(jobs, "prepare_data", "imagenet1k"), size) is None  # its images stay where they are
+    assert estimate_bytes(plan, find_job(jobs, "prepare_data", "imagenet1k"), size) is None  # its images are not copied
     scores = find_job(jobs, "score_samples", "cifar10", "el2n", "0")
     assert estimate_bytes(plan, scores, size) == 50_000 * 24
     subsets = find_job(jobs, "select_subsets", "cifar10", "el2n", "0")
@@ -295,7 +295,7 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
     line = describe_last_estimate(Costing(plan))
     assert line.endswith("1 jobs, estimated at 4 s of work, took 5 s: 20 % too low; 1 more had no estimate")
     batch = find_job(list_jobs(plan), "train_targets", "digits", "resnet8", "0").outputs[0]
-    note_times(project, batch, 2000.0, 2005.0)  # its records are older: a part of its work was done before
+    note_times(project, batch, 2000.0, 2005.0)  # its records are older: part of its work was done before
     assert describe_last_estimate(Costing(plan)) == line
     path = project / "results/tiny/estimate.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"schema": 2}), encoding="utf-8")

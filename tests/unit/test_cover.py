@@ -111,7 +111,7 @@ def test_importing_it_imports_no_torch():
 
 
 def make_lattice(num, offset, dtype, seed=0):
-    """Integer points with duplicates and many equal distances: their distances are exact in any precision."""
+    """Integer points with duplicates and many equal distances, which are exact in any precision."""
     rng = np.random.default_rng(seed)
     return (rng.integers(0, 5, (num, 3)) + offset).astype(dtype), rng.integers(0, 3, num)
 

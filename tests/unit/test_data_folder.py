@@ -20,7 +20,7 @@ def imagenet(tmp_path):
 
 
 def gradient(width, height):
-    """Red grows to the right, green downwards."""
+    """Red increases to the right, green downwards."""
     red = np.broadcast_to(np.linspace(0, 255, width), (height, width))
     green = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, width))
     return Image.fromarray(np.stack([red, green, np.zeros_like(red)], axis=-1).astype(np.uint8))

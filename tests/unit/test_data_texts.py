@@ -1,4 +1,4 @@
-"""Data sets of texts: miniatures in the layouts in which the real ones are published, and the two that packages bring."""
+"""Text data sets: miniatures in the layouts of the published ones, and the two that come with packages."""
 
 import copy
 import csv
@@ -29,7 +29,7 @@ SENTIMENTS = ["negative", "neutral", "positive"]
 
 
 def shrink(name, pool, validation, **tests):
-    """The real entry with other sizes and without pinned checksums; its files lie in the raw folder."""
+    """The real entry with other sizes and without pinned checksums; its files are in the raw folder."""
     entry = copy.deepcopy(ENTRIES[name])
     entry.pop("arrays", None)
     entry |= {"pool_size": pool, "validation_size": validation}
@@ -132,7 +132,7 @@ def test_mistakes_are_refused(name, change, message):
         jsonschema.validate({name: entry}, SCHEMA, jsonschema.Draft202012Validator)
 
 
-# the data sets that packages bring
+# the data sets that come with packages
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +428,7 @@ def test_an_archive_without_the_member_is_told(tmp_path):
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
-    """A Python whose pip brings a miniature of VADER's archive, and says what it was asked."""
+    """A Python whose pip provides a miniature of VADER's archive and records its arguments."""
     content = write_vader(tmp_path / "published/vaderSentiment-2.5.tar.gz")
     entry = shrink("vader_domains", 26, 4, test=6, nyt=12)
     place("vader_domains", entry, tmp_path / "sealed", [content])
@@ -521,7 +521,7 @@ def test_an_answer_beyond_the_options_is_told(tmp_path, answer, options):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An entry whose data set is a local folder, which the library ``datasets`` reads without any network."""
+    """An entry whose data set is a local folder that the library ``datasets`` reads without network access."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

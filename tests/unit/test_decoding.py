@@ -1,4 +1,4 @@
-"""Pictures decoded ahead are the pictures decoded on demand."""
+"""Images decoded ahead equal images decoded on demand."""
 
 from dataclasses import replace
 

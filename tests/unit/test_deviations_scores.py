@@ -1,4 +1,4 @@
-"""Deviations of published code that change numbers: how scores are made and how they become a subset."""
+"""Deviations of published code that change numbers: how scores are computed and how they become a subset."""
 
 import itertools
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -16,7 +16,7 @@ NUM = 600
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """The first 600 of scikit-learn's digits in 0 … 1, and their classes."""
+    """The first 600 of scikit-learn's digits, scaled to 0 … 1, and their classes."""
     everything = load_digits()
     return everything.data[:NUM] / 16, everything.target[:NUM]
 
@@ -48,7 +48,7 @@ def count_events_with_never_learnt_at_zero(correct: np.ndarray) -> np.ndarray:
 
 
 def test_never_learnt_samples_at_zero_turn_label_noise_round(digits):
-    """Forgetting, a fifth of the labels wrong: of the fifth that is kept, 95 % are mislabelled, or 11 %."""
+    """Forgetting with a fifth of the labels wrong: 95 % of a kept fifth are mislabelled, or 11 %."""
     inputs, labels = digits
     rng = np.random.default_rng(1)
     noisy = rng.permutation(NUM) < NUM // 5
@@ -72,7 +72,7 @@ def means_of_the_norms(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def test_averaging_errors_before_the_norm_lets_runs_cancel(digits):
-    """EL2N over ten runs. On digits scores fall by up to 15 % and few samples change places; by hand the order of two turns."""
+    """EL2N over ten runs. On digits, scores fall by up to 15 % and few ranks change; in a case by hand, two samples swap."""
     inputs, labels = digits
     runs = np.stack([train_softmax(inputs, labels, epochs=1, rate=5.0, seed=seed)[-1] for seed in range(10)])
     ours, deviating = sb.score("el2n", sb.Signals(labels=labels, logits=runs)), norms_of_the_mean_error(runs, labels)
@@ -81,8 +81,8 @@ def test_averaging_errors_before_the_norm_lets_runs_cancel(digits):
     assert (deviating / ours).min() < 0.95
     kept = [set(sb.take(scores, 0.2).ids.tolist()) for scores in (ours, deviating)]
     assert 0.8 * NUM * 0.2 < len(kept[0] & kept[1]) < NUM * 0.2
-    disagreeing = 20.0 * np.eye(10)[1:]  # nine runs, each sure of another wrong class
-    agreeing = np.tile(np.log([0.1, 0.9, *[1e-9] * 8]), (9, 1))  # and nine that are less sure, of the same one
+    disagreeing = 20.0 * np.eye(10)[1:]  # nine runs, each confident in a different wrong class
+    agreeing = np.tile(np.log([0.1, 0.9, *[1e-9] * 8]), (9, 1))  # and nine less confident ones, in the same class
     logits, wrong = np.stack([disagreeing, agreeing], axis=1), np.zeros(2, dtype=int)
     assert np.round(means_of_the_norms(logits, wrong), 2).tolist() == [1.41, 1.27]
     assert np.round(norms_of_the_mean_error(logits, wrong), 2).tolist() == [1.05, 1.27]
@@ -95,7 +95,7 @@ def sum_squared_distances(rows: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["by hand", "digits"])
 def test_squared_distances_only_rank_by_the_distance_to_the_mean(digits, kind):
-    """Sample cover: the sum of distances sees that a class has two modes, the sum of their squares does not."""
+    """Sample cover: the sum of distances reflects that a class has two modes, the sum of squared distances does not."""
     rng, (inputs, labels) = np.random.default_rng(0), digits
     if kind == "by hand":
         one, other = rng.normal(size=(250, 3)), rng.normal(size=(50, 3)) + np.array([8, 0, 0])
@@ -113,7 +113,7 @@ def test_squared_distances_only_rank_by_the_distance_to_the_mean(digits, kind):
 
 
 def keep_uncertain_with_a_flip(margins: np.ndarray, labels: np.ndarray, share: float, balanced: bool) -> np.ndarray:
-    """Ascending margins inside classes, descending margins over all: one name, opposite ends."""
+    """Ascending margins within classes, descending margins over all: one name, opposite ends."""
     if not balanced:
         return np.argsort(margins)[::-1][: round(share * len(margins))]
     members = [np.flatnonzero(labels == label) for label in range(10)]
@@ -121,7 +121,7 @@ def keep_uncertain_with_a_flip(margins: np.ndarray, labels: np.ndarray, share: f
 
 
 def test_one_name_for_opposite_tails_keeps_disjoint_subsets(digits):
-    """Uncertainty by the margin between the two largest probabilities; here the end that is kept is a parameter."""
+    """Uncertainty as the margin between the two largest probabilities; here the end to keep is a parameter."""
     inputs, labels = digits
     logits = train_softmax(inputs, labels)[-1]
     ordered = np.sort(prediction_errors(logits, labels) + np.eye(10)[labels], axis=1)
@@ -141,13 +141,13 @@ def test_one_name_for_opposite_tails_keeps_disjoint_subsets(digits):
 
 
 def keep_by_masked_scores(scores: np.ndarray, labels: np.ndarray, num_kept: int) -> np.ndarray:
-    """For each class the top of scores · mask: wherever those are negative, the zeros of other classes are higher."""
+    """For each class the top of scores · mask: where these are negative, the zeros of other classes are higher."""
     order = [np.argsort(-scores * (labels == label), kind="stable")[: num_kept // 10] for label in range(10)]
     return np.concatenate(order)
 
 
 def test_masking_classes_by_multiplication_loses_places_to_zeros(digits):
-    """MoSo's last step: 150 asked for, fewer kept; the losses' mean taken off or all scores negative. A constant heals it."""
+    """MoSo's last step: 150 requested, fewer kept, with the losses centred or all scores negative. Adding a constant fixes it."""
     inputs, labels = digits
     errors = prediction_errors(train_softmax(inputs, labels)[-1], labels)
     losses = -np.log1p(errors[np.arange(NUM), labels])
@@ -161,14 +161,14 @@ def test_masking_classes_by_multiplication_loses_places_to_zeros(digits):
 
 
 def fill_strata_below_a_stretched_maximum(scores: np.ndarray, num_strata: int = 50) -> np.ndarray:
-    """Ask for everything: the members of half-open strata from the minimum to 1.0001 times the maximum."""
+    """Request everything: the members of half-open strata from the minimum to 1.0001 times the maximum."""
     edges = np.linspace(scores.min(), scores.max() * 1.0001, num_strata + 1)
     members = [np.flatnonzero((scores >= low) & (scores < high)) for low, high in itertools.pairwise(edges)]
     return np.concatenate(members)
 
 
 def test_an_upper_edge_by_multiplication_loses_the_maximum_of_negative_scores(digits):
-    """CCS with all scores negative: 600 asked for, 599 kept, and the one that is lost is the easiest."""
+    """CCS with all scores negative: 600 requested, 599 kept, and the lost one is the easiest."""
     inputs, labels = digits
     errors = prediction_errors(train_softmax(inputs, labels), labels)
     scores = np.log1p(errors[:, np.arange(NUM), labels]).mean(axis=0)  # mean over epochs of log p(label)
@@ -182,7 +182,7 @@ def test_an_upper_edge_by_multiplication_loses_the_maximum_of_negative_scores(di
 
 
 def count_places_by_the_last_class(labels: np.ndarray, share: float) -> list[int]:
-    """A loop over the classes whose size survives it, and a second loop that uses it."""
+    """A loop over the classes leaves behind the size of the last one, which a second loop uses."""
     for label in np.unique(labels):
         size = (labels == label).sum()
     return [int(size * share) for _ in np.unique(labels)]
@@ -209,7 +209,7 @@ def count_truncated(num: int, keep: str) -> int:
 
 
 def test_rounding_twice_or_class_by_class_misses_k(digits):
-    """Kept of 10 at 10 %: two; of ten classes of 15 at 10 %: twenty; of 100 at 29 %: twenty-eight."""
+    """At 10 %, two of 10 are kept, and twenty of ten classes of 15; at 29 %, twenty-eight of 100."""
     assert [count_between_rounded_quantiles(10, "0.1"), len(sb.take(np.arange(10), "0.1"))] == [2, 1]
     fifteen = np.repeat(np.arange(10), 15)
     ours = [len(sb.take(np.arange(150), "0.1", labels=fifteen, quota=quota)) for quota in ("none", "proportional", "equal")]
@@ -233,7 +233,7 @@ def keep_by_reversed_argsort(scores: np.ndarray, num_kept: int) -> np.ndarray:
 
 
 def test_ties_that_follow_the_order_of_the_data_change_the_subset_with_it(digits):
-    """Forgetting counts: most samples share the count 0, so that a shuffled pool gives another subset."""
+    """Forgetting counts: most samples share the count 0, so a shuffled pool gives a different subset."""
     inputs, labels = digits
     counts = sb.score("forgetting", sb.Signals(labels=labels, correct=train_softmax(inputs, labels).argmax(axis=2) == labels))
     assert (counts == 0).mean() > 0.7

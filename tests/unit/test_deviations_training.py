@@ -1,4 +1,4 @@
-"""Deviations of published code that change numbers, shown on digits: what happens while nets are trained and read out."""
+"""Deviations of published code that change numbers, shown on digits: training nets and reading out their signals."""
 
 import copy
 import math
@@ -44,7 +44,7 @@ RECIPE = Recipe(
     track_test=True,
 )
 TAIL = 8
-NUM_POOL = 16 * 64 + TAIL  # so that batches of 64 leave a last one of 8
+NUM_POOL = 16 * 64 + TAIL  # so that batches of 64 leave a last batch of 8
 
 
 def open_digits(folder, chosen: slice):
@@ -57,7 +57,7 @@ def open_digits(folder, chosen: slice):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Tiny nets gain nothing from more, and wait for one another where the processors are busy."""
+    """Tiny nets gain nothing from more threads, which wait for each other on busy processors."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -71,7 +71,7 @@ def pool(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def test_halves(tmp_path_factory):
-    """The last 397 digits, other writers, as even and odd positions."""
+    """The last 397 digits, by other writers, split into even and odd positions."""
     folder = tmp_path_factory.mktemp("digits")
     return [open_digits(folder / str(start), slice(1400 + start, None, 2)) for start in (0, 1)]
 
@@ -105,7 +105,7 @@ def read_out(model, pool, batch_size=512) -> tuple[np.ndarray, np.ndarray]:
 
 
 def last_layer_norms_with_mean_reduction(layer, features, labels, batch_size) -> np.ndarray:
-    """Gradient norms of each sample out of one backward pass a batch, through a loss that is the batch's mean."""
+    """Gradient norms of each sample from one backward pass per batch, through the mean loss of the batch."""
     norms = []
     for rows, targets in zip(features.split(batch_size), labels.split(batch_size), strict=True):
         logits = layer(rows)
@@ -143,7 +143,7 @@ def test_a_mean_over_the_batch_inflates_the_last_partial_batch(pool, proxy):
 
 @torch.no_grad()
 def read_out_in_training_mode(model, pool, order, batch_size) -> tuple[np.ndarray, np.ndarray]:
-    """Batch normalisation by each batch's own moments, as a net does that nobody has put into evaluation mode."""
+    """Batch normalisation with the statistics of each batch, as in a net left in training mode."""
     model = copy.deepcopy(model).train()
     features, logits = np.empty((len(pool), 16), dtype=np.float32), np.empty((len(pool), 10), dtype=np.float32)
     for positions in np.array_split(order, len(order) // batch_size):
@@ -153,7 +153,7 @@ def read_out_in_training_mode(model, pool, order, batch_size) -> tuple[np.ndarra
 
 
 def test_training_mode_makes_a_sample_s_features_depend_on_its_batch(pool):
-    """Moderate-DS: one net, one pool; the order and size of batches alone exchange most of the subset."""
+    """Moderate-DS: with the same net and pool, the order and size of batches alone change most of the subset."""
     labels = pool.labels.numpy()
     model, _ = train(pool, np.arange(NUM_POOL), replace(RECIPE, epochs=4), seed=0)
 
@@ -175,12 +175,12 @@ def test_training_mode_makes_a_sample_s_features_depend_on_its_batch(pool):
     for features, logits in ours:
         np.testing.assert_allclose(features[::10], torch.cat([f for f, _ in alone]).numpy(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(logits[::10], torch.cat([z for _, z in alone]).numpy(), rtol=1e-4, atol=1e-4)
-        assert len(keep_moderate(features) & keep_moderate(ours[0][0])) >= num_kept - 2  # rounding may exchange equal ranks
+        assert len(keep_moderate(features) & keep_moderate(ours[0][0])) >= num_kept - 2  # rounding may swap equal ranks
     assert len(keep_moderate(ours[0][0]) & kept[0]) < 0.6 * num_kept
 
 
 def test_the_training_budget_moves_accuracy_by_more_than_the_method(tmp_path, test_halves):
-    """10 % kept: a tenth of the steps (equal epochs) or all of them. Numbers of the two kinds do not belong into one table."""
+    """10 % kept: a tenth of the steps (equal epochs) or all of them. Such numbers must not share a table."""
     pool, recipe = open_digits(tmp_path / "pool", slice(0, 600)), replace(RECIPE, epochs=4, batch_size=20)
     signals = sb.Signals(labels=pool.labels.numpy(), features=pool.images.numpy().reshape(600, -1) / 255)
     steps, accuracy = {}, {}
@@ -196,14 +196,14 @@ def test_the_training_budget_moves_accuracy_by_more_than_the_method(tmp_path, te
     assert budget > 2 * (max(many) - min(many))
     assert min(many) > max(few)  # no choice of method makes up for the steps
     gains = [accuracy[regime, "herding"] - accuracy[regime, "random"] for regime in steps]
-    assert gains[0] > gains[1] + 3  # and what a method seems to gain depends on them
+    assert gains[0] > gains[1] + 3  # and the apparent gain of a method depends on them
 
 
 OVERHEATED = replace(RECIPE, epochs=20, batch_size=20, learning_rate=0.3)
 
 
 def test_the_best_epoch_on_the_test_set_is_better_only_on_the_samples_that_chose_it(pool, test_halves):
-    """Each half of the test set chooses an epoch: above the last epoch on that half, and no better than it on the other."""
+    """Each half of the test set chooses an epoch, which beats the last epoch on that half and is no better on the other."""
     signals, seen, unseen = sb.Signals(labels=pool.labels.numpy()), [], []
     for seed in range(6):
         curves = [[], []]

@@ -1,4 +1,4 @@
-"""Data Agent: its reward, its agent, its ablations, and what the released code does instead."""
+"""Data Agent: reward, agent, ablations, and what the released code does instead."""
 
 import math
 from contextlib import nullcontext
@@ -331,7 +331,7 @@ def test_the_same_weight_for_all_that_is_kept_only_scales_the_learning_rate():
     assert not torch.allclose(train("inverse_keep", 1.0), train("none", 1.0))
 
 
-# ---- in a loop of one's own
+# ---- in a custom training loop
 
 
 MODES = {

@@ -1,4 +1,4 @@
-"""Every sampler under a real DataLoader, and in loops of other tasks."""
+"""Every sampler with a real DataLoader, and in training loops for other tasks."""
 
 import math
 
@@ -33,7 +33,7 @@ def make_data(num=NUM, seed=0):
 
 
 def build(*layers):
-    """A model whose weights depend on nothing but its shape."""
+    """A model whose weights depend only on its shape."""
     model = nn.Sequential(*layers)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_items_start_with_their_ids():
 
 @pytest.mark.parametrize("name", ["infobatch", "data_agent"])
 def test_language_model(name):
-    """Sequences that count up in steps of their own; a sequence's uncertainty is the mean entropy of its tokens."""
+    """Sequences that count up in different steps; a sequence's uncertainty is the mean entropy of its tokens."""
     steps = torch.arange(48) % 3 + 1
     tokens = (torch.arange(48)[:, None] * 5 + steps[:, None] * torch.arange(9)) % 12
     model = build(nn.Embedding(12, 24), nn.Linear(24, 24), nn.Tanh())
@@ -195,7 +195,7 @@ def test_segmentation_model_of_torchvision(name):
 
 @pytest.mark.parametrize("name", ["top_loss", "data_agent"])
 def test_detection_model_of_torchvision(name):
-    """Bright boxes on noise; an image's loss is its own sum of the detector's losses, its uncertainty the mean over the anchors."""
+    """Bright boxes on noise; an image's loss is the sum of the detector's losses on it, its uncertainty the mean over anchors."""
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
     generator = torch.Generator().manual_seed(0)
@@ -205,7 +205,7 @@ def test_detection_model_of_torchvision(name):
         image[:, top:bottom, left:right] += 2.0
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        norms = {"norm_layer": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels)}  # an image at a time is no batch to norm
+        norms = {"norm_layer": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels)}  # batch normalisation fails on one image
         model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2, **norms).train()
     pooled, scored = [], []
     model.backbone.register_forward_hook(lambda module, inputs, outputs: pooled.append(outputs["0"].mean(dim=(2, 3))))

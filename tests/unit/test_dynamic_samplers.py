@@ -1,4 +1,4 @@
-"""Every sampler's rule against a plain oracle, and what all samplers promise alike."""
+"""Every sampler's rule against a simple reference, and the contract of all samplers."""
 
 import io
 import random
@@ -33,7 +33,7 @@ def make(name, *, num=NUM, keep=0.5, epochs=8, **parameters):
 
 
 def scripted(ids, epoch):
-    """Losses, logits and features that depend on sample and epoch alone."""
+    """Losses, logits and features that depend only on sample and epoch."""
     rng = np.random.default_rng(epoch)
     losses, logits, features = rng.gamma(1.0, size=6000), rng.normal(size=(6000, 4)), rng.normal(size=(6000, 6))
     return losses[ids], logits[ids], features[ids]
@@ -50,7 +50,7 @@ def run_epoch(sampler, batch_size=16, script=scripted):
 
 
 def constant(losses):
-    """Losses that never change; the model is sure of samples without loss and undecided on all others."""
+    """Losses that never change; the model is certain about samples without loss and undecided about all others."""
 
     def script(ids, epoch):
         return losses[ids], np.where(losses[ids, None] == 0, [9.0, 0.0, 0.0], 0.0), np.ones((len(ids), 2))
@@ -63,7 +63,7 @@ def observe_all(sampler, losses):
     run_epoch(sampler, len(losses), constant(np.asarray(losses, dtype=float)))
 
 
-# ---- the registry, and what is refused
+# ---- the registry, and invalid parameters
 
 
 def test_the_samplers_are_the_files():
@@ -320,7 +320,7 @@ def test_infobatch_drops_below_the_mean_and_its_weights_sum_to_all(ratio):
     losses = np.random.default_rng(0).gamma(0.7, size=num)
     sampler = make("infobatch", num=num, ratio=ratio, epochs=8)
     assert len(run_epoch(sampler)) == num
-    observe_all(sampler, losses)  # epoch 1 was chosen by other losses; its own replace them where it looked
+    observe_all(sampler, losses)  # epoch 1 was chosen by other losses; its own replace them for the samples it visited
     known = sampler.losses.copy()
     below = known < known.mean()
     ids = np.array(list(sampler))
@@ -364,7 +364,7 @@ def test_infobatch_never_drops_all_below_the_mean_nor_any_of_equal_losses():
         assert len(list(sampler)) == 1001
 
 
-# ---- what starves, and what does not
+# ---- samples that may never be revisited
 
 
 @pytest.mark.parametrize("name", ["top_loss", "epsilon_greedy", "ucb"])
@@ -539,7 +539,7 @@ def test_tensors_of_any_precision_and_arrays_teach_the_same(name):
 
 
 def settle(state):
-    """A state as it comes back from a file."""
+    """A state after saving to and loading from a file."""
     stream = io.BytesIO()
     torch.save(state, stream)
     stream.seek(0)
@@ -547,7 +547,7 @@ def settle(state):
 
 
 def spell(state):
-    """A state in full, number by number."""
+    """All numbers of a state."""
     if isinstance(state, dict):
         return {key: spell(value) for key, value in state.items()}
     if isinstance(state, list):

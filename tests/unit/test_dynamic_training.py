@@ -1,4 +1,4 @@
-"""Training beside a sampler: what it visits, when the rate falls, and that a killed training ends the same."""
+"""Training with a sampler: visits, the learning-rate schedule, and the identical result of a killed training."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def pool(tmp_path):
 
 
 def train(pool, tmp_path, choice, recipe=RECIPE, stop_after=None):
-    """Train a fresh model beside a choice; raise after ``stop_after`` epochs, once the state of the one before is saved."""
+    """Train a fresh model with a choice; raise after ``stop_after`` epochs, once the state of the previous one is saved."""
     with isolated_torch_rng(0):
         model = build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 3)
 
@@ -81,7 +81,7 @@ def test_a_killed_training_continues_with_its_sampler_and_ends_the_same(pool, tm
 
 
 def test_keeping_all_is_training_on_all_data(pool, tmp_path):
-    """With everything kept and weights of 1, a sampler changes nothing."""
+    """With everything kept and all weights 1, a sampler changes nothing."""
     everything = make_sampler_choice({"name": "full", "seed": 3, "parameters": {}}, 70, "1", 8)
     plain = SubsetChoice(np.arange(70), {}, 0)
     one, first = train(pool, tmp_path / "one", everything)

@@ -54,7 +54,7 @@ class Interrupted(Exception):
 
 
 def train(pool, tmp_path, ids=None, recipe=RECIPE, regime="equal_epochs", stop_after=None, key="key"):
-    """Train a fresh model; raise after ``stop_after`` epochs as a kill would, once the epoch's state is saved."""
+    """Train a fresh model; raise after ``stop_after`` epochs like a kill, once the epoch's state is saved."""
     model, seen = make_model(), []
 
     def on_epoch_end(epoch, model, progress):
@@ -247,7 +247,7 @@ def test_without_a_compiler_one_line_is_said_and_training_goes_on(pool, tmp_path
 
 
 def test_the_fast_recipe_is_as_published_and_its_net_learns(tmp_path):
-    """Page 2018, dawn.py: rates rise from 0 to 0.4 over 5 of 24 epochs and fall to 0. Here a net a sixteenth as wide learns digits."""
+    """Page 2018, dawn.py: the rate rises from 0 to 0.4 over 5 of 24 epochs and falls to 0. A net of 1/16 the width learns digits."""
     root = Path(__file__).parents[2] / "config"
     recipes, models = (yaml.safe_load((root / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("recipes", "models"))
     fast = Recipe.from_config(recipes["cifar_fast"])

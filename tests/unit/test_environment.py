@@ -1,4 +1,4 @@
-"""The ways to set the project up name the same packages."""
+"""All ways to set up the project name the same packages."""
 
 import re
 import tomllib

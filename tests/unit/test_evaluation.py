@@ -45,7 +45,7 @@ class Reader(nn.Module):
 
 
 def make_pool(folder, logits, labels, **settings):
-    """A pool of images that ``Reader`` reads as these logits, whole numbers in 0…255."""
+    """A pool of images that ``Reader`` reads as these logits, integers in 0…255."""
     folder.mkdir()
     np.save(folder / "images.npy", np.array(logits, dtype=np.uint8)[:, :, None, None])
     np.save(folder / "labels.npy", np.array(labels))
@@ -102,7 +102,7 @@ def test_clean_accuracy_is_among_the_samples_and_logits_of_the_same_classes(tmp_
     assert set(results["few"]) == {"top1", "loss", "num", "unreadable", "clean_top1", "clean_num"}
     losses = [minus_log_share(row, [3], [0, 3]) for row in ([1, 9, 9, 2], [4, 0, 0, 1])]
     assert (results["few"]["top1"], results["few"]["loss"]) == (50.0, pytest.approx(np.mean(losses)))
-    # Of labels 0 and 3 are the second, fourth and fifth; among columns 0 and 3 they are predicted as 3, 0 and 0.
+    # The second, fourth and fifth have labels 0 and 3; among columns 0 and 3 they are predicted as 3, 0 and 0.
     assert (results["few"]["clean_num"], results["few"]["clean_top1"]) == (3, pytest.approx(100 / 3))
     assert (results["all"]["top1"], results["all"]["clean_top1"], results["all"]["clean_num"]) == (100.0, 40.0, 5)
     assert set(measure_tests(Reader(), pools, "test", ["few"])) == {"few"}
@@ -179,7 +179,7 @@ KEEP = "0.5"
 
 @pytest.fixture
 def specification(prepared, tmp_path):
-    """Specify two runs of one subset each, with different test sets; returns the specification and the subset files."""
+    """Specify two runs with one subset each and different test sets; returns the specification and the subset files."""
     recipe = yaml.safe_load((ROOT / "config/recipes.yaml").read_text(encoding="utf-8"))["digits"]
     runs = []
     for seed, (ids, test_sets) in enumerate(
@@ -237,7 +237,7 @@ def test_each_run_is_evaluated_on_its_own_test_sets_and_damage_is_in_its_record(
     assert second["imagenet_hard"]["clean_top1"] == second["test"]["top1"]
     record = read_record(record_path(folder, "run-0", "evaluate"))
     assert record["run"] == {"id": "run-0", "seed": 0, "keep": KEEP}
-    # A test set that one run is asked for does not touch what is known of the others.
+    # A test set requested for one run does not affect the results of the others.
     before = [record_path(folder, run, "evaluate").read_bytes() for run in ("run-0", "run-1")]
     spec["runs"][1]["test_sets"] = ["test"]
     call(*evaluate[:3], json.dumps(spec), *evaluate[4:])

@@ -1,4 +1,4 @@
-"""Failures are data: memory that does not suffice, data that cannot be read, and what a kill leaves behind."""
+"""Failures are data: insufficient memory, unreadable data, and the remains of a kill."""
 
 import argparse
 import functools
@@ -92,7 +92,7 @@ def test_a_loss_in_parts_that_is_no_number_still_ends_the_run(pool, tmp_path):
 
 
 class Small(nn.Module):
-    """A model on a device that holds so many samples at a time."""
+    """A model on a device that holds only this many samples at a time."""
 
     def __init__(self, model: nn.Module, most: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Small(nn.Module):
 
 @pytest.fixture
 def batch(pool, tmp_path):
-    """Return a function that trains runs: names, samples that fit into memory at each attempt → records, and the models that were built."""
+    """Return a function that trains runs: names and samples that fit into memory at each attempt → records and the models built."""
     subset = tmp_path / "subset.npz"
     write_arrays(subset, {"0.5": np.arange(35)})
     described = {"failure": None, "cost": {"sources": {}}, "sha256": "1", "class_counts": []}
@@ -233,7 +233,7 @@ def test_unreadable_data_are_a_failed_record_and_the_batch_goes_on(batch, monkey
 
 
 def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
-    """Jobs whose Snakemake was killed go on; the jobs of the next one wait for them and keep what they have done."""
+    """Jobs whose Snakemake was killed continue; the jobs of the next one wait for them and keep their results."""
     program = (
         "import sys, time; from pathlib import Path; from selectbench.records.leases import try_lock;assert try_lock(Path(sys.argv[1]))"
     )
@@ -254,7 +254,7 @@ def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
     [
         ([16], [16], 3),  # the last epoch's batches of 16, 16 and 3 samples
         ([4, 4], [4, 4], 9),  # its parts: four, four and one
-        ([4, 4], [16], 8 * 3),  # there is room now: whole batches from the first epoch on, since no training is learned in two ways
+        ([4, 4], [16], 8 * 3),  # there is room now: whole batches from the first epoch on, since no training mixes the two ways
     ],
 )
 def test_a_kill_before_the_record_is_written_costs_no_more_than_the_last_epoch(batch, monkeypatch, tmp_path, before, after, calls):

@@ -1,4 +1,4 @@
-"""The fingerprint matrix: touch, comment, docstring, format, move, real edit, by whom it is imported."""
+"""The fingerprint matrix: touch, comment, docstring, format, move, real edit, and who imports the module."""
 
 import importlib.util
 import shutil
@@ -11,7 +11,7 @@ STAGE = "from selectbench import near\n\ndef run():\n    import selectbench.lazy
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A miniature ``selectbench`` with the real fingerprint module in it."""
+    """A miniature ``selectbench`` containing the real fingerprint module."""
     from selectbench.planning import fingerprint as real
 
     folder = tmp_path / "selectbench"
@@ -35,7 +35,7 @@ def package(tmp_path, monkeypatch):
         (folder / name).write_text(text, encoding="utf-8")
 
     def fingerprint(*modules, files=()):
-        """Load the copied module anew, as a new process would."""
+        """Reload the copied module, as a new process would."""
         spec = importlib.util.spec_from_file_location("copied_fingerprint", folder / "planning/fingerprint.py")
         module = importlib.util.module_from_spec(spec)
         sys.modules["copied_fingerprint"] = module

@@ -18,7 +18,7 @@ NETS = [
 
 
 def make_case(entry, shape, num):
-    """A net whose batch statistics are not the initial ones, in double precision and evaluation mode, and samples for it."""
+    """A net with non-initial batch statistics, in double precision and evaluation mode, and samples for it."""
     torch.manual_seed(0)
     model = build_model(entry, "small", shape, 5).double()
     images, labels = torch.randn(num, *shape, dtype=torch.float64), torch.arange(num) % 5

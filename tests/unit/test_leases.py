@@ -1,4 +1,4 @@
-"""One job a GPU, whatever becomes of the jobs: simulated devices, real processes."""
+"""One job per GPU, whatever happens to the jobs: simulated devices, real processes."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def test_a_job_takes_all_its_devices_at_once_and_holds_none_while_it_waits(tmp_p
     [
         ("0,1,2", None, ["0", "1", "2"]),
         ("0,1,2", "2,0", ["2", "0"]),
-        ("0,1", "0,1,2,3", ["0", "1"]),  # no more than there are
+        ("0,1", "0,1,2,3", ["0", "1"]),  # no more than exist
         ("0,1", "1,1", ["1"]),
         ("0,1", "1,-1,0", ["1"]),
         ("0,1", "", []),

@@ -1,4 +1,4 @@
-"""Every agent finds what exhaustive search finds where rewards are additive, within its proxy trainings."""
+"""With additive rewards, every agent finds what exhaustive search finds, within its budget of proxy trainings."""
 
 import math
 import random
@@ -48,7 +48,7 @@ def test_the_agents_of_the_paper_and_the_oracles_are_there():
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", available_agents())
 def test_every_agent_finds_the_optimum_of_an_additive_reward(name, seed):
-    """With 75 trainings: of the 56 complete sets and the 37 smaller ones that stepwise agents measure on their way."""
+    """With 75 trainings, for 56 complete sets and the 37 smaller ones that stepwise agents also measure."""
     trainings = 0 if name in ("exhaustive_clusters", "greedy_clusters") else 75
     found, values = search(name, seed, trainings=trainings)
     oracle, every = search("exhaustive_clusters", trainings=0)
@@ -165,7 +165,7 @@ def test_the_value_of_what_is_found_is_the_transformed_loss(transform):
 
 
 def test_the_q_network_learns_the_returns_and_never_looks_at_masked_actions():
-    """Both networks begin with large values, which only masked targets forget: a masked action is never updated."""
+    """Both networks start with large values, which fade only with masked targets: a masked action is never updated."""
     weights = np.array([0.5, -0.25, 0.1, 0.3])
     env, learner = ClusterEnv(4, 2, lambda chosen: float(weights[list(chosen)].sum())), QLearner(4, 0)
     with torch.no_grad(), torch_threads(1):

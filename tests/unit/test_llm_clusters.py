@@ -1,4 +1,4 @@
-"""Clusters of embeddings, and what is said of them, against brute force."""
+"""Clusters of embeddings, and their statistics, against brute force."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The cluster MDP: telescoping returns, masks, and what gymnasium asks of an environment."""
+"""The cluster MDP: telescoping returns, masks, and what gymnasium requires of an environment."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Language models on real weights: encoders, heads, fine-tuning, adapters, and likelihoods against by-hand computations."""
+"""Language models with real weights: encoders, heads, fine-tuning, adapters, and likelihoods against computations by hand."""
 
 import numpy as np
 import pytest
@@ -151,7 +151,7 @@ def test_fine_tuning_an_encoder_lowers_the_loss_and_changes_all_weights(entries,
     assert np.mean(moved) > 0.9
     with isolated_torch_rng(0):
         again = trainable_state(build_language_model(entries["minilm"], 3, None))
-    assert all(torch.equal(value, state[name]) for name, value in again.items())  # what is loaded once is not what was trained
+    assert all(torch.equal(value, state[name]) for name, value in again.items())  # training does not alter what is loaded once
     assert pool.count_tokens()[5] == 10_002
     whole, _ = pool.forward(model.eval(), np.arange(6))
     alone = torch.cat([pool.forward(model, np.array([row]))[0] for row in range(6)])
@@ -216,7 +216,7 @@ def test_neither_padding_nor_batches_change_a_perplexity(entries, causal):
         said = causal.model(input_ids=torch.tensor([ids])).logits[0, :-1].double().log_softmax(dim=1)
     by_hand = np.exp(-said.gather(1, torch.tensor(ids[1:])[:, None]).mean().item())
     assert found[0][0] == pytest.approx(by_hand, rel=1e-4)
-    long = "Rome was " + "not " * 100  # what is cut off it is its beginning
+    long = "Rome was " + "not " * 100  # its beginning is what is cut off
     for prompt in ("The capital of France is", long):
         given = causal_perplexities(causal.model, tokeniser, [" Paris, of course", " x"], 64, CPU, 2, [prompt, "a"])
         answer = tokeniser(" Paris, of course")["input_ids"]
@@ -255,7 +255,7 @@ def test_uniform_logits_have_the_size_of_the_vocabulary_as_perplexity(entries):
 
 
 class Small:
-    """A tokeniser whose tokens are below 501."""
+    """A tokeniser with tokens below 501."""
 
     bos_token_id = 0
 
@@ -278,7 +278,7 @@ def test_weights_that_are_not_there_are_one_clear_line(entries):
 
 
 def test_loading_draws_nothing_from_the_global_generator(tmp_path):
-    """A checkpoint that lacks a layer gets one drawn at random."""
+    """A layer missing from a checkpoint is initialised at random."""
     shape = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 20}
     BertModel(BertConfig(**shape), add_pooling_layer=False).save_pretrained(tmp_path)
     entry, state = {"name": str(tmp_path), "kind": "classifier"}, torch.get_rng_state()

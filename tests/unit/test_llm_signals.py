@@ -1,4 +1,4 @@
-"""Trigram perplexities, rarities and influences against hand-made cases, sums to one, and autograd."""
+"""Trigram perplexities, rarities and influences against cases by hand, probabilities that sum to one, and autograd."""
 
 import math
 
@@ -20,7 +20,7 @@ def test_probabilities_sum_to_one_over_the_vocabulary_and_one_unknown_word():
 
 
 def test_a_tiny_model_by_hand():
-    """Of the one text "a": the trigrams are (<s>, <s>, a) and (<s>, a, </s>), the vocabulary a and </s>."""
+    """With the single text "a", the trigrams are (<s>, <s>, a) and (<s>, a, </s>), the vocabulary a and </s>."""
     model, discount = KneserNey([["a"]]), 0.75
     unigram = (1 - discount) / 2 + discount * 2 / 2 * (1 / 3)
     bigram = (1 - discount) + discount * unigram
@@ -44,7 +44,7 @@ def test_texts_are_scored_by_the_other_folds_and_equal_texts_alike():
     for text, value in zip(texts, found, strict=True):
         assert by_text.setdefault(text, value) == value
     same = ngram_perplexities([*texts[:-1], "zebra zebra zebra"], seed=3)
-    assert same[60] == pytest.approx(found[60])  # unknown words all, as a text does not speak for itself
+    assert same[60] == pytest.approx(found[60])  # all words unknown, as a text is left out of its own model
     alone = ngram_perplexities(["", "x", "x y"], seed=0)
     assert np.isfinite(alone).all()
 
@@ -63,7 +63,7 @@ def problem():
 
 
 def make_questions(problem):
-    """Matches of 20 and 3 questions with three options, of which every other question has two."""
+    """Matches of 20 and 3 questions with three options; every other question has only two."""
     rows, labels, wanted, _ = problem
     matches, asked = np.concatenate([rows, rows[:20] + 1]).reshape(20, 3, 5), wanted.reshape(3, 3, 5).copy()
     for split in (matches, asked):

@@ -44,9 +44,9 @@ def test_inside_a_stratum_every_sample_is_as_likely():
 
 @pytest.mark.parametrize(("scale", "shift"), [(3.0, 0.0), (1.0, -50.0), (0.25, 7.0)])
 def test_scaling_and_shifting_scores_changes_nothing(scale, shift):
-    """All-negative scores too, where the published code loses the maximum."""
+    """Also for all-negative scores, where the published code loses the maximum."""
     pool = make_pool(128)
-    quarters = np.round(pool.aum * 64) / 64  # exact in binary, so that no sample changes its stratum by rounding
+    quarters = np.round(pool.aum * 64) / 64  # exact in binary, so that rounding moves no sample to another stratum
     moved = [sb.Signals(labels=pool.labels, aum=values) for values in (quarters, quarters * scale + shift)]
     one, other = (sb.select("ccs", signals, 0.4, strata=8).ids for signals in moved)
     np.testing.assert_array_equal(one, other)

@@ -9,7 +9,7 @@ from selectbench.rl.cover import cover_relation, coverage, greedy_cover
 
 
 def cover_plainly(near):
-    """The rule as it is stated: most newly covered first, the earlier row of equals, over again on what is not taken."""
+    """The rule as stated: most newly covered first, ties to the earlier row, then again on what is left."""
     reached, left, order = near | np.eye(len(near), dtype=bool), list(range(len(near))), []
     while left:
         uncovered = set(left)

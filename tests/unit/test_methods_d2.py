@@ -7,7 +7,7 @@ from selectbench.methods.forgetting import count_forgetting
 
 
 def dense(features, difficulty, neighbours, forward_decay, reverse_decay):
-    """The rule with full matrices and a plain loop."""
+    """The rule with dense matrices and a plain loop."""
     num = len(features)
     distance = np.linalg.norm(features[:, None] - features[None], axis=2)
     np.fill_diagonal(distance, np.inf)

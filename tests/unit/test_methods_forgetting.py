@@ -6,7 +6,7 @@ import selectbench as sb
 
 
 def bits(*rows: str) -> np.ndarray:
-    """Histories as strings, one a sample → (T, N)."""
+    """Histories as strings, one per sample → (T, N)."""
     return np.array([[character == "1" for character in row] for row in rows]).T
 
 

@@ -21,7 +21,7 @@ def validation_loss(weights, biased, labels):
 
 
 def test_each_step_takes_the_steepest_finite_difference():
-    """Explicit weights, explicit gradients, and the loss itself in place of every closed form."""
+    """Explicit weights and gradients, and the loss itself instead of closed forms."""
     features, labels, weights, biased, logits = make_problem()
     gradients = np.einsum("nc,nd->ncd", softmax_residuals(logits, labels), biased)
     order, current, epsilon = add_greedily(logits, features, labels, 0.1, 1), weights.copy(), 1e-6
@@ -49,7 +49,7 @@ def test_rounds_equal_the_explicit_form():
 
 
 def test_duplicates_are_spread_where_a_static_ranking_takes_one_cluster():
-    """Two clusters pull in different directions; a gain that is never taken anew keeps taking from the stronger one."""
+    """Two clusters pull in different directions; with gains that are never recomputed, only the stronger one is chosen."""
     features = np.repeat([[3.0, 0.0], [0.0, 2.9]], 20, axis=0)
     labels = np.repeat([0, 1], 20)
     logits = np.zeros((40, 2))

@@ -6,7 +6,7 @@ from selectbench.methods.herding import herd
 
 
 def brute_force(features: np.ndarray) -> list[int]:
-    """Evaluate ‖(t+1)·μ − Σ chosen − x‖ for every x left, at every step."""
+    """Evaluate ‖(t+1)·μ − Σ chosen − x‖ for every remaining x at every step."""
     mean, chosen = features.mean(axis=0), []
     for step in range(len(features)):
         target = (step + 1) * mean - features[chosen].sum(axis=0)
@@ -46,7 +46,7 @@ def test_beats_every_random_subset_until_the_pool_is_nearly_empty():
 
 
 def test_the_wrong_sign_is_worse_than_random():
-    """The published code that maximises the distance: far above random; ours is far below."""
+    """The published code maximises the distance and ends far above random; ours is far below."""
     features = np.random.default_rng(2).normal(size=(400, 16))
     mean, chosen = features.mean(axis=0), []
     for step in range(20):

@@ -37,7 +37,7 @@ def risk(model, inputs, labels):
 
 
 def correlate_with_leave_one_out(seed, steps):
-    """Rank correlation of the score with the change of risk when each sample is left out and everything is trained again."""
+    """Rank correlation of the score with the change of risk after retraining without each sample."""
     inputs, labels = make_problem(seed=seed)
     rows = []
     full = descend(inputs, labels, steps, lambda model: rows.append(measure_alignments(model, lambda: [(inputs, labels)]).numpy()))

@@ -1,4 +1,4 @@
-"""Methods for texts against hand-made cases and brute force."""
+"""Text selectors against cases by hand and brute force."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every architecture takes its images, tells why if it cannot, starts where its recipe says and learns by the recipe's optimiser."""
+"""Every architecture takes its images or says why not, starts from its recipe's weights and learns with its recipe's optimiser."""
 
 import json
 import re
@@ -43,7 +43,7 @@ REAL_CASES = [pytest.param(MODELS[name], COLOUR, id=name) for name in ("resnet18
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Batches this small only lose time to threads that wait for each other."""
+    """With batches this small, several threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -105,7 +105,7 @@ def test_a_small_vit_mixes_tokens_and_knows_their_places():
 
 @pytest.mark.parametrize("name", TIMM)
 def test_every_timm_entry_is_declared_for_small_and_for_large_images(name):
-    """On the meta device: shapes and gradients of a whole training step, no arithmetic."""
+    """On the meta device: shapes and gradients of a full training step, without arithmetic."""
     for stem, shape, sides in (("small", COLOUR, {2, 4, 8}), ("standard", LARGE, {7, 14})):
         check_input(MODELS[name], stem, shape, 10, name)
         with torch.device("meta"):
@@ -251,7 +251,7 @@ def test_a_vit_gets_its_position_table_and_patches_resampled(tmp_path):
     torch.save(published.state_dict(), tmp_path / "weights.pt")
     model = build(entry, COLOUR)
     record = warm_start(model, entry, "small", locate_weights(str(tmp_path / "weights.pt"), WHERE), WHERE)
-    assert record["fresh"] == []  # as many classes: even the head is taken
+    assert record["fresh"] == []  # as many classes: even the head is used
     assert model.pos_embed.shape == (1, 65, 192)
     assert torch.equal(model.blocks[0].attn.qkv.weight, published.blocks[0].attn.qkv.weight)
 

@@ -1,4 +1,4 @@
-"""Noise in pools: rates exact to the sample, seeded by sample id, labels or images only, and the noisy ids kept."""
+"""Noise in pools: rates exact to the sample, seeded by sample id, in labels or images only, with the noisy ids stored."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""Eager optimisers against those of torch, and what they leave unimported."""
+"""Eager optimisers against torch's, and what they avoid importing."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Data-parallel training: two processes of the real stage, and the arithmetic of shares."""
+"""Data-parallel training: two processes of the real stage, and the arithmetic of splitting batches."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ def test_gathering_and_shared_norms_are_exact_in_two_processes(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(root, tmp_path_factory):
-    """Train targets by the real stage in one process and in two; return the folders of both and their runs."""
+    """Train targets with the real stage in one process and in two; return both folders and their runs."""
     base, folders = tmp_path_factory.mktemp("parallel"), {}
     plan = load_plan(
         root, {"scale": "smoke", "resources": str(base / "resources"), "results": str(base / "results"), "papers": ["data_agent"]}
@@ -99,7 +99,7 @@ def trained(root, tmp_path_factory):
         folder = base / f"in-{processes}"
         spec = plan.train_spec(batches["convnet"])
         runs = [plan._describe_run(run) | plan._describe_choice(run) for run in chosen.values()]
-        # at full rates two orders of one sum drift apart within an epoch
+        # at full learning rates, two orders of the same sum drift apart within an epoch
         recipe = spec["recipe"] | {"epochs": EPOCHS, "processes": processes, "learning_rate": 0.003}
         spec |= {"runs": runs, "folder": str(folder), "recipe": recipe}
         run_stage("train_targets", spec, data=data, subsets=subsets, manifest=folder / "manifest.json")

@@ -1,4 +1,4 @@
-"""Tables drive the runs; a plan is the same whatever the order it is asked in."""
+"""Tables drive the runs; the plan does not depend on the order of requests."""
 
 import math
 import shutil
@@ -160,8 +160,8 @@ def test_both_regimes_can_be_asked_for(root, tmp_path):
     plan = load_plan(tmp_path)
     regimes = {(run.method, run.regime) for run in plan.runs.values()}
     assert ("el2n", "equal_steps") in regimes
-    assert ("el2n", "equal_epochs") in regimes  # the cross table still asks for it
-    assert {regime for method, regime in regimes if method == "full"} == {"equal_epochs"}  # on all data they are the same
+    assert ("el2n", "equal_epochs") in regimes  # the cross table still needs it
+    assert {regime for method, regime in regimes if method == "full"} == {"equal_epochs"}  # on full data they are the same
 
 
 def test_a_method_no_table_names_gets_a_row_in_every_table(root, tmp_path):

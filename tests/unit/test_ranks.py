@@ -1,4 +1,4 @@
-"""Rank correlation against SciPy's."""
+"""Rank correlation compared with SciPy."""
 
 import numpy as np
 import pytest

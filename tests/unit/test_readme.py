@@ -1,4 +1,4 @@
-"""README shows the verdicts that are committed, and counts runs as the plan does."""
+"""README shows the committed verdicts and the number of runs in the plan."""
 
 import json
 import re

@@ -48,7 +48,7 @@ def make_model(epoch):
 
 
 def make_logits(epoch):
-    """Outputs of a training pass, unlike those of the model that ``record`` shows at the end of the epoch."""
+    """Outputs of a training pass, different from those of the model that ``record`` shows at the end of the epoch."""
     return torch.from_numpy(np.random.default_rng(epoch).normal(size=(41, 3)).astype(np.float32))
 
 

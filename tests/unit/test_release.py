@@ -1,4 +1,4 @@
-"""What is released: one version, a citation, catalogue metadata, and a wheel that works where nothing else of the project is."""
+"""The release: one version, a citation, catalogue metadata, and a wheel that works without the rest of the project."""
 
 import re
 import subprocess
@@ -19,14 +19,14 @@ CHECKOUT = [["plan"], ["simulate"], ["status"], ["why"], ["report"], ["data", "l
 
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """Run a command without this environment's code on the path."""
+    """Run a command without this environment's code on its path."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
     return subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")
 def built(root, tmp_path_factory) -> Path:
-    """A folder with the wheel and the source distribution of this tree."""
+    """A folder with the wheel and the source distribution of this working tree."""
     folder = tmp_path_factory.mktemp("built")
     result = run(sys.executable, "-m", "hatchling", "build", "--directory", folder, cwd=root)
     assert result.returncode == 0, result.stderr
@@ -35,7 +35,7 @@ def built(root, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory) -> Path:
-    """The programs of an empty environment into which only the wheel, with what it declares, was installed."""
+    """The programs of an environment that has only the wheel and its declared dependencies."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     (wheel,) = built.glob("*.whl")
     uv = Path(sys.executable).parent / "uv"
@@ -47,7 +47,7 @@ def installed(built, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(tmp_path) -> Path:
-    """A folder outside of the project, with signals of one's own."""
+    """A folder outside the project with a file of signals."""
     rng = np.random.default_rng(0)
     arrays = {"logits": rng.normal(size=(2, 100, 3)), "inputs": rng.normal(size=(100, 4)), "embeddings": rng.normal(size=(100, 4))}
     np.savez(tmp_path / "mine.npz", labels=rng.integers(0, 3, 100), features=rng.normal(size=(100, 5)), **arrays)

@@ -23,7 +23,7 @@ from selectbench.seeds import isolated_generators
 
 @pytest.fixture(scope="module")
 def frozen() -> sb.Signals:
-    """Two hundred digits with their pixels as frozen features."""
+    """Two hundred digits, with pixels as frozen features."""
     inputs, labels = load_digits(return_X_y=True)
     return sb.Signals(labels=labels[:200], features=inputs[:200] / 16.0)
 
@@ -42,7 +42,7 @@ def make_environment(signals, method, keep, epochs=None):
 
 
 class Identity(SelectionEnvironment):
-    """Pays 1 for keeping exactly the samples whose first feature is positive."""
+    """Gives reward 1 for keeping exactly the samples whose first feature is positive."""
 
     def step(self, actions, stored=None):
         super().step(actions, stored)
@@ -80,7 +80,7 @@ def test_the_final_reward_is_near_the_analytic_optimum_and_k_is_in_the_band(froz
 
     optimum = final_reward(np.argsort(-environment.cover.numpy(), kind="stable")[: len(kept)])
     assert final_reward(kept) >= 0.95 * optimum
-    assert chosen["regret"] < 0.5  # of the way from a random subset to the optimum, more than half is gone
+    assert chosen["regret"] < 0.5  # more than half of the way from a random subset to the optimum
 
 
 def test_frozen_redundancy_equals_brute_force(frozen):
@@ -146,7 +146,7 @@ def test_batches_are_filled_up_for_stable_baselines(frozen):
         assert rewards.shape == (67,)
         assert ended.all()
     assert [row["kept_fraction"] for row in environment.trajectory] == [1.0, 1.0]
-    _, rewards, _, _ = batch.step(np.zeros(67, dtype=int))  # an algorithm may ask for more than there is
+    _, rewards, _, _ = batch.step(np.zeros(67, dtype=int))  # an algorithm may request more than exists
     assert not rewards.any()
     assert len(environment.trajectory) == 2
     assert (environment.mask == 1).all()

@@ -10,7 +10,7 @@ from selectbench.planning.scheduling import mend_scheduler
 
 
 class Stub:
-    """A scheduler whose lock is not re-entrant, as Snakemake's."""
+    """A scheduler whose lock is not re-entrant, like Snakemake's."""
 
     def __init__(self):
         self.job_rate_limiter, self.lock, self.ending = object(), Lock(), Event()

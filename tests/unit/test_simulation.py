@@ -1,4 +1,4 @@
-"""List schedules against makespans worked out by hand, and against their lower bounds."""
+"""List schedules against makespans computed by hand and against their lower bounds."""
 
 import pytest
 from hypothesis import given, settings

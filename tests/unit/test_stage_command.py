@@ -1,4 +1,4 @@
-"""How a stage's process begins and ends."""
+"""How the process of a stage starts and ends."""
 
 import gc
 import subprocess

@@ -82,7 +82,7 @@ def test_outputs_and_losses_by_hand():
 
 
 def make_net():
-    """A net whose batch statistics are not the initial ones, in double precision and evaluation mode, and samples for it."""
+    """A net with non-initial batch statistics, in double precision and evaluation mode, and samples for it."""
     with isolated_torch_rng(0):
         model = build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 5).double()
         images, labels = torch.randn(30, 1, 8, 8, dtype=torch.float64), torch.arange(30) % 5

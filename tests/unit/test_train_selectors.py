@@ -147,7 +147,7 @@ def test_threshold_keeps_what_the_mask_keeps(pool, spec, tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
 def test_other_agents_walk_over_a_live_target(pool, spec, tmp_path, algorithm):
-    spec["recipe"]["batch_size"] = 43  # seven batches: no multiple of PPO's rollouts
+    spec["recipe"]["batch_size"] = 43  # seven batches: not a multiple of PPO's rollouts
     _, described = select_subset(spec, RLSelector(tolerance=0.99, algorithm=algorithm), pool, "0.4", tmp_path / "x.pt", "key")
     assert described["failure"] is None
     assert described["cost"]["sample_visits"] == 7 * 300

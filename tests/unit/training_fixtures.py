@@ -1,4 +1,4 @@
-"""A short recipe and a pool of small images that can be learned, for tests of trainings."""
+"""A short recipe and a learnable pool of small images, for training tests."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ RECIPE = Recipe(
 
 
 def make_pool(folder: Path, num: int) -> Pool:
-    """Write images of three classes, of which one is brighter, and open them."""
+    """Write images of three classes, one of them brighter, and open them."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, num)
     images = rng.integers(0, 128, (num, 1, 8, 8)) + 100 * (labels[:, None, None, None] == 1)

@@ -1,4 +1,4 @@
-"""A copy of the project in a temporary folder, small enough to run to the last figure in a minute."""
+"""A copy of the project in a temporary folder, small enough to finish its last figure within a minute."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 PARTS = ("Snakefile", "config", "profiles", "src", "workflow")
-BUILT = ["el2n", "moso", "ssp"]  # one a kind of signal: outputs, gradients, an encoder
+BUILT = ["el2n", "moso", "ssp"]  # one per kind of signal: outputs, gradients, an encoder
 DYNAMIC = ["random_dynamic", "infobatch", "data_agent"]  # a rule without memory, one of losses, an agent
-TEXT_METHODS = {  # one a kind of signal, a sampler, and agents
+TEXT_METHODS = {  # one per kind of signal, a sampler, and agents
     "main": ["length", "perplexity", "k_center_embeddings", "less", "data_agent", "climb_disc"],
     "agents": ["random_clusters", "climb_disc"],
 }
-PLANNED = "phantom"  # a method that is announced and not built: its row must show as such
+PLANNED = "phantom"  # a method that is announced but not implemented: its row must say so
 
 KEEPS = {
     "main": [0.5, 0.9],
@@ -51,7 +51,7 @@ class Project:
         self.path(name).write_text(text.replace(old, new), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
-        """The variables that make commands use this copy's code and this environment's programs."""
+        """Environment variables that make commands use this copy's code and this environment's programs."""
         bin_folder = str(Path(sys.executable).parent)
         return os.environ | {
             "PYTHONPATH": str(self.root / "src"),
@@ -67,7 +67,7 @@ class Project:
         return self.run("snakemake", "--cores", "2", *arguments)
 
     def jobs(self, *arguments: str) -> dict[str, int]:
-        """Return rule → number of jobs of a dry run; empty if nothing would be done."""
+        """Return rule → number of jobs in a dry run; empty if nothing would run."""
         result = self.snakemake("-n", *arguments)
         assert result.returncode == 0, result.stderr + result.stdout
         output = result.stdout + result.stderr
@@ -80,7 +80,7 @@ class Project:
 
 
 def copy_project(root: Path, target: Path, papers: str) -> Project:
-    """Copy the project, at scale smoke, which is listed here, and with some of its papers."""
+    """Copy the project with some of its papers, at scale smoke, which is listed in the copy."""
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
@@ -94,7 +94,7 @@ def copy_project(root: Path, target: Path, papers: str) -> Project:
 
 
 def make_text_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its papers down to a few methods on texts."""
+    """Copy the project and reduce its papers to a few text methods."""
     project = copy_project(root, target, "cluster_mdp, data_agent")
     paper = yaml.safe_load(project.path("config/papers/cluster_mdp.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in TEXT_METHODS}
@@ -113,7 +113,7 @@ def make_text_project(root: Path, target: Path) -> Project:
 
 
 def make_project(root: Path, target: Path) -> Project:
-    """Copy the project and cut its papers on images down to a few methods and keep fractions at scale smoke."""
+    """Copy the project and reduce its image papers to a few methods and keep fractions at scale smoke."""
     project = copy_project(root, target, "rl_selector, data_agent")
     paper = yaml.safe_load(project.path("config/papers/rl_selector.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in KEEPS}
@@ -155,7 +155,7 @@ def project(root, tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished_texts(root, tmp_path_factory) -> Project:
-    """A copy with texts that ran to the last figure. Tests may run it again, and must leave it finished."""
+    """A finished copy with the text methods. Tests may run it again, and must leave it finished."""
     project = make_text_project(root, tmp_path_factory.mktemp("texts"))
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-4000:]
@@ -164,7 +164,7 @@ def finished_texts(root, tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(root, tmp_path_factory) -> Project:
-    """A copy that ran to the last figure. Tests may run it again, and must leave it finished."""
+    """A finished copy. Tests may run it again, and must leave it finished."""
     project = make_project(root, tmp_path_factory.mktemp("finished"))
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-4000:]

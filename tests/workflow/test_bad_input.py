@@ -1,4 +1,4 @@
-"""Mistakes end a run with one clear line before any job starts, and nothing that was computed is lost."""
+"""Mistakes end a run with one clear line before any job starts, and no finished result is lost."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from selectbench.records.files import digest_array
 
 
 def expect(project, message, *arguments, dry=True):
-    """Run Snakemake (dry first: mistakes in the configuration need no run) and return what it printed."""
+    """Run Snakemake (first dry, since mistakes in the configuration need no run) and return its output."""
     result = project.snakemake(*(["-n"] if dry else []), *arguments)
     output = result.stdout + result.stderr
     assert result.returncode != 0
@@ -148,7 +148,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
 
 
 def test_selection_never_sees_test_labels(finished, project):
-    """Poison every test label and image: signals and subsets stay what they were."""
+    """With every test label and image poisoned, signals and subsets do not change."""
     shutil.copytree(finished.path("resources"), project.path("resources"))
     manifest = project.path("resources/digits/prepared/manifest.json")
     content = json.loads(manifest.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Outputs shared by workflows through Snakemake's cache: hits, misses, and entries that were altered."""
+"""Outputs shared between workflows through Snakemake's cache: hits, misses, and altered entries."""
 
 import re
 import shutil
@@ -11,12 +11,12 @@ from selectbench.planning.plan import load_plan
 PLACE = "digits/convnet"
 SIGNALS = [f"results/smoke/proxies/{PLACE}/seed-0.{form}" for form in ("npz", "pt", "json")]
 SCORES = [f"results/smoke/scores/{PLACE}/el2n/seed-0.{form}" for form in ("npz", "json")]
-THEORY = f"results/smoke/theory/{PLACE}/seed-0.json"  # made of the proxy's signals and weights, and not cached
+THEORY = f"results/smoke/theory/{PLACE}/seed-0.json"  # made from the proxy's signals and weights, and not cached
 
 
 @pytest.fixture(scope="module")
 def shared(root, tmp_path_factory):
-    """A folder of entries, and a project that filled it."""
+    """A cache folder, and the project that filled it."""
     folder = tmp_path_factory.mktemp("entries")
     project = make_project(root, tmp_path_factory.mktemp("first"))
     result = make(project, folder, SCORES[0])
@@ -25,13 +25,13 @@ def shared(root, tmp_path_factory):
 
 
 def make(project, folder, target):
-    """Make a file with the outputs in a folder shared."""
+    """Make a file, sharing outputs through a folder."""
     command = ["snakemake", "--cores", "2", "--cache", "--", target]
     return project.run("env", f"SNAKEMAKE_OUTPUT_CACHE={folder}", *command)
 
 
 def list_files(result, what: str) -> set[str]:
-    """Return the outputs of which Snakemake said that it did something."""
+    """Return the outputs that Snakemake reported doing something with."""
     return set(re.findall(rf"{what} output file (\S+)", result.stderr))
 
 
@@ -47,7 +47,7 @@ def test_a_second_workflow_takes_what_a_first_has_made_and_it_is_byte_for_byte_w
         assert not alone.path(name).is_symlink()
     for name in (SIGNALS[0], SIGNALS[1], SCORES[0]):
         assert second.path(name).read_bytes() == alone.path(name).read_bytes()
-    assert second.snakemake("--", SCORES[0]).returncode == 0  # without the cache, what was taken from it stays
+    assert second.snakemake("--", SCORES[0]).returncode == 0  # without the cache, outputs taken from it remain
     assert second.path(SCORES[0]).is_symlink()
 
 

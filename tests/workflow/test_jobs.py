@@ -1,4 +1,4 @@
-"""The jobs that costs and schedules count are those that Snakemake ran, reading what it says they read."""
+"""The jobs counted in costs and schedules are those that Snakemake runs, with the same inputs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The workflow is killed at random moments, its disk fills up, and it always ends as if nothing had happened."""
+"""The workflow is killed at random moments and its disk fills up, yet it always ends as if nothing had happened."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from conftest import DYNAMIC, Project, make_project
 
 OUT = "results/smoke"
 RUNS = 4 + 3 + len(DYNAMIC)
-STARTING = ["group"] * 5 + ["polite"] * 2 + ["alone"] * 2  # ends of a workflow that has started no job yet, or just so
+STARTING = ["group"] * 5 + ["polite"] * 2 + ["alone"] * 2  # ways to end a workflow that has started no job yet, or only just
 WORKING = ["group"] * 6 + ["polite"] * 3 + ["alone"] * 2  # … of one at work
 FULL = 2
 DELAYS_S = {False: (0.3, 3.5), True: (0.5, 6.5)}  # after the start, after the first job
@@ -28,7 +28,7 @@ ROOM_MB = 256
 
 
 def cut_project(root: Path, target: Path) -> Project:
-    """Copy the project and leave a static method with its proxy, dynamic ones, their controls, and one seed."""
+    """Copy the project and keep one static method with its proxy, dynamic ones, their controls, and one seed."""
     project = make_project(root, target)
     project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0]")
     for name, table, kept in (("rl_selector", "main", ["el2n"]), ("data_agent", "dynamic", DYNAMIC)):
@@ -56,7 +56,7 @@ class Disk:
         return subprocess.run(["mount", "-o", f"remount,size={size}", self.root], capture_output=True, check=False).returncode == 0
 
     def fill(self) -> None:
-        """Leave no room; what is written meanwhile may take a page or two."""
+        """Fill the disk; files written meanwhile may take a page or two."""
         for _ in range(20):
             state = os.statvfs(self.root)
             if self.resize((state.f_blocks - state.f_bfree) * state.f_frsize):
@@ -69,14 +69,14 @@ class Disk:
 
 @dataclass
 class History:
-    """What became of a workflow: its interruptions, and how often it ended before one came."""
+    """The history of a workflow: its interruptions, and how often it ended before one came."""
 
     project: Project
     disk: Disk | None
     interruptions: Counter = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    orphans: list[int] = field(default_factory=list)  # groups whose jobs go on without their Snakemake
+    orphans: list[int] = field(default_factory=list)  # groups whose jobs continue without their Snakemake
 
     def finished_records(self) -> dict[Path, bytes]:
         """Path → content of the records of finished runs."""
@@ -94,7 +94,7 @@ class History:
         return process
 
     def interrupt(self, how: str, working: bool, delay_s: float) -> bool:
-        """Start the workflow and end it a while after its start, or its first job, in one way; return False if it was done before."""
+        """Start the workflow and end it in one way some time after its start or its first job; return False if it finished first."""
         before, said = self.finished_records(), self.log.stat().st_size if self.log.exists() else 0
         process = self.start()
         while working and process.poll() is None and b"Execute" not in self.log.read_bytes()[said:]:
@@ -123,7 +123,7 @@ class History:
         return True
 
     def note_lost(self, before: dict[Path, bytes]) -> None:
-        """Note the finished runs whose records are no longer what they were."""
+        """Note the finished runs whose records have changed."""
         after = self.finished_records()
         self.lost += [str(path) for path, content in before.items() if after.get(path) != content]
 
@@ -135,7 +135,7 @@ def kill_group(group: int) -> None:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
-    """A file system of its own, or None where none may be mounted."""
+    """A separate file system, or None where mounting is not permitted."""
     root = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM_MB << 20}", "selectbench-test", root]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -147,7 +147,7 @@ def disk(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def history(root, disk, tmp_path_factory):
-    """A workflow that was interrupted at random moments, again and again, and ended in the end."""
+    """A workflow that was interrupted repeatedly at random moments and finally finished."""
     place = disk.root if disk else tmp_path_factory.mktemp("kills")
     history, draws = History(cut_project(root, place / "project"), disk), random.Random(20260)
     ways = [(how, False) for how in STARTING] + [(how, True) for how in WORKING + ["full"] * (FULL if disk else 0)]
@@ -156,7 +156,7 @@ def history(root, disk, tmp_path_factory):
         for how, working in ways:
             delay_s = draws.uniform(*DELAYS_S[working])
             while not history.interrupt(how, working, delay_s):
-                subprocess.run(["rm", "-r", history.project.path(OUT)], check=True)  # it ended before: from the start again
+                subprocess.run(["rm", "-r", history.project.path(OUT)], check=True)  # it ended first: start over
         before = history.finished_records()
         process = history.start()
         assert process.wait(timeout=600) == 0, history.log.read_text(encoding="utf-8")[-4000:]
@@ -183,7 +183,7 @@ def test_the_records_are_those_of_an_unbroken_run(history, finished):
             broken, unbroken = strip_time_and_host(row), strip_time_and_host(whole[run])
             assert broken.pop("test")["test"] == unbroken.pop("test")["test"]
             for record in (broken, unbroken):
-                del record["evaluation"]  # there it is tested on more sets
+                del record["evaluation"]  # there it is tested on more test sets
             assert broken == unbroken
             num += 1
     assert num == RUNS
@@ -199,7 +199,7 @@ def test_a_full_disk_costs_no_finished_run(history):
 
 
 def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
-    """A file vanishes: its run fails, everything else is done, strict tables refuse, partial ones show a hole, and one line repairs it."""
+    """A file vanishes: its run fails, the rest finishes, strict tables refuse, partial ones show a hole, and one command repairs it."""
     project = history.project
     run = "digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0"
     subset = project.path(f"{OUT}/subsets/digits/convnet/el2n/seed-0.npz")

@@ -1,4 +1,4 @@
-"""What reaches a command, the linters, and how dear planning is in modules."""
+"""What reaches a command, the linters, and how many modules planning imports."""
 
 import ast
 import json
@@ -119,7 +119,7 @@ def test_planning_imports_no_torch_and_no_pandas():
 
 
 def test_snakemakes_linter_finds_nothing_but_the_one_environment(root):
-    """All rules share the project's own environment, so none names a conda environment or a container."""
+    """All rules share the project's environment, so none names a conda environment or a container."""
     result = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=root, capture_output=True, text=True, check=False)
     lints = re.findall(r"^    \* (.*)$", result.stdout + result.stderr, flags=re.MULTILINE)
     assert set(lints) <= {"Specify a conda environment or container for each rule.:"}

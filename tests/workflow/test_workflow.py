@@ -17,7 +17,7 @@ RUNS = MAIN + 2 * (3 + len(DYNAMIC))
 EPOCHS = 8
 POOL, TEST, NOISY = 896, 901, 179
 PASS = POOL / 3  # over the pool, clean: after the first and the last epoch
-PAID = {  # sample visits that each method pays for its signals
+PAID = {  # sample visits that each method is charged for its signals
     "el2n": {"proxy": 0.2 * EPOCHS * POOL + PASS},
     "moso": {"proxy": EPOCHS * POOL + 2 * PASS, "alignments": 3 * POOL * (1 + 2 / 3)},
     "ssp": {"encoder": 30 * 2 * POOL + PASS},
@@ -30,7 +30,7 @@ def read_rows(project, paper="rl_selector") -> dict[str, dict]:
 
 
 def strip_time_and_host(value):
-    """Drop what may differ between two runs of the same thing: times, host, process size."""
+    """Drop what may differ between two identical runs: times, host, process size."""
     if isinstance(value, dict):
         volatile = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty"}
         return {name: strip_time_and_host(inner) for name, inner in value.items() if name not in volatile}
@@ -122,7 +122,7 @@ def test_dynamic_runs_say_what_they_visited_and_what_choosing_cost(finished):
             continue
         kept = selection["trajectory"]["kept"]
         assert row["run"]["proxy"] == "none" and len(kept) == training["epochs"] == EPOCHS
-        assert (kept[0], kept[-1], row["num_kept"]) == (POOL, POOL, POOL // 2)  # warm-up, and the last epoch on all data
+        assert (kept[0], kept[-1], row["num_kept"]) == (POOL, POOL, POOL // 2)  # warm-up, and the last epoch on full data
         assert training["sample_visits"] == training["forward_visits"] == training["backward_visits"] == sum(kept)
         assert training["steps"] == sum(-(-num // 64) for num in kept)
         assert selection["wall_s"] > 0 and selection["sample_visits"] == 0
@@ -159,7 +159,7 @@ def test_signals_are_compact_and_consistent(finished):
     assert signals.recorded_at.tolist() == [0.125, 1.0]
     solution, residuals, *_ = np.linalg.lstsq(np.c_[signals.features, np.ones(POOL)], signals.logits[-1], rcond=None)
     assert solution.shape == (33, 10)
-    assert residuals.max() < 1e-4  # the last logits are one linear layer of the features
+    assert residuals.max() < 1e-4  # the last logits are a linear layer applied to the features
     context = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["context"]
     training_pass = {"mode": "train", "images": "augmented", "checkpoint": "before each update"}
     assert context == {
@@ -243,9 +243,9 @@ def test_lost_outputs_are_made_again_and_finished_runs_kept(finished):
     before = read_rows(finished)
     finished.path(run).unlink()
     result = finished.snakemake()
-    assert "Nothing to be done" in result.stdout + result.stderr  # Snakemake knows manifests, and …
+    assert "Nothing to be done" in result.stdout + result.stderr  # Snakemake knows about manifests, and …
     finished.path(f"{PAPER}/verdict.md").unlink()
-    result = finished.snakemake()  # … the check before the first job knows records
+    result = finished.snakemake()  # … the check before the first job knows about records
     assert result.returncode != 0
     assert f"{run}: missing, though {manifest} says it is done" in result.stderr
     finished.path(manifest).unlink()
@@ -326,7 +326,7 @@ def test_a_new_method_is_one_file_and_one_line(finished):
         jobs = finished.jobs()
         assert (jobs["score_samples"], jobs["select_subsets"], jobs["train_targets"], jobs["evaluate_targets"]) == (2, 2, 2, 1)
         assert "train_proxy" not in jobs
-        assert (jobs["make_table"], jobs["draw_figure"]) == (7, len(FIGURES))  # its row, in main, cross and ood; collected anew
+        assert (jobs["make_table"], jobs["draw_figure"]) == (7, len(FIGURES))  # its row, in main, cross and ood; collected again
         plan = finished.run("selectbench", "plan").stdout
         assert f"{RUNS + 4} runs" in plan
         again = finished.run("selectbench", "new-method", "margin")
