@@ -1,4 +1,4 @@
-"""Test sets that a user places: ImageNet-A and -R in class folders, ImageNet-Hard in parquet files with lists of labels."""
+"""Test sets placed by the user: ImageNet-A and -R in class folders, ImageNet-Hard in parquet files with lists of labels."""
 
 import shutil
 from importlib.resources import files
@@ -45,7 +45,7 @@ def read_error(function, *arguments) -> str:
 
 
 def refuse_everywhere(entry, resources, test_sets=ALL) -> str:
-    """The line that the check before the first job and the preparation both end with."""
+    """Return the error line that both the check before the first job and the preparation end with."""
     told = read_error(check_dataset, NAME, entry, resources, test_sets)
     assert read_error(prepare_dataset, NAME, entry, resources, test_sets) == told
     assert not (resources / NAME / "prepared").exists()
@@ -176,7 +176,7 @@ def test_a_class_that_the_data_set_lacks_is_told(placed):
     entry, resources, _ = placed
     (resources / "imagenet_a.txt").write_text(f"{WNIDS[0]}\nn02123349")
     told = refuse_everywhere(entry, resources)
-    assert told == f"{resources}/imagenet_a.txt: 'n02123349' is no class of the data set (did you mean 'n02123394'?)"
+    assert told == f"{resources}/imagenet_a.txt: 'n02123349' is not a class of the data set (did you mean 'n02123394'?)"
 
 
 def rewrite(path, change):

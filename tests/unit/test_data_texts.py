@@ -515,7 +515,7 @@ def test_options_of_the_hub(tmp_path):
 def test_an_answer_beyond_the_options_is_told(tmp_path, answer, options):
     num = 3
     content = encode_parquet(question=["Which?"] * num, choices=[list(options)] * num, answer=[answer] * num)
-    with pytest.raises(DataError, match=f"'Which\\?' has {len(options)} options, of which number {answer} should be right"):
+    with pytest.raises(DataError, match=f"'Which\\?' has {len(options)} options, of which number {answer} should be correct"):
         prepare("mmlu", shrink("mmlu", num, num, test=num), tmp_path, [content] * 3)
 
 

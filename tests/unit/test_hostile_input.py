@@ -1,4 +1,4 @@
-"""Input made to harm: archives, pickles, images, YAML, arrays and records are refused in one line, and nothing is executed."""
+"""Malicious input: archives, pickles, images, YAML, arrays and records are rejected in one line, and nothing is executed."""
 
 import gzip
 import io
@@ -35,7 +35,7 @@ SIZES = {"pool": 20, "test": 6}
 
 
 class Bomb:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -46,7 +46,7 @@ class Bomb:
 
 @pytest.fixture
 def bomb(tmp_path):
-    """Give something that leaves a file behind if it is ever unpickled, and see that it was not."""
+    """Yield an object that leaves a file behind if it is ever unpickled, and check that it was not."""
     marker = tmp_path / "executed"
     yield Bomb(marker)
     assert not marker.exists()
@@ -59,7 +59,7 @@ def assert_one_line(caught, *parts):
 
 
 def explain(read, path, problem):
-    """Return the line that says why something is not read, None if it is; an error of another kind is raised."""
+    """Return the line that says why something is not read, or None if it is; other kinds of errors are raised."""
     try:
         read()
     except problem as error:
@@ -69,7 +69,7 @@ def explain(read, path, problem):
 
 
 def write_member(path, **fields):
-    """Write a tar archive with one member of these header fields."""
+    """Write a tar archive with one member that has these header fields."""
     member = tarfile.TarInfo(fields.pop("name", "data/member"))
     for name, value in fields.items():
         setattr(member, name, value)
@@ -130,8 +130,8 @@ def test_members_of_a_zip_that_lead_outside_are_refused(tmp_path, name, mode, me
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """Call 1 MB what would fill the memory, so that bombs of tests are small."""
-    for module in ("files", "data.layouts"):
+    """Set the memory limit to 1 MB, so that the bombs in tests are small."""
+    for module in ("records.files", "data.layouts"):
         monkeypatch.setattr(f"selectbench.{module}.MOST_UNPACKED", 1 << 20)
 
 
@@ -178,7 +178,7 @@ def test_a_pinned_pickle_may_hold_arrays_and_nothing_that_runs(tmp_path, bomb):
     entry = make_pickles(tmp_path, pickle.dumps({"data": bomb, "labels": []}, protocol=2))
     with pytest.raises(DataError) as caught:
         prepare_published("cifar10", entry, tmp_path)
-    assert_one_line(caught, "cifar-10-python.tar.gz: cannot be decoded as cifar10_pickles", "it names posix.system, which no array does")
+    assert_one_line(caught, "cifar-10-python.tar.gz: cannot be decoded as cifar10_pickles", "it names posix.system, which no array needs")
 
 
 def test_arrays_and_weights_that_hold_pickles_are_refused(tmp_path, bomb):
@@ -214,7 +214,7 @@ def test_arrays_that_would_fill_the_memory_are_refused(tmp_path, small_memory):
 
 
 def write_png(width, height):
-    """Return a PNG whose header promises an image of any size."""
+    """Return a PNG whose header declares an image of any size."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -251,7 +251,7 @@ def test_truncated_and_damaged_images_are_refused(tmp_path, kind):
         told += "unreadable image" in (explain(lambda: load_image(path, None), path, DataError) or "")
     assert told >= 20
     rng = np.random.default_rng(1)
-    for _ in range(60):  # damaged bytes: readable or told, never another error
+    for _ in range(60):  # damaged bytes: readable or reported, never another error
         damaged = bytearray(whole)
         for position in rng.integers(0, len(whole), 4):
             damaged[position] = rng.integers(256)
@@ -337,7 +337,7 @@ def test_records_of_a_newer_version_are_refused_wherever_they_are_read(tmp_path)
             read(tmp_path / name)
         assert_one_line(caught, f"{tmp_path}/{name}: ", "record layout 2 is of a newer version; update selectbench")
     (tmp_path / "records.jsonl").write_text('{"run": {"id": "a"}, "status": "ok"}\n', encoding="utf-8")
-    assert list(read_records(tmp_path / "records.jsonl")) == ["a"]  # collected before rows named their layout
+    assert list(read_records(tmp_path / "records.jsonl")) == ["a"]  # collected before rows stated their layout
 
 
 @pytest.mark.parametrize(

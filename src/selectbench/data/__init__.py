@@ -1,1 +1,1 @@
-"""Data sets: fetching published files, checking them, preparing canonical arrays, reading these."""
+"""Data sets: fetching and checking published files, preparing canonical arrays, and reading them."""

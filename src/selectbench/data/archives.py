@@ -1,4 +1,4 @@
-"""Reading downloaded archives into memory; nothing is ever unpacked to disk."""
+"""Reading downloaded archives into memory; nothing is unpacked to disk."""
 
 import io
 import lzma
@@ -23,13 +23,13 @@ _REMEDY = "this is not the published archive: delete it and fetch it again"
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
-    """Return the files of a ``.zip``, ``.deb`` or tar archive (compressed or not) by their name inside it.
+    """Return the files of a ``.zip``, ``.deb`` or tar archive (compressed or not), by name.
 
     Raises
     ------
     DataError
-        The archive is unreadable or would fill the memory, or a member is a device, or its name or the target of a link leads out of
-        the folder it would be unpacked to. Links inside are left out.
+        The archive is unreadable or would fill the memory, a member is a device, or a member's name or link target points outside the
+        archive's folder. Links that stay inside are skipped.
     """
     path = Path(path)
     try:
@@ -63,7 +63,7 @@ def read_zip(path: Path) -> dict[str, bytes]:
 
 
 def read_tar(path: Path, stream: io.BufferedIOBase, packed: int) -> dict[str, bytes]:
-    """Return the regular files of a tar archive of ``packed`` bytes, without a leading ``./`` in their names."""
+    """Return the regular files of a tar archive of ``packed`` bytes; a leading ``./`` is removed from their names."""
     with tarfile.open(fileobj=stream, mode="r:*") as archive:
         contents, unpacked = {}, 0
         for member in archive:
@@ -77,17 +77,17 @@ def read_tar(path: Path, stream: io.BufferedIOBase, packed: int) -> dict[str, by
             unpacked += member.size
             refuse_bomb(packed, unpacked)
             if member.isfile():
-                contents[str(PurePosixPath(member.name))] = archive.extractfile(member).read()
+                contents[str(PurePosixPath(member.name))] = read_member(archive, member)
         return contents
 
 
 def read_tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Return some members of a large tar archive, reading no others.
+    """Return the named members of a large tar archive without reading the others.
 
     Raises
     ------
     DataError
-        The archive is unreadable or lacks one of them.
+        The archive is unreadable or lacks one of the members.
     """
     contents, wanted = {}, set(names)
     try:
@@ -95,7 +95,7 @@ def read_tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
             for member in archive:
                 if member.name in wanted and member.isfile():
                     refuse_bomb(path.stat().st_size, member.size)
-                    contents[member.name] = archive.extractfile(member).read()
+                    contents[member.name] = read_member(archive, member)
                 if len(contents) == len(wanted):
                     break
     except FileNotFoundError:
@@ -107,8 +107,16 @@ def read_tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
     return contents
 
 
+def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return the content of a regular file in a tar archive."""
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise tarfile.ReadError(f"{member.name} is not a file")
+    return stream.read()
+
+
 def extract_deb_payload(package: bytes) -> bytes:
-    """Return the ``data.tar.*`` member of a Debian package, an ``ar`` archive with 60-byte member headers."""
+    """Return the ``data.tar.*`` member of a Debian package, which is an ``ar`` archive with 60-byte member headers."""
     if not package.startswith(b"!<arch>\n"):
         raise ValueError("no Debian package")
     start = 8
@@ -125,7 +133,7 @@ def extract_deb_payload(package: bytes) -> bytes:
 
 
 def refuse_link(path: Path, name: str, target: str) -> None:
-    """Raise for a symbolic link that leads out of the folder that the archive would be unpacked to."""
+    """Raise for a symbolic link that points outside the archive's folder."""
     depth = len(PurePosixPath(name).parent.parts)
     parts = PurePosixPath(target.replace("\\", "/"))
     for part in parts.parts:

@@ -1,7 +1,8 @@
-"""Is a data set usable right now? Asked before any job starts."""
+"""Checks, before any job starts, that data sets are usable."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selectbench.data.placed import check_folders, check_placed, list_placed, pick_test_sets
 from selectbench.data.sources import check_raw, get_base
@@ -9,27 +10,31 @@ from selectbench.data.splits import ArraySplit, FolderSplit, open_split
 from selectbench.errors import DataError
 from selectbench.records.files import digest_array, read_json
 
-_HASHED_BYTES = 1 << 26  # larger arrays are checked for their size only: hashing them would hold every start up
+if TYPE_CHECKING:
+    from selectbench.data.entries import DatasetEntry, SplitManifest
+
+_HASHED_BYTES = 1 << 26  # only the size of larger arrays is checked: hashing them would delay every start
 
 
-def check_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence[str]) -> None:
-    """Check the prepared splits of a data set, the files from which those not yet prepared would be, and folders that images stay in.
+def check_dataset(name: str, entry: "DatasetEntry", resources: Path, test_sets: Sequence[str]) -> None:
+    """Check the prepared splits of a data set, the published files of those not yet prepared, and the folders of images that stay there.
 
     Parameters
     ----------
     name : id of the data set
     entry : its entry in ``config/datasets.yaml``
     resources : the folder of all data sets
-    test_sets : those that are needed beside the pool
+    test_sets : those needed besides the pool
 
     Raises
     ------
     DataError
-        Something is missing, truncated or altered; the line names the file and what helps.
+        Something is missing, truncated or altered; the message names the file and the remedy.
     """
     entry = pick_test_sets(name, entry, test_sets)
     manifest = Path(resources) / name / "prepared" / "manifest.json"
-    prepared, placed = read_json(manifest)["splits"] if manifest.exists() else {}, list_placed(entry)
+    prepared: dict[str, SplitManifest] = read_json(manifest)["splits"] if manifest.exists() else {}
+    placed = list_placed(entry)
     needed = ["pool", *entry["test_sets"]]
     stay = any(source["layout"] == "class_folders" for source in entry["sources"])
     if stay or any(split not in prepared for split in needed if split not in placed):
@@ -44,22 +49,22 @@ def check_dataset(name: str, entry: dict, resources: Path, test_sets: Sequence[s
             _check_split(manifest, split, prepared[split])
 
 
-def _check_split(manifest: Path, split: str, expected: dict) -> None:
+def _check_split(manifest: Path, split: str, expected: "SplitManifest") -> None:
     remedy = f"delete {manifest} and run again"
     try:
         opened = open_split(manifest.parent, split)
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from None
-    arrays = {"labels": opened.labels}
+    arrays = {"labels": (opened.labels, expected["labels_sha256"])}
     if isinstance(opened, ArraySplit):
-        arrays["images"] = opened.images
+        arrays["images"] = (opened.images, expected["images_sha256"])
     if isinstance(opened, FolderSplit):
         _check_paths(opened, manifest.parent / split / "paths.txt", expected["num"], remedy)
-    for part, array in arrays.items():
+    for part, (array, digest) in arrays.items():
         path = manifest.parent / split / f"{part}.npy"
         if len(array) != expected["num"]:
             raise DataError(f"{path}: holds {len(array):,} of {expected['num']:,} samples; {remedy}")
-        if array.nbytes <= _HASHED_BYTES and digest_array(array) != expected[f"{part}_sha256"]:
+        if array.nbytes <= _HASHED_BYTES and digest_array(array) != digest:
             raise DataError(f"{path}: wrong checksum: it is not what was prepared; {remedy}")
 
 

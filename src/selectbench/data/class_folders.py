@@ -1,4 +1,4 @@
-"""Images that stay where the user put them: one folder a class."""
+"""Images that stay where the user placed them: one folder per class."""
 
 import os
 from collections.abc import Iterator, Mapping, Set
@@ -13,14 +13,14 @@ SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def read_class_list(class_list: str, classes: int) -> list[str]:
-    """Return the class ids in sorted order: position in this list is the label.
+    """Return the class ids in sorted order; a class's label is its position in this list.
 
     Parameters
     ----------
     class_list : str
-        A text file with one class id a line, relative to this module's folder.
+        A text file with one class id per line, relative to this module's folder.
     classes : int
-        How many there must be.
+        Expected number of classes.
     """
     path = Path(__file__).parent / class_list
     names = sorted(path.read_text(encoding="utf-8").split())
@@ -30,12 +30,12 @@ def read_class_list(class_list: str, classes: int) -> list[str]:
 
 
 def read_class_subset(class_list: str, class_names: list[str]) -> dict[str, int]:
-    """Return the label of each class of a test set that has only some of the classes, in sorted order.
+    """Return class id → label for a test set that has only some of the classes, in sorted order.
 
     Parameters
     ----------
     class_list : str
-        A text file with one class id a line, relative to this module's folder.
+        A text file with one class id per line, relative to this module's folder.
     class_names : list of str
         All classes of the data set, in the order of their labels.
     """
@@ -44,12 +44,12 @@ def read_class_subset(class_list: str, class_names: list[str]) -> dict[str, int]
     names = sorted(set(path.read_text(encoding="utf-8").split()))
     for name in names:
         if name not in labels:
-            raise DataError(f"{path}: {name!r} is no class of the data set{hint_closest(name, labels)}")
+            raise DataError(f"{path}: {name!r} is not a class of the data set{hint_closest(name, labels)}")
     return {name: labels[name] for name in names}
 
 
 def check_classes(raw: Path, class_list: str, classes: int) -> Iterator[str]:
-    """Yield one line for each split whose class folders are not exactly the listed ones."""
+    """Yield one line for each split whose class folders differ from the listed classes."""
     expected = set(read_class_list(class_list, classes))
     for folder in FOLDERS.values():
         problem = check_class_folders(raw / folder, expected)
@@ -58,7 +58,7 @@ def check_classes(raw: Path, class_list: str, classes: int) -> Iterator[str]:
 
 
 def check_class_folders(folder: Path, expected: Set[str]) -> str | None:
-    """Return one line that names the class folders that are missing or unknown, or None."""
+    """Return one line that names missing and unknown class folders, or None."""
     if not folder.is_dir():
         return f"{folder}: missing"
     with os.scandir(folder) as items:
@@ -71,28 +71,28 @@ def check_class_folders(folder: Path, expected: Set[str]) -> str | None:
 
 
 def hint_closest(name: str, valid: Set[str] | Mapping[str, object]) -> str:
-    """Return ``" (did you mean 'x'?)"``, or nothing if no valid name is close."""
+    """Return ``" (did you mean 'x'?)"``, or an empty string if no valid name is close."""
     closest = find_closest(name, valid)
     return f" (did you mean {closest!r}?)" if closest else ""
 
 
 def name_some(names: Set[str], most: int = 3) -> str:
-    """Return the first few names in sorted order and how many more there are."""
+    """Return the first few names in sorted order, and the number of others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more
 
 
 def index_folder(folder: Path, label_of: Mapping[str, int], expected: int) -> tuple[list[str], np.ndarray]:
-    """List the images of one split in canonical order: the order of the classes, then sorted file name.
+    """List the images of one split in canonical order: by class, then by file name.
 
     Parameters
     ----------
     folder : Path
-        Holds one folder a class.
+        Holds one folder per class.
     label_of : dict
         Class id → label, in canonical order.
     expected : int
-        How many images there must be.
+        Expected number of images.
 
     Returns
     -------
@@ -103,9 +103,10 @@ def index_folder(folder: Path, label_of: Mapping[str, int], expected: int) -> tu
     Raises
     ------
     DataError
-        A class has no images, or there are not as many images as expected.
+        A class has no images, or the number of images differs from the expected one.
     """
-    paths, labels = [], []
+    paths: list[str] = []
+    labels: list[int] = []
     for name, label in label_of.items():
         images = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
         if not images:

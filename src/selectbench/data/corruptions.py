@@ -1,11 +1,11 @@
 """Image corruptions with the rules and the five severities of CIFAR-10-C, each a pure function of a seed and a sample id.
 
-A rule takes one image, (H, W, C) float64 in 0..1 with one or three channels, and its parameters; a rule that draws takes a generator
-before them. A rule may leave 0..1: `quantise` brings its image back to levels. Lengths are in pixels unless said otherwise.
+A rule takes one image, (H, W, C) float64 in 0..1 with one or three channels, and its parameters; a random rule takes a generator
+before them. Results may leave 0..1; `quantise` clips them. Lengths are in pixels unless stated otherwise.
 
 Rules and numbers: Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations, ICLR
-2019, as the script that made CIFAR-10-C applies them. Two of its nineteen corruptions are left out: ``frost`` mixes in photographs of
-frost, which are not part of this package, and ``spatter`` follows the edges that OpenCV's Canny filter finds.
+2019, as applied by the script that generated CIFAR-10-C. Two of its nineteen corruptions are left out: ``frost`` needs photographs
+of frost, which are not part of this package, and ``spatter`` depends on the edges found by OpenCV's Canny filter.
 """
 
 import functools
@@ -13,7 +13,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -27,9 +27,10 @@ LUMA = np.array([[0.299], [0.587], [0.114]])
 
 
 def quantise(image: np.ndarray) -> np.ndarray:
-    """Clip an image to 0..1 and return its 256 levels, uint8, truncated as in the published files."""
-    # The small term keeps a level that went through floats and back.
-    return np.floor(np.clip(image, 0, 1) * 255 + 1e-6).astype(np.uint8)
+    """Clip an image to 0..1 and return it as 256 levels, uint8, truncated as in the published files."""
+    # The small term preserves levels that were converted to floats and back.
+    levels: np.ndarray = np.floor(np.clip(image, 0, 1) * 255 + 1e-6).astype(np.uint8)
+    return levels
 
 
 def gaussian_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -38,12 +39,12 @@ def gaussian_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) ->
 
 
 def shot_noise(image: np.ndarray, rng: np.random.Generator, photons: float) -> np.ndarray:
-    """Count Poisson photons, ``photons`` of them at full brightness."""
+    """Replace values by Poisson photon counts, with a mean of ``photons`` at full brightness."""
     return rng.poisson(image * photons) / photons
 
 
 def impulse_noise(image: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
-    """Set a share of the values, each channel for itself, to 0 or 1 with even chances."""
+    """Set a share of the values, drawn independently for each channel, to 0 or 1 with equal probability."""
     hit, white = rng.random(image.shape) <= share, rng.random(image.shape) <= 0.5
     return np.where(hit, white, image)
 
@@ -54,7 +55,7 @@ def speckle_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) -> 
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur with a Gaussian cut at four sigmas; the border repeats the edge."""
+    """Blur with a Gaussian truncated at four sigmas; the border repeats the edge."""
     return ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest", truncate=4.0)
 
 
@@ -66,7 +67,7 @@ def defocus_blur(image: np.ndarray, radius: float, softness: float) -> np.ndarra
 def soft_disc(radius: float, softness: float) -> np.ndarray:
     """Return the (K, K) kernel of `defocus_blur`: a disc under a Gaussian of 3 taps, 5 above a radius of 8.
 
-    It sums to 1 below a radius of 8. From there on the disc touches the border of the published grid, where the Gaussian mirrors.
+    It sums to 1 for radii below 8. Larger discs touch the border of the published grid, where the Gaussian is mirrored.
     """
     margin = 1 if radius <= 8 else 2
     half = max(int(radius), min(int(radius) + 2, 8))
@@ -86,8 +87,8 @@ def glass_blur(image: np.ndarray, rng: np.random.Generator, sigma: float, reach:
     ----------
     image, rng : as in every rule
     sigma : of both blurs, see `gaussian_blur`
-    reach : a pixel comes from up to ``reach`` rows and columns before it, or up to ``reach`` − 1 after it
-    passes : how often pixels are displaced, see `displace_pixels`
+    reach : a pixel is taken from up to ``reach`` rows and columns before it, or up to ``reach`` − 1 after it
+    passes : number of times pixels are displaced, see `displace_pixels`
     """
     displaced = quantise(gaussian_blur(image, sigma)) / 255
     for _ in range(passes):
@@ -96,23 +97,23 @@ def glass_blur(image: np.ndarray, rng: np.random.Generator, sigma: float, reach:
 
 
 def displace_pixels(image: np.ndarray, shifts: np.ndarray, reach: int) -> np.ndarray:
-    """Overwrite each inner pixel, from the last to the first, with the pixel that its shift points at.
+    """Overwrite each inner pixel, from the last to the first, with the pixel that its shift points to.
 
-    The published loop means to swap the two pixels, but assigns views of one array, so that it copies; so does this.
+    The published loop is meant to swap the two pixels, but it assigns views of one array and so only copies; this does the same.
 
     Parameters
     ----------
     image : (H, W, C)
     shifts : (2, H, W) integers, rows and columns in −reach..reach − 1
-    reach : inner pixels are those at rows reach + 1..H − reach and columns reach + 1..W − reach
+    reach : inner pixels are those in rows reach + 1..H − reach and columns reach + 1..W − reach
     """
     height, width, channels = image.shape
     own = np.arange(height * width)
-    source = own.reshape(height, width).copy()
+    grid = own.reshape(height, width).copy()
     inner = np.s_[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
-    source[inner] += (shifts[0] * width + shifts[1])[inner]
-    source = source.ravel()
-    # A later pixel has been overwritten already: follow such sources to one that has not been.
+    grid[inner] += (shifts[0] * width + shifts[1])[inner]
+    source = grid.ravel()
+    # Later pixels have already been overwritten: follow such sources to a pixel that has not.
     last = np.maximum(source, own)
     while np.any(last[last] != last):
         last = last[last]
@@ -125,14 +126,14 @@ def motion_blur(image: np.ndarray, rng: np.random.Generator, radius: float, sigm
 
 
 def blur_along(image: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
-    """Average each pixel with those after it in one direction, as ImageMagick's motion blur does.
+    """Average each pixel with those that follow it in one direction, as ImageMagick's motion blur does.
 
     Parameters
     ----------
     image : (H, W, C) in 0..1
     radius : the line has 2·ceil(radius) + 1 pixels; beyond the border the edge repeats
     sigma : the weight of the i-th pixel is proportional to exp(−i² / 2σ²)
-    angle : of the line, in degrees from rightwards to downwards
+    angle : of the line in degrees; 0 points right, 90 down
     """
     height, width = image.shape[:2]
     steps = np.arange(2 * math.ceil(radius) + 1)
@@ -151,7 +152,7 @@ def blur_along(image: np.ndarray, radius: float, sigma: float, angle: float) -> 
 def zoom_blur(image: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     """Average the image with its enlargements by each of the ``factors``.
 
-    A factor that adds less than half a pixel enlarges nothing, so that 8 pixels stay as they are at the first severity.
+    A factor that adds less than half a pixel has no effect, so that images of 8 pixels do not change at the first severity.
     """
     return (image + sum(zoom_centre(image, factor) for factor in factors)) / (len(factors) + 1)
 
@@ -159,7 +160,7 @@ def zoom_blur(image: np.ndarray, factors: Sequence[float]) -> np.ndarray:
 def zoom_centre(image: np.ndarray, factor: float) -> np.ndarray:
     """Cut the centre of an image and enlarge it by ``factor`` to the size of the image, linearly."""
     height, width = image.shape[:2]
-    zoomed = zoom_matrix(height, factor) @ image.transpose(2, 0, 1) @ zoom_matrix(width, factor).T
+    zoomed: np.ndarray = zoom_matrix(height, factor) @ image.transpose(2, 0, 1) @ zoom_matrix(width, factor).T
     return zoomed.transpose(1, 2, 0)
 
 
@@ -179,12 +180,12 @@ def zoom_matrix(side: int, factor: float) -> np.ndarray:
 def snow(
     image: np.ndarray, rng: np.random.Generator, flakes: tuple[float, float, float, float], fall: tuple[float, float], keep: float
 ) -> np.ndarray:
-    """Whiten the image and add flakes that fall, once as drawn and once turned by 180 degrees.
+    """Whiten the image and add falling flakes, once as drawn and once rotated by 180 degrees.
 
     Parameters
     ----------
     image, rng : as in every rule
-    flakes : mean and standard deviation of the normal layer, its zoom, and the threshold below which there is no flake
+    flakes : mean and standard deviation of the normal noise, its zoom, and the threshold below which there is no flake
     fall : radius and sigma of `blur_along`, at an angle drawn within 45 degrees of the vertical
     keep : share of the image that is not whitened
     """
@@ -193,16 +194,18 @@ def snow(
     layer = quantise(np.where(layer < threshold, 0, layer)) / 255
     layer = quantise(blur_along(layer, *fall, rng.uniform(-135, -45))) / 255
     grey = image @ LUMA if image.shape[2] == 3 else image
-    return keep * image + (1 - keep) * np.maximum(image, 1.5 * grey + 0.5) + layer + np.rot90(layer, 2)
+    snowy: np.ndarray = keep * image + (1 - keep) * np.maximum(image, 1.5 * grey + 0.5) + layer + np.rot90(layer, 2)
+    return snowy
 
 
 def fog(image: np.ndarray, rng: np.random.Generator, thickness: float, decay: float) -> np.ndarray:
-    """Add ``thickness`` times a `plasma` of roughness ``decay`` and scale back to the image's maximum."""
+    """Add ``thickness`` times a `plasma` of roughness ``decay``, then scale back to the image's maximum."""
     height, width = image.shape[:2]
     brightest = image.max()
     side = 1 << max(1, (max(height, width) - 1).bit_length())
     mist = plasma(rng, side, decay)[:height, :width, np.newaxis]
-    return (image + thickness * mist) * brightest / (brightest + thickness)
+    foggy: np.ndarray = (image + thickness * mist) * brightest / (brightest + thickness)
+    return foggy
 
 
 def plasma(rng: np.random.Generator, side: int, decay: float) -> np.ndarray:
@@ -212,13 +215,13 @@ def plasma(rng: np.random.Generator, side: int, decay: float) -> np.ndarray:
     ----------
     rng : generator
     side : a power of two, at least 2
-    decay : the amplitude shrinks by decay² when the grid gets twice as fine
+    decay : the amplitude shrinks by decay² each time the grid spacing is halved
 
     Returns
     -------
     (side, side), spanning 0..1.
     """
-    heights = np.zeros((side, side))
+    heights: np.ndarray = np.zeros((side, side))
     step, spread = side, 100.0
     while step > 1:
         half = step // 2
@@ -231,34 +234,38 @@ def plasma(rng: np.random.Generator, side: int, decay: float) -> np.ndarray:
         heights[half::step, ::step] = (below + centres + np.roll(centres, 1, axis=1)) / 4 + jitters[2]
         step, spread = half, spread / decay
     heights -= heights.min()
-    return heights / heights.max()
+    heights /= heights.max()
+    return heights
 
 
 def contrast(image: np.ndarray, scale: float) -> np.ndarray:
-    """Scale the distance of each value to the mean of its channel."""
+    """Scale the difference of each value from the mean of its channel."""
     mean = image.mean(axis=(0, 1))
-    return (image - mean) * scale + mean
+    scaled: np.ndarray = (image - mean) * scale + mean
+    return scaled
 
 
 def brightness(image: np.ndarray, shift: float) -> np.ndarray:
     """Add ``shift`` to the value (HSV), up to 1; hue and saturation stay."""
     value, saturation, direction = split_value(image)
-    return np.minimum(value + shift, 1) * (1 - saturation * direction)
+    brighter: np.ndarray = np.minimum(value + shift, 1) * (1 - saturation * direction)
+    return brighter
 
 
 def saturate(image: np.ndarray, scale: float, shift: float) -> np.ndarray:
-    """Map the saturation (HSV) s to ``scale``·s + ``shift``, within 0..1; value and hue stay, so one channel stays as it is.
+    """Map the saturation (HSV) s to ``scale``·s + ``shift``, clipped to 0..1; value and hue stay, so images of one channel do not change.
 
-    The hue of a grey pixel is red, as is usual in HSV, so that a shift turns the grey of a colour image reddish.
+    As usual in HSV, the hue of a grey pixel is red, so that a shift tints the grey parts of a colour image reddish.
     """
     value, saturation, direction = split_value(image)
-    return value * (1 - np.clip(saturation * scale + shift, 0, 1) * direction)
+    saturated: np.ndarray = value * (1 - np.clip(saturation * scale + shift, 0, 1) * direction)
+    return saturated
 
 
 def split_value(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Split an image into HSV's value v and saturation s, (H, W, 1), and d, (H, W, C), so that it is v·(1 − s·d).
+    """Split an image into HSV's value v and saturation s, (H, W, 1), and d, (H, W, C), such that it equals v·(1 − s·d).
 
-    d depends on the hue alone: 0 in the brightest channel, 1 in the darkest.
+    d depends only on the hue: it is 0 in the brightest channel and 1 in the darkest.
     """
     value = image.max(axis=2, keepdims=True)
     gap = value - image
@@ -270,14 +277,14 @@ def split_value(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def elastic_transform(image: np.ndarray, rng: np.random.Generator, strength: float, smoothness: float, jitter: float) -> np.ndarray:
-    """Move three points of the image, and the image with them by an affine map; then shift each pixel by a smooth random field.
+    """Apply the affine map that moves three points of the image at random, then shift each pixel by a smooth random field.
 
     Parameters
     ----------
     image, rng : as in every rule
     strength : scale of the field, in multiples of the image's shorter side
     smoothness : sigma of the Gaussian that smooths the field of uniform draws in −1..1, in the same unit
-    jitter : a coordinate of a point moves by at most this much, in the same unit
+    jitter : largest shift of a point's coordinate, in the same unit
     """
     height, width = image.shape[:2]
     side = min(height, width)
@@ -293,21 +300,21 @@ def elastic_transform(image: np.ndarray, rng: np.random.Generator, strength: flo
     return sample_at(sample_at(image, origin, "mirror"), grid + field, "reflect")
 
 
-def sample_at(image: np.ndarray, positions: np.ndarray, border: str) -> np.ndarray:
-    """Return the image (H, W, C), linearly interpolated at the positions (2, H, W): rows and columns."""
+def sample_at(image: np.ndarray, positions: np.ndarray, border: Literal["mirror", "reflect"]) -> np.ndarray:
+    """Return the image (H, W, C) linearly interpolated at the positions (2, H, W) of rows and columns."""
     channels = [ndimage.map_coordinates(channel, positions, order=1, mode=border) for channel in image.transpose(2, 0, 1)]
     return np.stack(channels, axis=2)
 
 
 def pixelate(image: np.ndarray, scale: float) -> np.ndarray:
-    """Shrink each side to ``scale`` times its length, rounded down, and enlarge it again, both with a box filter."""
+    """Shrink each side to ``scale`` times its length, rounded down, then enlarge it again, both with a box filter."""
     height, width = image.shape[:2]
     small = max(int(width * scale), 1), max(int(height * scale), 1)
     return from_picture(to_picture(image).resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BOX))
 
 
 def jpeg_compression(image: np.ndarray, quality: int) -> np.ndarray:
-    """Compress as a JPEG file and read it back."""
+    """Compress the image as a JPEG file and read it back."""
     file = io.BytesIO()
     to_picture(image).save(file, "JPEG", quality=quality)
     return from_picture(Image.open(file))
@@ -333,7 +340,7 @@ class Corruption:
     ----------
     rule : image, (generator,) parameters → image
     severities : the rule's parameters at severity 1, 2, …
-    draws : whether the rule takes a generator
+    draws : whether the rule is random and takes a generator
     """
 
     rule: Callable[..., np.ndarray]
@@ -375,15 +382,15 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def corrupt_images(images: np.ndarray, ids: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """Corrupt each image by a rule whose draws depend on the seed, the name, the severity and the image's id alone.
+    """Corrupt each image by a rule whose draws depend only on the seed, the name, the severity and the image's id.
 
     Parameters
     ----------
-    images : (N, C, H, W) uint8, C is 1 or 3
+    images : (N, C, H, W) uint8; C is 1 or 3
     ids : (N,) integers, the sample ids
     name : a key of `CORRUPTIONS`
     severity : 0 (no corruption) to 5
-    seed : the stream
+    seed : of the stream
 
     Returns
     -------
@@ -392,7 +399,7 @@ def corrupt_images(images: np.ndarray, ids: np.ndarray, name: str, severity: int
     Raises
     ------
     DataError
-        The name or the severity does not exist, or the images have another shape, type or number than said above.
+        The name or the severity is unknown, or the images' shape, type or number differs from the above.
     """
     if name not in CORRUPTIONS:
         raise DataError(f"corruption: {name!r} is not known{suggest(name, CORRUPTIONS)}")

@@ -82,20 +82,15 @@ class TestSetEntry(TypedDict):
     citation: NotRequired[str]
 
 
-class LabelFileEntry(TypedDict):
-    """A zip inside an installed Python package with labels given by people.
+class LabelFileEntry(FileEntry):
+    """A zip inside an installed Python package, with labels given by people.
 
     Parameters
     ----------
-    distribution, path : the package and the zip inside it
     member : the file inside the zip
-    sha256 : of the zip
     """
 
-    distribution: str
-    path: str
     member: str
-    sha256: str
 
 
 class NoiseEntry(TypedDict):

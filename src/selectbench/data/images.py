@@ -1,4 +1,4 @@
-"""Single image files to arrays: the two transforms of ImageNet training, as pure functions."""
+"""Decoding image files to arrays: the two transforms of ImageNet training, as pure functions."""
 
 import math
 import struct
@@ -18,9 +18,9 @@ RATIO = (3 / 4, 4 / 3)
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
-)  # what Pillow raises for files that are truncated, damaged or bombs
-MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # where Pillow begins to warn
-LONGEST = 100  # times the shorter side: beyond, a header is damaged, and resizing would take all memory
+)  # what Pillow raises for truncated or damaged files and decompression bombs
+MOST_PIXELS = 89_478_485  # above which Pillow warns
+LONGEST = 100  # times the shorter side; beyond this the header is damaged, and resizing would fill the memory
 
 
 def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
@@ -29,9 +29,9 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
     Parameters
     ----------
     path : Path
-        An image in any format and colour mode that Pillow reads; converted to RGB.
+        An image in any format and colour mode that Pillow reads; it is converted to RGB.
     draws : (5,) uniforms in [0, 1), or None
-        With draws, a random resized crop and flip; without, the central crop.
+        With draws, a random resized crop and flip; without them, the centre crop.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
         The file is missing or cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            check_pixels(image)
-            image = image.convert("RGB")
+        with Image.open(path) as file:
+            check_pixels(file)
+            image = file.convert("RGB")
     except UNREADABLE as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable image ({first_line(error)})"
         raise DataError(f"{path}: {reason}; copy it again from the published archive") from None
@@ -50,19 +50,19 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
 
 
 def check_pixels(image: Image.Image) -> None:
-    """Raise for an image whose header promises so many pixels that decoding or resizing it would fill the memory.
+    """Raise if an image's header announces so many pixels that decoding or resizing it would fill the memory.
 
     Raises
     ------
     ValueError
-        With the size that the header names.
+        The message gives the size in the header.
     """
     if image.width * image.height > MOST_PIXELS or max(image.size) > LONGEST * min(image.size):
         raise ValueError(f"{image.width}×{image.height} pixels")
 
 
 def crop_centre(image: Image.Image) -> Image.Image:
-    """Resize the shorter side to 256, keeping the ratio, and cut the central 224×224."""
+    """Resize the shorter side to 256, keeping the aspect ratio, and cut out the central 224×224 pixels."""
     shorter = min(image.size)
     width, height = (int(SHORTER_SIDE * side / shorter) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -71,14 +71,14 @@ def crop_centre(image: Image.Image) -> Image.Image:
 
 
 def crop_randomly(image: Image.Image, draws: np.ndarray) -> Image.Image:
-    """Cut a random box, resize it to 224×224 and flip it for one draw in two.
+    """Cut out a random box, resize it to 224×224 and flip it with probability ½.
 
     Parameters
     ----------
     image : RGB image
     draws : (5,) uniforms in [0, 1)
-        Share of the area in 0.08…1; ratio of width to height, log-uniform in 3/4…4/3; left edge; top edge; flip. A box that
-        is longer than the image in one direction is cut to it: no redrawing, so the crop is a function of its draws.
+        Share of the area in 0.08…1; aspect ratio, log-uniform in 3/4…4/3; left edge; top edge; flip. A box that exceeds the image
+        in one direction is clipped and not redrawn, so that the crop is a function of its draws.
     """
     area, ratio, left, top, flip = (float(draw) for draw in draws)
     width, height = image.size

@@ -1,10 +1,10 @@
-"""Test sets published as parquet files: an image and the list of all classes that count as right for it in every row."""
+"""Test sets published as parquet files, each row of which holds an image and all classes that count as correct for it."""
 
 import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -15,12 +15,38 @@ from selectbench.errors import DataError, suggest
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-NO_LABEL = -1  # fills the rows of images with fewer labels than others
-_ROWS = 64  # read at a time, so that memory stays small
+NO_LABEL = -1  # pads the rows of images with fewer labels than others
+_ROWS = 64  # read at a time, to save memory
+
+
+class ImageCell(TypedDict):
+    """An image in a parquet file.
+
+    Parameters
+    ----------
+    bytes : the file's content
+    path : the file's name
+    """
+
+    bytes: bytes | None
+    path: str | None
+
+
+class LabelledImage(TypedDict):
+    """A row of a parquet file.
+
+    Parameters
+    ----------
+    image : the image
+    label : all classes that count as correct
+    """
+
+    image: ImageCell | None
+    label: list[int] | None
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Return the ``data/*.parquet`` files of a folder in sorted order: their rows, in this order, are the test set."""
+    """Return the ``data/*.parquet`` files of a folder in sorted order, which is the canonical order of their rows."""
     files = sorted((folder / "data").glob("*.parquet"))
     if not files:
         raise DataError(f"{folder / 'data'}: holds no .parquet file")
@@ -28,8 +54,8 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def count_rows(folder: Path) -> int:
-    """Return the number of rows of a folder's files, by their footers, after checking their columns."""
-    return sum(open_file(path).metadata.num_rows for path in list_files(folder))
+    """Return the number of rows of a folder's files, as their footers say, after checking their columns."""
+    return sum(int(open_file(path).metadata.num_rows) for path in list_files(folder))
 
 
 def open_file(path: Path) -> "ParquetFile":
@@ -53,8 +79,8 @@ def open_file(path: Path) -> "ParquetFile":
     return file
 
 
-def read_rows(path: Path) -> Iterator[dict]:
-    """Yield ``{"image": {"bytes", "path"}, "label": [...]}`` for each row, a few rows in memory at a time."""
+def read_rows(path: Path) -> Iterator[LabelledImage]:
+    """Yield the rows of a file, with only a few of them in memory at a time."""
     import pyarrow as pa
 
     file = open_file(path)
@@ -66,12 +92,12 @@ def read_rows(path: Path) -> Iterator[dict]:
 
 
 def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np.ndarray, str]:
-    """Write the images of a folder's parquet files as they are, each to a file named by its number.
+    """Write the images of a folder's parquet files unchanged, each to a file named by its number.
 
     Parameters
     ----------
     folder : holds ``data/*.parquet``
-    target : the folder of the images; emptied first
+    target : the folder for the images; it is emptied first
     classes : labels are 0 to classes − 1
 
     Returns
@@ -79,9 +105,9 @@ def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np
     names : list of str
         File names in canonical order.
     labels : (N, K) int64
-        All labels of each image, in ascending order, filled up with −1.
+        All labels of each image, in ascending order, padded with −1.
     images_sha256 : str
-        SHA-256 of the images' bytes, each after its length.
+        SHA-256 of the images' bytes, each preceded by its length.
 
     Raises
     ------
@@ -90,15 +116,18 @@ def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    digest, names, lists = hashlib.sha256(), [], []
+    digest = hashlib.sha256()
+    names: list[str] = []
+    lists: list[list[int]] = []
     for path in list_files(folder):
         for number, row in enumerate(read_rows(path)):
-            content, labels = (row["image"] or {}).get("bytes"), sorted(set(row["label"] or ()))
-            if not content:
+            image, labels = row["image"], sorted(set(row["label"] or ()))
+            if image is None or not image["bytes"]:
                 raise DataError(f"{path}: row {number} holds no image")
+            content = image["bytes"]
             if not labels or not 0 <= labels[0] <= labels[-1] < classes:
                 raise DataError(f"{path}: row {number} has the labels {labels} instead of some of 0…{classes - 1}")
-            suffix = Path(row["image"]["path"] or "").suffix.lower()
+            suffix = Path(image["path"] or "").suffix.lower()
             names.append(f"{len(names):06d}{suffix if suffix in SUFFIXES else ''}")
             (target / names[-1]).write_bytes(content)
             digest.update(len(content).to_bytes(8, "little") + content)
@@ -107,7 +136,7 @@ def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np
 
 
 def pad_labels(lists: list[list[int]]) -> np.ndarray:
-    """Return lists of labels as one array (N, K) int64, K the longest, filled up with −1."""
+    """Return lists of labels as one array (N, K) int64, padded with −1 to the length K of the longest."""
     padded = np.full((len(lists), max(map(len, lists), default=1)), NO_LABEL, dtype=np.int64)
     for row, labels in zip(padded, lists, strict=True):
         row[: len(labels)] = labels

@@ -1,7 +1,7 @@
-"""From published files to arrays: one function for each layout in which a data set is published.
+"""Decoding published files to arrays: one function per layout in which a data set is published.
 
-Each takes the files by name and the entry of the data set, and returns ``{split: (images (N, C, H, W) uint8, labels (N,) int64)}``
-in the publisher's order.
+Each takes name → content of the files and the entry of the data set, and returns ``{split: (images (N, C, H, W) uint8, labels (N,)
+int64)}`` in the publisher's order.
 """
 
 import gzip
@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,11 +21,14 @@ from selectbench.data.messages import first_line
 from selectbench.errors import DataError
 from selectbench.records.files import MOST_GROWTH, MOST_UNPACKED, refuse_bomb
 
+if TYPE_CHECKING:
+    from selectbench.data.entries import DatasetEntry
+
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def find_file(files: Mapping[str, bytes], ending: str) -> bytes:
-    """Return the contents of the one file whose path ends with these components."""
+    """Return the content of the only file whose path ends with these components."""
     wanted = PurePosixPath(ending).parts
     found = [name for name in files if PurePosixPath(name).parts[-len(wanted) :] == wanted]
     if len(found) != 1:
@@ -33,7 +37,7 @@ def find_file(files: Mapping[str, bytes], ending: str) -> bytes:
 
 
 def expand_gzip(compressed: bytes) -> bytes:
-    """Return what a gzip file holds; one that would fill the memory is refused before it does."""
+    """Return the content of a gzip file; one that would fill the memory is refused in time."""
     most = max(MOST_UNPACKED, MOST_GROWTH * len(compressed))
     with gzip.GzipFile(fileobj=io.BytesIO(compressed)) as stream:
         content = stream.read(most + 1)
@@ -41,10 +45,10 @@ def expand_gzip(compressed: bytes) -> bytes:
     return content
 
 
-def decode_digits(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode scikit-learn's digits and, as a shifted test set, MNIST shrunk to their format.
+def decode_digits(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode scikit-learn's digits and, as a shifted test set, MNIST shrunk to the same format.
 
-    The first ``pool_size`` samples are the pool, the others, by other writers, the test set. Their values 0…16 become
+    The first ``pool_size`` samples are the pool; the rest, by other writers, are the test set. Their values 0…16 become
     ``round(v · 255 / 16)``, half to even. MNIST loses a border of 2 pixels, and each 3×3 block becomes its rounded mean.
     """
     images, labels = split_table(find_file(files, "digits.csv.gz"))
@@ -61,13 +65,13 @@ def decode_digits(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
 
 
 def split_table(compressed: bytes) -> Arrays:
-    """Return the pixels (N, P) float64 and the labels of a gzipped comma-separated table that ends each line with the label."""
+    """Return pixels (N, P) float64 and labels from a gzipped comma-separated table with the label in the last column."""
     table = np.loadtxt(io.StringIO(expand_gzip(compressed).decode("ascii")), delimiter=",")
     return table[:, :-1], table[:, -1].astype(np.int64)
 
 
-def decode_cifar10_png(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode CIFAR-10 as PNG sheets, one image of 32×32 RGB pixels a row, with JSON lists of labels."""
+def decode_cifar10_png(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode CIFAR-10 as PNG sheets with one image of 32×32 RGB pixels per row, and JSON lists of labels."""
     pool = np.concatenate([decode_sheet(find_file(files, f"data_batch_{batch}.png")) for batch in range(1, 6)])
     return {
         "pool": (pool, np.array(json.loads(find_file(files, "train_lables.json")), dtype=np.int64)),
@@ -79,16 +83,16 @@ def decode_cifar10_png(files: Mapping[str, bytes], entry: dict) -> dict[str, Arr
 
 
 def decode_sheet(sheet: bytes) -> np.ndarray:
-    """Return the images (N, 3, 32, 32) of a sheet with one image a row."""
+    """Return the images (N, 3, 32, 32) of a sheet with one image per row."""
     with Image.open(io.BytesIO(sheet)) as image:
         if image.width != 32 * 32:
-            raise ValueError(f"a sheet of {image.width}×{image.height} pixels instead of one image of 32×32 a row")
+            raise ValueError(f"a sheet of {image.width}×{image.height} pixels instead of one 32×32 image per row")
         pixels = np.asarray(image.convert("RGB"))
     return pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
 
 
-def decode_cifar10_pickles(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode CIFAR-10's Python version: five pickled training batches and one of tests. Call it on verified files only."""
+def decode_cifar10_pickles(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode CIFAR-10's Python version: five pickled training batches and one test batch. Call it only on verified files."""
     batches = [decode_pickle(find_file(files, f"data_batch_{batch}"), "labels") for batch in range(1, 6)]
     images, labels = zip(*batches, strict=True)
     return {
@@ -97,8 +101,8 @@ def decode_cifar10_pickles(files: Mapping[str, bytes], entry: dict) -> dict[str,
     }
 
 
-def decode_cifar100_pickles(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode CIFAR-100's Python version, with its 100 fine labels. Call it on verified files only."""
+def decode_cifar100_pickles(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode CIFAR-100's Python version, with its 100 fine labels. Call it only on verified files."""
     return {
         "pool": decode_pickle(find_file(files, "train"), "fine_labels"),
         "test": decode_pickle(find_file(files, "test"), "fine_labels"),
@@ -106,7 +110,7 @@ def decode_cifar100_pickles(files: Mapping[str, bytes], entry: dict) -> dict[str
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads what arrays of numpy are pickled as, and refuses any other name: unpickling calls what it names."""
+    """Unpickles numpy arrays and refuses every other name, since unpickling calls what a pickle names."""
 
     ALLOWED = frozenset(
         {
@@ -116,20 +120,20 @@ class ArrayUnpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> object:
-        """Return a class or function by the name that a pickle gives."""
+        """Return the class or function that a pickle names."""
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array does")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array needs")
         return super().find_class(module, name)
 
 
 def decode_pickle(batch: bytes, label_key: str) -> Arrays:
-    """Return the images and labels of one pickled batch, in which nothing but plain values and arrays may stand."""
+    """Return the images and labels of one pickled batch, which may contain only plain values and arrays."""
     content = ArrayUnpickler(io.BytesIO(batch), encoding="latin1").load()
     return content["data"].reshape(-1, 3, 32, 32), np.array(content[label_key], dtype=np.int64)
 
 
-def decode_idx(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode the four gzipped IDX files in which MNIST and Fashion-MNIST are published."""
+def decode_idx(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode the four gzipped IDX files of MNIST or Fashion-MNIST."""
     splits = {}
     for split, prefix in (("pool", "train"), ("test", "t10k")):
         images = decode_idx_array(find_file(files, f"{prefix}-images-idx3-ubyte.gz"))
@@ -138,7 +142,7 @@ def decode_idx(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
 
 
 def decode_idx_array(compressed: bytes) -> np.ndarray:
-    """Return the array of bytes in a gzipped IDX file: magic 0, 0, 8, ndim, then big-endian sizes, then the values."""
+    """Return the byte array of a gzipped IDX file: magic number 0, 0, 8, ndim, then big-endian sizes, then the values."""
     content = expand_gzip(compressed)
     if content[:3] != b"\0\0\x08":
         raise ValueError("no IDX file of bytes")
@@ -147,16 +151,17 @@ def decode_idx_array(compressed: bytes) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape.astype(int))
 
 
-def decode_tiny_imagenet(files: Mapping[str, bytes], entry: dict) -> dict[str, Arrays]:
-    """Decode Tiny-ImageNet: its training images as the pool and its validation images as the test set.
+def decode_tiny_imagenet(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:
+    """Decode Tiny-ImageNet: its training images become the pool, its validation images the test set.
 
-    Label: position of the class id in sorted order. Order: label, then sorted file name. Grey images become RGB.
+    Labels are positions in the sorted list of class ids. Samples are sorted by label, then by file name. Grey images become RGB.
     """
     classes = sorted(find_file(files, "wnids.txt").decode("ascii").split())
     label_of = {name: label for label, name in enumerate(classes)}
     annotations = find_file(files, "val/val_annotations.txt").decode("ascii").splitlines()
     class_of_image = dict(line.split("\t")[:2] for line in annotations)
-    pool, test = [], []
+    pool: list[tuple[int, str, str]] = []
+    test: list[tuple[int, str, str]] = []
     for path in files:
         folders, name = PurePosixPath(path).parts[:-1], PurePosixPath(path).name
         if not name.endswith(".JPEG"):
@@ -168,8 +173,8 @@ def decode_tiny_imagenet(files: Mapping[str, bytes], entry: dict) -> dict[str, A
     return {"pool": decode_images(files, pool, entry), "test": decode_images(files, test, entry)}
 
 
-def decode_images(files: Mapping[str, bytes], members: list[tuple[int, str, str]], entry: dict) -> Arrays:
-    """Decode image files, given as (label, name, path), in sorted order to RGB arrays of one size."""
+def decode_images(files: Mapping[str, bytes], members: list[tuple[int, str, str]], entry: "DatasetEntry") -> Arrays:
+    """Decode image files, given as (label, name, path), to RGB arrays of one size, in sorted order."""
     members = sorted(members)
     images = np.empty((len(members), *entry["input_shape"]), dtype=np.uint8)
 
@@ -197,4 +202,4 @@ LAYOUTS = {
     "idx": decode_idx,
     "tiny_imagenet": decode_tiny_imagenet,
 }
-PICKLED = frozenset({"cifar10_pickles", "cifar100_pickles"})  # layouts whose files may be opened only if their checksums are pinned
+PICKLED = frozenset({"cifar10_pickles", "cifar100_pickles"})  # layouts whose files are opened only if their checksums are pinned

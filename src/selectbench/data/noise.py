@@ -1,10 +1,11 @@
-"""Noise in a training pool: wrong labels or corrupted images, exact in number, seeded, with the ids of the noisy samples kept."""
+"""Noise in a training pool: label noise or corrupted images, exact in number and seeded; the ids of noisy samples are recorded."""
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,24 +14,27 @@ from selectbench.data.layouts import Arrays
 from selectbench.errors import DataError, suggest
 from selectbench.seeds import derive_seed, hash_ids, uniform_by_id
 
+if TYPE_CHECKING:
+    from selectbench.data.entries import NoiseEntry
 
-def add_noise(pool: Arrays, noise: Mapping, num_classes: int, seed: int, human: np.ndarray | None = None) -> tuple[Arrays, np.ndarray]:
-    """Return a pool with noise and the ids of its noisy samples, in ascending order.
 
-    Which samples are noisy, and how, depends on the seed and the sample ids alone.
+def add_noise(pool: Arrays, noise: "NoiseEntry", num_classes: int, seed: int, human: np.ndarray | None = None) -> tuple[Arrays, np.ndarray]:
+    """Return a pool with noise, and the ids of its noisy samples in ascending order.
+
+    Which samples are noisy, and how, depends only on the seed and the sample ids.
 
     Parameters
     ----------
     pool : images (N, C, H, W) uint8 and labels (N,) int64
     noise : the ``noise`` section of an entry of ``config/datasets.yaml``
     num_classes : C
-    seed : the stream
-    human : (N,) labels that people gave, for the kind ``human``
+    seed : of the stream
+    human : (N,) labels given by people, for the kind ``human``
 
     Raises
     ------
     DataError
-        The kind is unknown.
+        The kind is unknown, or labels given by people are missing.
     """
     images, labels = pool
     match noise["kind"]:
@@ -39,6 +43,8 @@ def add_noise(pool: Arrays, noise: Mapping, num_classes: int, seed: int, human: 
         case "asymmetric":
             return flip_by_class(pool, noise["rate"], noise["to"], seed)
         case "human":
+            if human is None:
+                raise DataError("noise: the kind 'human' needs labels given by people")
             return (images, human), np.flatnonzero(human != labels)
         case "corruption":
             return corrupt_some(pool, noise["rate"], noise["corruptions"], noise["severity"], seed)
@@ -56,7 +62,7 @@ def draw_ids(ids: np.ndarray, num: int, seed: int) -> np.ndarray:
 
 
 def flip_symmetrically(pool: Arrays, rate: float, num_classes: int, seed: int) -> tuple[Arrays, np.ndarray]:
-    """Give this share of all samples a label drawn uniformly from the classes that are not theirs."""
+    """Symmetric label noise: give this share of all samples a label drawn uniformly from the other classes."""
     images, labels = pool
     noisy = draw_ids(np.arange(len(labels)), count_noisy(rate, len(labels)), seed)
     steps = 1 + (uniform_by_id(noisy, derive_seed(seed, "label")) * (num_classes - 1)).astype(np.int64)
@@ -66,7 +72,7 @@ def flip_symmetrically(pool: Arrays, rate: float, num_classes: int, seed: int) -
 
 
 def flip_by_class(pool: Arrays, rate: float, to: Sequence[int], seed: int) -> tuple[Arrays, np.ndarray]:
-    """Give this share of every class the label ``to[class]``, a class it is mistaken for; a class with itself there stays clean."""
+    """Asymmetric label noise: give this share of every class the label ``to[class]``; classes mapped to themselves stay clean."""
     images, labels = pool
     chosen = [
         draw_ids(members, count_noisy(rate, len(members)), seed)
@@ -80,7 +86,7 @@ def flip_by_class(pool: Arrays, rate: float, to: Sequence[int], seed: int) -> tu
 
 
 def corrupt_some(pool: Arrays, rate: float, corruptions: Sequence[str], severity: int, seed: int) -> tuple[Arrays, np.ndarray]:
-    """Corrupt this share of all images, each by one of the corruptions; labels stay right."""
+    """Corrupt this share of all images, each by one of the corruptions; labels are unchanged."""
     images, labels = pool
     noisy = draw_ids(np.arange(len(labels)), count_noisy(rate, len(labels)), seed)
     kinds = (uniform_by_id(noisy, derive_seed(seed, "kind")) * len(corruptions)).astype(np.int64)
@@ -92,25 +98,27 @@ def corrupt_some(pool: Arrays, rate: float, corruptions: Sequence[str], severity
 
 
 def read_human_labels(path: Path, member: str, name: str, clean: np.ndarray) -> np.ndarray:
-    """Return one of CIFAR-N's sets of labels (Wei et al., ICLR 2022), after comparing its clean labels with the pool's.
+    """Return one of CIFAR-N's label sets (Wei et al., ICLR 2022), after comparing its clean labels with the pool's.
 
     Parameters
     ----------
-    path : the zip that holds the member, already verified by its checksum
-    member : a torch file of named arrays, ``clean_label`` among them
-    name : which labels, such as ``worse_label``
+    path : the zip, whose checksum was verified
+    member : a torch file of named arrays in the zip, ``clean_label`` among them
+    name : of the label set, such as ``worse_label``
     clean : (N,) the pool's own labels
 
     Raises
     ------
     DataError
-        No such labels, or they belong to samples in another order.
+        There is no such label set, or its samples are in another order.
     """
     import torch
 
     with zipfile.ZipFile(path) as archive:
         content = archive.read(member)
-    numpy_parts = [np.ndarray, np.dtype, np.dtypes.Int64DType, (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
+    reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private, and so in no stub
+    numpy_parts: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [np.ndarray, np.dtype, np.dtypes.Int64DType]
+    numpy_parts.append((reconstruct, "numpy.core.multiarray._reconstruct"))
     with torch.serialization.safe_globals(numpy_parts):
         labels = torch.load(io.BytesIO(content), weights_only=True)
     if name not in labels:

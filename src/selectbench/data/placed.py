@@ -1,7 +1,8 @@
-"""Test sets that a user places beside a data set, each in a folder of its own, when a table asks for them."""
+"""Test sets that a user places next to a data set, each in its own folder, when a table needs them."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from selectbench.data.sources import get_raw_folder
 from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_value
 
+if TYPE_CHECKING:
+    from selectbench.data.entries import DatasetEntry, TestSetEntry
 
-def pick_test_sets(name: str, entry: dict, test_sets: Sequence[str]) -> dict:
-    """Return an entry of ``config/datasets.yaml`` with only these test sets and those that they are made of."""
+
+def pick_test_sets(name: str, entry: "DatasetEntry", test_sets: Sequence[str]) -> "DatasetEntry":
+    """Return an entry with only these test sets and those they are made from."""
     settings = entry["test_sets"]
     for test_set in test_sets:
         if test_set not in settings:
@@ -22,30 +26,30 @@ def pick_test_sets(name: str, entry: dict, test_sets: Sequence[str]) -> dict:
     return {**entry, "test_sets": {test_set: value for test_set, value in settings.items() if test_set in wanted}}
 
 
-def list_placed(entry: dict) -> list[str]:
-    """Return the test sets that the user places."""
+def list_placed(entry: "DatasetEntry") -> list[str]:
+    """Return the test sets that the user has to place."""
     return [test_set for test_set, settings in entry["test_sets"].items() if "folder" in settings]
 
 
-def list_available(name: str, entry: dict, resources: Path) -> list[str]:
-    """Return the test sets that need no placing and those whose folders are there, whole or not."""
+def list_available(name: str, entry: "DatasetEntry", resources: Path) -> list[str]:
+    """Return the test sets that need not be placed, and those whose folders exist, complete or not."""
     placed = list_placed(entry)
     return [test_set for test_set in entry["test_sets"] if test_set not in placed or find_folder(name, entry, test_set, resources).exists()]
 
 
-def find_folder(name: str, entry: dict, test_set: str, resources: Path) -> Path:
+def find_folder(name: str, entry: "DatasetEntry", test_set: str, resources: Path) -> Path:
     """Return where the user places a test set."""
     return get_raw_folder(name, resources) / entry["test_sets"][test_set]["folder"]
 
 
-def check_placed(name: str, entry: dict, test_set: str, resources: Path) -> None:
-    """Check that a placed test set is whole, without opening its images.
+def check_placed(name: str, entry: "DatasetEntry", test_set: str, resources: Path) -> None:
+    """Check that a placed test set is complete, without opening its images.
 
     Raises
     ------
     DataError
-        Its folder is missing, a class folder is missing, wrongly named or empty, a parquet file cannot be read, or there are not
-        as many images as published; the line names the path.
+        Its folder is missing, a class folder is missing, misnamed or empty, a parquet file cannot be read, or the number of images
+        differs from the published one; the message names the path.
     """
     settings, folder = entry["test_sets"][test_set], find_folder(name, entry, test_set, resources)
     check_folders(name, entry, test_set, resources)
@@ -60,8 +64,8 @@ def check_placed(name: str, entry: dict, test_set: str, resources: Path) -> None
         raise DataError(f"{folder / 'data'}: has {found:,} of {settings['size']:,} images; {describe_placing(settings)}")
 
 
-def check_folders(name: str, entry: dict, test_set: str, resources: Path) -> None:
-    """Check that the folder of a placed test set is there, with its class folders if it has any."""
+def check_folders(name: str, entry: "DatasetEntry", test_set: str, resources: Path) -> None:
+    """Check that the folder of a placed test set exists, together with any class folders."""
     settings, folder = entry["test_sets"][test_set], find_folder(name, entry, test_set, resources)
     if settings["layout"] == "class_folders":
         problem = check_class_folders(folder, list_classes(entry, test_set).keys())
@@ -71,13 +75,13 @@ def check_folders(name: str, entry: dict, test_set: str, resources: Path) -> Non
         raise DataError(f"{problem}; {describe_placing(settings)}")
 
 
-def describe_placing(settings: dict) -> str:
-    """Return what a user does to bring a test set."""
+def describe_placing(settings: "TestSetEntry") -> str:
+    """Return what a user has to do to provide a test set."""
     return f"place or link it there yourself: {settings['note']}"
 
 
-def list_classes(entry: dict, test_set: str) -> dict[str, int]:
-    """Return class id → label of the classes that a test set in class folders has, in the order of their labels."""
+def list_classes(entry: "DatasetEntry", test_set: str) -> dict[str, int]:
+    """Return class id → label for the classes of a test set in class folders, in the order of their labels."""
     class_list = next((source["class_list"] for source in entry["sources"] if "class_list" in source), None)
     if class_list is None:
         raise DataError(f"config/datasets.yaml: test_sets: {test_set}.layout: class_folders need a source with a `class_list`")
@@ -85,24 +89,24 @@ def list_classes(entry: dict, test_set: str) -> dict[str, int]:
 
 
 def index_placed(
-    name: str, entry: dict, test_set: str, resources: Path, prepared: Path
+    name: str, entry: "DatasetEntry", test_set: str, resources: Path, prepared: Path
 ) -> tuple[list[str], np.ndarray, str, list[int] | None]:
-    """List the images and labels of a placed and checked test set, unpacking images that are not files yet.
+    """List the images and labels of a placed test set that was checked; images in parquet files are unpacked.
 
     Parameters
     ----------
-    name, entry, test_set : data set, its entry, and which of its test sets
+    name, entry, test_set : the data set, its entry and one of its test sets
     resources : the folder of all data sets
-    prepared : where unpacked images go, to ``<test set>/images``
+    prepared : the folder of prepared splits; images are unpacked to ``<test set>/images`` in it
 
     Returns
     -------
     paths : list of str
         Relative to the folder of the data set.
     labels : (N,) or (N, K) int64
-        With several columns, all classes that count as right, filled up with −1.
+        With several columns, all classes that count as correct, padded with −1.
     images_sha256 : str
-        Of the list of paths, or of unpacked images.
+        Of the list of paths, or of the unpacked images.
     classes : list of int or None
         The classes that logits are restricted to.
     """

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from selectbench.data.images import CROP, load_image
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
 
-GREY = 128  # value of all pixels of an image that cannot be read
+GREY = 128  # pixel value that replaces an unreadable image
 _BATCHES_AHEAD = 3
 SEVERITIES = 5  # of each corruption in a corrupted test set
-NOISY = "noisy.npy"  # beside the pool: the ids of its noisy samples, (M,) int64, which selection never reads
+NOISY = "noisy.npy"  # in the pool's folder: ids of its noisy samples, (M,) int64, which selection never reads
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ class Split(ABC):
 
     Attributes
     ----------
-    labels : (N,) int64, or (N, K) filled up with −1 where several classes count as right
-    unreadable : position → what was wrong when its image was last loaded; such an image is uniformly grey
+    labels : (N,) int64, or (N, K) padded with −1 where several classes count as correct
+    unreadable : position → problem, for images that could not be read when last loaded; these are uniformly grey
     """
 
     labels: np.ndarray
@@ -46,19 +47,19 @@ class Split(ABC):
         ----------
         positions : (B,) int
         draws : (B, 5) uniforms in [0, 1), optional
-            Random numbers of the augmentation that is part of decoding, if there is one.
+            Random numbers for the augmentation that is part of decoding, if there is one.
         """
 
-    def expect(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:  # noqa: B027  (arrays need no work ahead)
-        """Say which (positions, draws) will be loaded next, in this order; what was expected before is forgotten."""
+    def expect(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:  # noqa: B027  (arrays need no preparation)
+        """Announce which (positions, draws) will be loaded next, in this order; earlier announcements are dropped."""
 
     def find_unreadable(self, positions: np.ndarray) -> list[int]:
-        """Return, ascending, those of some distinct positions whose images could not be read when they were last loaded.
+        """Return, in ascending order, those of the distinct positions whose images could not be read when last loaded.
 
         Raises
         ------
         DataError
-            They are too many (see ``refuse_damage``).
+            There are too many of them (see ``refuse_damage``).
         """
         asked = set(positions.tolist()) if self.unreadable else set()
         found = {position: problem for position, problem in self.unreadable.items() if position in asked}
@@ -67,7 +68,7 @@ class Split(ABC):
 
 
 class ArraySplit(Split):
-    """Images of one size in a memory-mapped array; augmentation is the trainer's.
+    """Images of one size in a memory-mapped array; the trainer augments them.
 
     Parameters
     ----------
@@ -88,16 +89,16 @@ class ArraySplit(Split):
 
 
 class FolderSplit(Split):
-    """Image files of any size, decoded by threads to 224×224 pixels: on demand, or ahead where batches are expected.
+    """Image files of any size, decoded by threads to 224×224 pixels on demand, or in advance once batches are announced.
 
     Parameters
     ----------
     folder : Path
-        Holds ``paths.txt``, one path a line, and ``labels.npy`` (N,) or (N, K) int64.
+        Holds ``paths.txt``, one path per line, and ``labels.npy`` (N,) or (N, K) int64.
     root : Path
-        The folder the paths are relative to.
+        The folder that the paths are relative to.
     num_threads : int, optional
-        Default: the number of processors; 0 decodes in the caller, never ahead.
+        Default: the number of processors. With 0, the caller decodes, never in advance.
     """
 
     input_shape = (3, CROP, CROP)
@@ -108,13 +109,13 @@ class FolderSplit(Split):
         self.paths = read_paths(Path(folder) / "paths.txt")
         self.num_threads = (os.cpu_count() or 1) if num_threads is None else num_threads
         self._threads = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") if self.num_threads else None
-        self._ahead: dict[tuple[int, bytes | None], Future] = {}
+        self._ahead: dict[tuple[int, bytes | None], Future[np.ndarray | str]] = {}
         self._coming: Iterator[tuple[np.ndarray, np.ndarray | None]] = iter(())
         self._most_ahead = 0
         self.unreadable: dict[int, str] = {}
 
     def expect(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:
-        """Begin to decode these (positions, draws), a few batches ahead of what is loaded; none of it changes a byte."""
+        """Begin to decode these (positions, draws) a few batches in advance; the images are the same as without."""
         self._forget()
         if self._threads is None:
             return
@@ -130,6 +131,8 @@ class FolderSplit(Split):
             self._submit(*batch)
 
     def _submit(self, positions: np.ndarray, draws: np.ndarray | None) -> None:
+        if self._threads is None:
+            return
         for place, (position, key) in enumerate(zip(positions.tolist(), name_samples(positions, draws), strict=True)):
             if key not in self._ahead:
                 self._ahead[key] = self._threads.submit(self._read_image, position, None if draws is None else draws[place])
@@ -142,8 +145,9 @@ class FolderSplit(Split):
     def load(self, positions: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
         """Return the images (B, 3, 224, 224) uint8 at these positions.
 
-        Without draws: shorter side to 256, central crop. With draws (B, 5): random resized crop and flip, a function of the draws
-        alone (see ``crop_randomly``). An image that is missing or cannot be decoded is grey, logged and noted in ``unreadable``.
+        Without draws: shorter side to 256, centre crop. With draws (B, 5): random resized crop and flip, a function of the draws
+        alone (see ``crop_randomly``). An image that is missing or cannot be decoded becomes grey, is logged and listed in
+        ``unreadable``.
 
         Raises
         ------
@@ -162,7 +166,7 @@ class FolderSplit(Split):
         return np.stack(whole) if whole else np.empty((0, *self.input_shape), dtype=np.uint8)
 
     def _read_images(self, positions: np.ndarray, draws: np.ndarray | None) -> list[np.ndarray | str]:
-        """Return what ``_read_image`` says of each, decoded ahead or now; an error ends all that was expected."""
+        """Return the result of ``_read_image`` for each, decoded in advance or now; an error drops all announced batches."""
         if self._threads is None:
             return list(map(self._read_image, positions, repeat(None) if draws is None else draws))
         keys = name_samples(positions, draws)
@@ -178,7 +182,7 @@ class FolderSplit(Split):
         return images
 
     def _read_image(self, position: int, draws: np.ndarray | None) -> np.ndarray | str:
-        """Return an image, or what is wrong with its file."""
+        """Return an image, or the problem with its file."""
         try:
             return load_image(self.root / self.paths[position], draws)
         except DataError as error:
@@ -186,7 +190,7 @@ class FolderSplit(Split):
 
 
 def name_samples(positions: np.ndarray, draws: np.ndarray | None) -> list[tuple[int, bytes | None]]:
-    """Return what the pixels of each sample are a function of: its position and its draws."""
+    """Return what determines the pixels of each sample: its position and its draws."""
     named = repeat(None) if draws is None else [row.tobytes() for row in draws]
     return list(zip(positions.tolist(), named, strict=False))
 
@@ -197,7 +201,7 @@ def read_paths(path: Path) -> list[str]:
     Raises
     ------
     DataError
-        It cannot be read, or one of them lies outside the folder of its data set.
+        It cannot be read, or a path leads outside the folder of its data set.
     """
     try:
         paths = path.read_text(encoding="utf-8").splitlines()
@@ -210,12 +214,14 @@ def read_paths(path: Path) -> list[str]:
 
 
 def refuse_damage(unreadable: Mapping[int, str], num: int) -> None:
-    """Raise if more than 1 % of ``num`` images are unreadable (more than one of a small set, or all): no accident of one file.
+    """Raise if more than 1 % of ``num`` images are unreadable (more than one of a small set, or all of them).
+
+    So many point to a damaged data set rather than to single damaged files.
 
     Raises
     ------
     DataError
-        The line names the first of them.
+        The message names the first of them.
     """
     if len(unreadable) > max(0, min(max(1, num // 100), num - 1)):
         raise DataError(f"{next(iter(unreadable.values()))}; {len(unreadable):,} of {num:,} images cannot be read, too many to go on")
@@ -231,12 +237,12 @@ def open_split(prepared: Path, split: str, num_threads: int | None = None) -> Sp
     split : str
         ``pool`` or the id of a test set.
     num_threads : int, optional
-        That decode image files; default: the number of processors.
+        Number of threads that decode image files; default: the number of processors.
 
     Raises
     ------
     DataError
-        There is no such split; the closest one is named.
+        There is no such split; the message names the closest one.
     """
     prepared = Path(prepared)
     folder = prepared / split
@@ -249,11 +255,12 @@ def open_split(prepared: Path, split: str, num_threads: int | None = None) -> Sp
     return ArraySplit(folder)
 
 
-def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:
-    """Read a ``.npy`` file without ever unpickling."""
+def read_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """Read a ``.npy`` file; nothing is ever unpickled."""
     try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing; prepare the data set again") from None
     except (OSError, ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError) as error:
         raise DataError(f"{path}: not a readable array ({first_line(error)}); prepare the data set again") from None
+    return array

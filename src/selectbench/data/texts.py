@@ -1,4 +1,4 @@
-"""Data sets of texts: from published files to canonical splits, and reading these."""
+"""Text data sets: preparing canonical splits from published files, and reading them."""
 
 import csv
 import hashlib
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,17 +21,20 @@ from selectbench.data.text_layouts import TEXT_LAYOUTS, Row
 from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_array, digest_value, read_json, write_array, write_text
 
+if TYPE_CHECKING:
+    from selectbench.data.entries import CorpusEntry, CorpusManifest, SourceEntry, SplitManifest
+
 POOL, VALIDATION = "pool", "validation"
 _UNDECODABLE = (*BROKEN, KeyError, IndexError, TypeError, AttributeError, csv.Error)
 
 
 @dataclass(frozen=True)
 class TextSplit:
-    """A pool, the validation texts or a test set in canonical order: sample id = position.
+    """The pool, the validation texts or a test set in canonical order: sample id = position.
 
     Parameters
     ----------
-    labels : (N,) int64, the class or the number of the right option
+    labels : (N,) int64, the class or the number of the correct option
     texts : N texts, or questions
     options : N lists of options, or None for classification
     """
@@ -43,38 +47,37 @@ class TextSplit:
         return len(self.texts)
 
     def prompts(self) -> list[str]:
-        """Return what an encoder reads: the texts, with their options if they have some, one a line."""
+        """Return what an encoder reads: each text followed by its options, if any, one per line."""
         if self.options is None:
             return self.texts
         return ["\n".join([text, *options]) for text, options in zip(self.texts, self.options, strict=True)]
 
     def find_unreadable(self, positions: np.ndarray) -> list[int]:
-        """Return no position: texts are read when they are prepared."""
+        """Return an empty list: texts that cannot be read are found when they are prepared."""
         return []
 
 
-def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[str]) -> dict:
-    """Write the splits of a data set of texts to ``resources/<name>/prepared/<split>``.
+def prepare_texts(name: str, entry: "CorpusEntry", resources: Path, test_sets: Sequence[str]) -> "CorpusManifest":
+    """Write the splits of a text data set to ``resources/<name>/prepared/<split>``.
 
-    Every split holds ``texts.jsonl``, one object a line with ``text`` and for questions ``options``, and ``labels.npy`` (N,) int64.
-    The pool adds ``noisy.npy``, the ids of doubtful labels, if the entry says below which agreement a label is doubtful.
+    Every split holds ``texts.jsonl``, one object per line with ``text`` and, for questions, ``options``, and ``labels.npy`` (N,) int64.
+    The pool also has ``noisy.npy``, the ids of doubtful labels, if the entry says below which agreement a label is doubtful.
 
     Parameters
     ----------
     name : id of the data set
     entry : its entry in ``config/corpora.yaml``
     resources : the folder of all data sets
-    test_sets : those to prepare beside the pool and the validation texts
+    test_sets : those to prepare besides the pool and the validation texts
 
     Returns
     -------
-    manifest : ``name``, ``source``, ``task``, ``class_names``, ``dropped`` (rows left out, by reason) and ``splits: {split: {num,
-        texts_sha256, labels_sha256, class_counts, classes}}``
+    The manifest.
 
     Raises
     ------
     DataError
-        A file is missing or wrong, or what it holds is not what the entry says.
+        A file is missing or wrong, or its content does not match the entry.
     """
     for test_set in test_sets:
         if test_set not in entry["test_sets"]:
@@ -85,7 +88,8 @@ def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[s
     check_published(name, published, entry)
     rows, dropped = drop_unusable(published)
     splits = split_rows(rows, entry, name)
-    prepared, manifests = Path(resources) / name / "prepared", {}
+    prepared = Path(resources) / name / "prepared"
+    manifests: dict[str, SplitManifest] = {}
     for split in (POOL, VALIDATION, *test_sets):
         if split not in splits:
             raise DataError(f"{name}: split {split!r} has no text with a label")
@@ -100,14 +104,20 @@ def prepare_texts(name: str, entry: dict, resources: Path, test_sets: Sequence[s
         doubtful = [row.confidence is not None and row.confidence < entry["doubtful_below"] for row in splits[POOL]]
         noisy = np.flatnonzero(doubtful)
         write_array(prepared / POOL / NOISY, noisy)
-        manifests[POOL] |= {"num_noisy": len(noisy)}
-    about = {"name": name, "source": source["name"], "task": entry["task"], "class_names": entry.get("class_names")}
-    return {**about, "dropped": dropped, "splits": manifests}
+        manifests[POOL]["num_noisy"] = len(noisy)
+    return {
+        "name": name,
+        "source": source["name"],
+        "task": entry["task"],
+        "class_names": entry.get("class_names"),
+        "dropped": dropped,
+        "splits": manifests,
+    }
 
 
-def decode_rows(paths: list[Path], source: dict, entry: dict) -> list[Row]:
-    """Return the rows of verified files, archives read by the members that the source names."""
-    rows = []
+def decode_rows(paths: list[Path], source: "SourceEntry", entry: "CorpusEntry") -> list[Row]:
+    """Return the rows of verified files; of archives, only the members that the source names are read."""
+    rows: list[Row] = []
     for path, file in zip(paths, source["files"], strict=True):
         if "members" in file:
             files = {f"{path}: {member}": content for member, content in read_tar_members(path, file["members"]).items()}
@@ -115,15 +125,15 @@ def decode_rows(paths: list[Path], source: dict, entry: dict) -> list[Row]:
             files = {str(path): path.read_bytes()}
         try:
             decoded = list(TEXT_LAYOUTS[source["layout"]](files, entry))
-            "\n".join(part for row in decoded for part in (row.text, *(row.options or ()))).encode()  # half a surrogate pair has no bytes
+            "\n".join(part for row in decoded for part in (row.text, *(row.options or ()))).encode()  # fails on half a surrogate pair
         except _UNDECODABLE as error:
             raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}); fetch it again") from None
         rows += decoded
     return rows
 
 
-def check_published(name: str, rows: Sequence[Row], entry: Mapping) -> None:
-    """Raise for a split whose rows are published as such, and are not as many as its entry says."""
+def check_published(name: str, rows: Sequence[Row], entry: "CorpusEntry") -> None:
+    """Raise for a published split whose number of rows differs from the entry."""
     sizes = {POOL: entry["pool_size"], VALIDATION: entry["validation_size"]}
     sizes |= {test_set: settings["size"] for test_set, settings in entry["test_sets"].items()}
     found = Counter(row.split for row in rows if row.split is not None)
@@ -133,17 +143,17 @@ def check_published(name: str, rows: Sequence[Row], entry: Mapping) -> None:
 
 
 def drop_unusable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-    """Return the rows with a text and a label, and how many others there were."""
+    """Return the rows that have a text and a label, and the number of the others by reason."""
     usable = [row for row in rows if row.text.strip() and row.label != NO_LABEL]
     empty = sum(not row.text.strip() for row in rows)
     return usable, {"empty": empty, "unlabelled": len(rows) - len(usable) - empty}
 
 
-def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list[Row]]:
-    """Return split → rows, in the published order: as published, or drawn by the hashes of texts, so that equal texts never cross.
+def split_rows(rows: Sequence[Row], entry: "CorpusEntry", name: str) -> dict[str, list[Row]]:
+    """Return split → rows in published order, as published or else drawn by the hashes of texts; equal texts share a split.
 
-    Test sets and validation that are drawn hold distinct texts; duplicates of the others stay in the pool. Questions are equal if
-    their options are too.
+    Drawn test and validation sets hold distinct texts; duplicates of the remaining texts stay in the pool. Questions count as equal
+    only if their options are equal too.
 
     Raises
     ------
@@ -171,25 +181,26 @@ def split_rows(rows: Sequence[Row], entry: Mapping, name: str) -> dict[str, list
     return fixed | {split: [rows[index] for index in sorted(indices)] for split, indices in drawn.items()}
 
 
-def check_split(name: str, split: str, rows: Sequence[Row], entry: Mapping) -> dict:
-    """Return the manifest of a split after comparing it with the entry."""
+def check_split(name: str, split: str, rows: Sequence[Row], entry: "CorpusEntry") -> "SplitManifest":
+    """Compare a split with the entry and return its manifest."""
     labels = np.array([row.label for row in rows], dtype=np.int64)
     if not 0 <= labels.min(initial=0) <= labels.max(initial=0) < entry["classes"]:
         raise DataError(f"{name}: split {split!r} has labels {labels.min()}…{labels.max()} instead of 0…{entry['classes'] - 1}")
     for row in rows:
         if row.options is not None and not row.label < len(row.options) <= entry["classes"]:
-            options = f"{len(row.options)} options, of which number {row.label} should be right"
+            options = f"{len(row.options)} options, of which number {row.label} should be correct"
             raise DataError(f"{name}: split {split!r}: {row.text!r} has {options}; at most {entry['classes']} are expected")
-    manifest = {
+    manifest: SplitManifest = {
         "num": len(rows),
         "texts_sha256": digest_value([[row.text, row.options] for row in rows]),
         "labels_sha256": digest_array(labels),
         "class_counts": np.bincount(labels, minlength=entry["classes"]).tolist(),
         "classes": None,
     }
+    checksums: Mapping[str, object] = manifest
     for key, pinned in entry.get("arrays", {}).get(split, {}).items():
-        if manifest[key] != pinned:
-            raise DataError(f"{name}: split {split!r} decodes to other texts: its {key} is {manifest[key]}, not {pinned}; fetch it again")
+        if checksums[key] != pinned:
+            raise DataError(f"{name}: split {split!r} decodes to other texts: its {key} is {checksums[key]}, not {pinned}; fetch it again")
     return manifest
 
 
@@ -201,12 +212,12 @@ def write_split(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def open_texts(prepared: Path, split: str) -> TextSplit:
-    """Open a split of a prepared data set of texts.
+    """Open a split of a prepared text data set.
 
     Raises
     ------
     DataError
-        There is no such split (the closest one is named), or it cannot be read.
+        There is no such split (the message names the closest one), or it cannot be read.
     """
     path = Path(prepared) / split / "texts.jsonl"
     if not path.exists():
@@ -224,23 +235,22 @@ def open_texts(prepared: Path, split: str) -> TextSplit:
     return TextSplit(labels, texts, [line["options"] for line in lines] if lines and "options" in lines[0] else None)
 
 
-def check_corpus(name: str, entry: dict, resources: Path, test_sets: Sequence[str]) -> None:
-    """Check the prepared splits of a data set of texts, and the files from which those not yet prepared would be.
+def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Sequence[str]) -> None:
+    """Check the prepared splits of a text data set, and the published files of those not yet prepared.
 
     Raises
     ------
     DataError
-        Something is missing, truncated or altered; the line names the file and what helps.
+        Something is missing, truncated or altered; the message names the file and the remedy.
     """
     manifest = Path(resources) / name / "prepared" / "manifest.json"
-    splits = read_json(manifest)["splits"] if manifest.exists() else {}
+    splits: dict[str, SplitManifest] = read_json(manifest)["splits"] if manifest.exists() else {}
     needed = [POOL, VALIDATION, *test_sets]
     if any(split not in splits for split in needed):
         choose_source(name, entry, resources, full=False)
     for split in needed:
         if split in splits:
             opened = open_texts(manifest.parent, split)
-            options = opened.options or [None] * len(opened)
-            found = digest_value([[text, choices] for text, choices in zip(opened.texts, options, strict=True)])
+            found = digest_value([[text, opened.options[row] if opened.options else None] for row, text in enumerate(opened.texts)])
             if found != splits[split]["texts_sha256"] or digest_array(opened.labels) != splits[split]["labels_sha256"]:
                 raise DataError(f"{manifest.parent / split}: wrong checksum: it is not what was prepared; delete {manifest} and run again")
