@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from selectbench.errors import SelectbenchError
 from selectbench.planning import config as config_module
-from selectbench.planning.plan import load_plan, to_json
+from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import to_json
+from selectbench.stages._subsets import find_subset
+from selectbench.stages.draw_figure import DrawFigure
+from selectbench.stages.evaluate_targets import EvaluateTargets
+from selectbench.stages.evaluate_texts import EvaluateTexts
+from selectbench.stages.finetune_targets import FinetuneTargets
+from selectbench.stages.judge_claims import JudgeClaims
+from selectbench.stages.train_targets import TrainTargets
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").rglob("*") if path.is_file())
@@ -137,17 +145,14 @@ def plan(project, scale):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = load_plan(project, scale and {"scale": scale})
-        for stage, specify in (("train", made.train_spec), ("evaluate", made.evaluate_spec)):
-            for batch in list(made.batches[stage])[:2]:
-                assert is_json(to_json(specify(batch)))
+        for stages in ((TrainTargets, FinetuneTargets), (EvaluateTargets, EvaluateTexts)):
+            for batch in [job for stage in stages for job in stage.list_wanted(made)][:2]:
+                assert is_json(to_json(batch.specify(made)))
         for paper, entry in made.config.papers.items():
-            assert is_json(to_json(made.claims_spec(paper)))
-            assert all(is_json(to_json(made.figure_spec(paper, figure))) for figure in list(entry["figures"])[:3])
+            assert is_json(to_json(JudgeClaims(paper).specify(made)))
+            assert all(is_json(to_json(DrawFigure(paper, figure).specify(made))) for figure in list(entry["figures"])[:3])
         for run in filter(made.has_subset, list(made.runs.values())[::40]):
-            search = made.config.is_search(run.method)
-            learned = not search and made.config.find_method(run.method).learned
-            specify = made.search_spec if search else made.selector_spec if learned else made.select_spec
-            assert is_json(to_json(specify(run.dataset, run.proxy, run.method, str(run.seed))))
+            assert is_json(to_json(find_subset(made, run).job.specify(made)))
     except SelectbenchError as error:
         return str(error)
     return None

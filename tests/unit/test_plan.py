@@ -6,8 +6,18 @@ import shutil
 import pytest
 
 from selectbench.planning.config import as_list
-from selectbench.planning.layout import list_panel_runs, pack_groups
-from selectbench.planning.plan import load_plan
+from selectbench.planning.plan import list_panel_runs, load_plan, pack_groups
+from selectbench.stages.embed_samples import EmbedSamples
+from selectbench.stages.embed_texts import EmbedTexts
+from selectbench.stages.evaluate_targets import EvaluateTargets
+from selectbench.stages.evaluate_texts import EvaluateTexts
+from selectbench.stages.finetune_targets import FinetuneTargets
+from selectbench.stages.judge_claims import JudgeClaims
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.select_subsets import SelectSubsets
+from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_selectors import TrainSelectors
+from selectbench.stages.train_targets import TrainTargets
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +86,17 @@ def test_a_run_is_evaluated_on_the_test_sets_of_its_tables(plan):
     assert tests[f"{prefix}/el2n/keep-0.6/seed-0"] == ["corrupted", "mnist_shift", "test"]
     assert tests[f"{prefix}/el2n/keep-0.7/seed-0"] == ["test"]
     assert tests["digits_symmetric/convnet-to-convnet/equal_epochs/el2n/keep-0.3/seed-0"] == ["test"]
-    assert plan.prepare_spec("digits")["test_sets"] == ["corrupted", "mnist_shift", "test"]
-    assert plan.prepare_spec("digits_symmetric")["test_sets"] == ["test"]
-    specs = [plan.evaluate_spec(batch)["runs"] for batch in plan.batches["evaluate"]]
+    assert PrepareData("digits").specify(plan)["test_sets"] == ["corrupted", "mnist_shift", "test"]
+    assert PrepareData("digits_symmetric").specify(plan)["test_sets"] == ["test"]
+    specs = [job.specify(plan)["runs"] for stage in (EvaluateTargets, EvaluateTexts) for job in stage.list_wanted(plan)]
     assert {run["id"]: run["test_sets"] for runs in specs for run in runs} == tests
 
 
 def test_noisy_pools_use_recipes_and_encoders_of_what_they_are_made_of_and_streams_of_their_own(plan):
-    clean, noisy = (plan.proxy_spec(dataset, "convnet", "0") for dataset in ("digits", "digits_symmetric"))
+    clean, noisy = (TrainProxy(dataset, "convnet", "0").specify(plan) for dataset in ("digits", "digits_symmetric"))
     assert clean["recipe"] == noisy["recipe"]
     assert clean["dataset"] != noisy["dataset"]
-    assert plan.encoder_spec("digits_symmetric", "0")["encoder_name"] == "digits_simclr"
+    assert EmbedSamples("digits_symmetric", "0").specify(plan)["encoder_name"] == "digits_simclr"
 
 
 def test_a_target_may_have_a_recipe_of_its_own(plan):
@@ -107,12 +117,12 @@ def test_a_paper_may_have_a_recipe_of_its_own_whose_runs_no_other_papers_are(roo
         own = name in agent and run.dataset.startswith("cifar")
         assert run.own_recipe == ("cifar_onecycle_200" if own else "")
         assert name == run.id and (f"-to-{run.target}-by-cifar_onecycle_200/" in name) == own
-    for stage, specify in (("train", plan.train_spec), ("evaluate", plan.evaluate_spec)):
+    for stage, declared in (("train", TrainTargets), ("evaluate", EvaluateTargets)):
         assert all(len({run.own_recipe for run in runs}) == 1 for runs in plan.batches[stage].values())
         batch = next(batch for batch, runs in plan.batches[stage].items() if runs[0].own_recipe)
-        spec = specify(batch)
+        spec = declared.for_batch(batch).specify(plan)
         assert spec["recipe_name"] == "cifar_onecycle_200" and spec["recipe"]["schedule"] == "onecycle"
-    assert plan.proxy_spec("cifar10", "resnet18", "0")["recipe_name"] == "cifar_200"
+    assert TrainProxy("cifar10", "resnet18", "0").specify(plan)["recipe_name"] == "cifar_200"
 
 
 def test_a_scale_may_run_some_tables_only(root):
@@ -122,14 +132,14 @@ def test_a_scale_may_run_some_tables_only(root):
     assert {key for key in plan.tables if plan.table_runs(*key)} == named
     left_out = plan.tables["rl_selector", "ablation_metric"]["panels"]
     assert [(panel["absent"], panel["rows"]) for panel in left_out] == [("the table is left out at scale small_cpu", [])]
-    assert plan.claims_spec("rl_selector")["claims"]
+    assert JudgeClaims("rl_selector").specify(plan)["claims"]
 
 
 def test_options_are_embedded_where_heads_or_influences_read_them(plan, root):
-    assert plan.embed_spec("commonsenseqa")["matches"] and not plan.embed_spec("tweets")["matches"]
+    assert EmbedTexts("commonsenseqa").specify(plan)["matches"] and not EmbedTexts("tweets").specify(plan)["matches"]
     small = load_plan(root, {"scale": "small"})
-    assert small.embed_spec("openbookqa")["matches"]  # LESS warms a head up
-    assert not load_plan(root, {"scale": "small", "papers": ["data_agent"]}).embed_spec("commonsenseqa")["matches"]
+    assert EmbedTexts("openbookqa").specify(small)["matches"]  # LESS warms a head up
+    assert not EmbedTexts("commonsenseqa").specify(load_plan(root, {"scale": "small", "papers": ["data_agent"]}))["matches"]
 
 
 def test_batches_hold_each_run_once_and_whole_groups_of_one_data_set_and_target(plan):
@@ -194,11 +204,11 @@ def test_claims_on_unbuilt_methods_are_visible_and_undecided(root, tmp_path):
 
 
 def test_variants_run_their_file_with_parameters_of_their_own_and_share_its_streams(plan):
-    base, variant = (plan.selector_spec("digits", "convnet", name, "0") for name in ("rl_selector", "rl_selector_threshold"))
+    base, variant = (TrainSelectors("digits", "convnet", name, "0").specify(plan) for name in ("rl_selector", "rl_selector_threshold"))
     assert (variant["method"], variant["parameters"]) == ("rl_selector", {"binarise": "threshold"})
     assert variant["selection_seed"] == base["selection_seed"]
     assert variant["state"] != base["state"]
-    assert "rl_selector_threshold" in plan.learned_methods()
+    assert "rl_selector_threshold" in plan.config.list_learned()
     assert not any(row["id"] == "rl_selector_threshold" for row in rows_of(plan, "main"))
     assert not any(row["id"] == "k_center" for row in rows_of(plan, "ablation_reward"))
 
@@ -209,13 +219,14 @@ def test_a_table_may_take_fewer_seeds(plan):
 
 
 def test_seeds_pair_methods_and_separate_selections(plan):
-    specs = [plan.select_spec("digits", "convnet", method, "0") for method in ("el2n", "grand")]
+    specs = [SelectSubsets("digits", "convnet", method, "0").specify(plan) for method in ("el2n", "grand")]
     assert specs[0]["selection_seed"] != specs[1]["selection_seed"]
-    assert plan.select_spec("digits", "convnet", "el2n", "1")["selection_seed"] != specs[0]["selection_seed"]
+    assert SelectSubsets("digits", "convnet", "el2n", "1").specify(plan)["selection_seed"] != specs[0]["selection_seed"]
 
 
 def test_dynamic_methods_have_a_sampler_and_no_subset(plan):
-    described = {run["id"]: run for batch in plan.batches["train"] for run in plan.train_spec(batch)["runs"]}
+    jobs = [*TrainTargets.list_wanted(plan), *FinetuneTargets.list_wanted(plan)]
+    described = {run["id"]: run for job in jobs for run in job.specify(plan)["runs"]}
     run = described["digits/none-to-convnet/equal_epochs/data_agent_difficulty/keep-0.5/seed-1"]
     assert run["subset"] is None
     assert (run["sampler"]["name"], run["sampler"]["parameters"]) == ("data_agent", {"reward": "difficulty"})
@@ -225,8 +236,8 @@ def test_dynamic_methods_have_a_sampler_and_no_subset(plan):
     assert run["sampler"]["code"] == whole["code"]
     static = described["digits/convnet-to-convnet/equal_epochs/el2n/keep-0.5/seed-1"]
     assert static["sampler"] is None and static["subset"].endswith("subsets/digits/convnet/el2n/seed-1.npz")
-    assert not any("data_agent" in name for batch in plan.batches["train"] for name in plan.subset_inputs(batch))
-    assert "data_agent" not in plan.learned_methods()
+    assert not any("data_agent" in name for job in jobs for name in job.list_input_paths(plan)["subsets"])
+    assert "data_agent" not in plan.config.list_learned()
 
 
 def test_a_new_sampler_gets_rows_beside_other_dynamic_methods_only(root, tmp_path):
