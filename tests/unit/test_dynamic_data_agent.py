@@ -377,12 +377,12 @@ def test_observing_leaves_the_models_graph_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": None}, "needs features .B, d., the state its agent acts on; agent='none' does without"),
+        ({"features": None}, "needs features .B, d., the states of its agent; only agent='none' works without them"),
         ({"features": torch.zeros(NUM)}, r"features \(40,\) are not \(40, d\)"),
         ({"features": torch.zeros(3, 6)}, r"features \(3, 6\) are not"),
         ({"features": torch.full((NUM, 6), torch.nan)}, "features are not all finite"),
         ({"logits": None}, "needs logits .B, C. or an uncertainty"),
-        ({"uncertainty": torch.zeros(NUM)}, "one of the two alone"),
+        ({"uncertainty": torch.zeros(NUM)}, "needs logits .* or an uncertainty .*, not both"),
         ({"logits": torch.zeros(NUM, 1)}, r"logits \(40, 1\) are not \(40, C\) with two classes or more"),
         ({"logits": None, "uncertainty": torch.zeros(3)}, r"uncertainty \(3,\) is not \(40,\)"),
         ({"logits": None, "uncertainty": torch.full((NUM,), 1.5)}, "the uncertainty of sample 0 is 1.5, not in"),
@@ -401,7 +401,7 @@ def test_features_keep_their_width():
     losses, logits, features = make_batch()
     sampler = make()
     sampler.observe(np.arange(NUM), losses, logits, features)
-    with pytest.raises(SelectbenchError, match="features of width 5, and 6 before"):
+    with pytest.raises(SelectbenchError, match="features have width 5, but had 6 before"):
         sampler.observe(np.arange(NUM), losses, logits, features[:, :5])
 
 

@@ -68,7 +68,7 @@ def observe_all(sampler, losses):
 
 def test_the_samplers_are_the_files():
     assert available_samplers() == ALL
-    assert {load_sampler(name).__doc__.split()[0] for name in ALL} <= {"Keep", "Visit", "k", "Drop"}
+    assert {load_sampler(name).__doc__.split()[0] for name in ALL} <= {"Keep", "Visit", "Draw", "Drop"}
     assert all(load_sampler(name).citation for name in ALL)
 
 
@@ -137,7 +137,7 @@ def test_infobatch_prunes_in_the_same_epochs():
 
 @pytest.mark.parametrize("name", SELECTING)
 def test_a_training_in_which_no_epoch_would_prune_is_refused(name):
-    with pytest.raises(SelectbenchError, match="none of 2 prunes with warmup 1 and anneal 0.875"):
+    with pytest.raises(SelectbenchError, match="none of 2 is pruned with warmup 1 and anneal 0.875"):
         make(name, epochs=2)
     assert make(name, epochs=2, anneal=1).prunes(1)
     assert make(name, epochs=2, keep=1).num_kept == NUM
@@ -155,7 +155,7 @@ def test_keeps_exactly_round_half_even(name, num, keep, kept):
 def test_a_loop_that_forgets_to_observe_is_told(name):
     sampler = make(name)
     list(sampler)
-    with pytest.raises(SelectbenchError, match=f"{name} has nothing to choose epoch 1 by; call observe"):
+    with pytest.raises(SelectbenchError, match=f"{name} has nothing to choose epoch 1 from; call observe"):
         list(sampler)
 
 
@@ -463,7 +463,7 @@ def test_epochs_end():
     with pytest.raises(SelectbenchError, match="set_epoch: 4 is outside 0 … 3"):
         sampler.set_epoch(4)
     sampler.set_epoch(2)
-    with pytest.raises(SelectbenchError, match="set_epoch: 1 is outside 2 … 3, the epochs to come of 4; load_state_dict goes back"):
+    with pytest.raises(SelectbenchError, match="set_epoch: 1 is outside 2 … 3, the remaining epochs; use load_state_dict to go back"):
         sampler.set_epoch(1)
     list(sampler)
     list(sampler)
@@ -506,12 +506,12 @@ def test_accounts():
 @pytest.mark.parametrize(
     ("ids", "losses", "message"),
     [
-        ([0, 1], [1.0], r"losses \(1,\) do not fit ids \(2,\); one loss a sample, not reduced"),
-        ([0, 1], 1.0, r"losses \(\) do not fit ids \(2,\)"),
+        ([0, 1], [1.0], r"losses \(1,\) do not match ids \(2,\); give one loss per sample"),
+        ([0, 1], 1.0, r"losses \(\) do not match ids \(2,\)"),
         ([0, NUM], [1.0, 1.0], "observe: id 40 is outside 0 … 39"),
         ([-1, 0], [1.0, 1.0], "observe: id -1 is outside"),
-        ([0.0, 1.0], [1.0, 1.0], "float64 are not .B,. whole numbers"),
-        ([[0, 1]], [[1.0, 1.0]], "are not .B,. whole numbers"),
+        ([0.0, 1.0], [1.0, 1.0], "must be .B,. whole numbers, not .2,. of float64"),
+        ([[0, 1]], [[1.0, 1.0]], "must be .B,. whole numbers"),
         ([3, 7], [1.0, np.nan], "the loss of sample 7 is nan"),
         ([3, 7], [np.inf, 1.0], "the loss of sample 3 is inf"),
     ],
@@ -614,7 +614,7 @@ def test_an_interrupted_epoch_can_be_repeated():
 def test_a_state_of_another_training_is_refused(change, message):
     with pytest.raises(SelectbenchError, match=message):
         make("ucb", **change).load_state_dict(make("ucb").state_dict())
-    with pytest.raises(SelectbenchError, match="the state is of sampler 'ucb', not 'top_loss'"):
+    with pytest.raises(SelectbenchError, match="the state belongs to sampler 'ucb', not 'top_loss'"):
         make("top_loss").load_state_dict(make("ucb").state_dict())
 
 

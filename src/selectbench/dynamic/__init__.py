@@ -1,8 +1,10 @@
-"""Dynamic samplers: a fresh subset every epoch, chosen while the model trains. One file each; the file's name is the sampler's id.
+"""Dynamic samplers choose a new subset every epoch while the model trains; one per file, the file name is the sampler's id.
 
 >>> sampler = sb.dynamic.make("infobatch", num_samples=len(data), keep=0.5, epochs=30, seed=0)
 >>> loader = DataLoader(sb.dynamic.WithIds(data), batch_size=128, sampler=sampler)
 """
+
+from typing import Any
 
 from selectbench.dynamic._base import DynamicSampler
 from selectbench.dynamic._with_ids import WithIds
@@ -13,32 +15,33 @@ __all__ = ["DynamicSampler", "WithIds", "available_samplers", "load_sampler", "m
 
 
 def available_samplers() -> list[str]:
-    """List the ids of all samplers that are built."""
+    """Return the ids of all samplers, sorted."""
     return list_ids(__file__)
 
 
 def load_sampler(name: str) -> type[DynamicSampler]:
-    """Return the class of a sampler by its id.
+    """Return the class of a sampler, given its id.
 
     Raises
     ------
     SelectbenchError
-        No such sampler; the closest id is named.
+        No such sampler; the message suggests the closest id.
     """
-    return load_class("selectbench.dynamic", DynamicSampler, name, available_samplers(), "sampler")
+    kind: type[DynamicSampler] = DynamicSampler  # type: ignore[type-abstract]  # stands for its subclasses
+    return load_class("selectbench.dynamic", kind, name, available_samplers(), "sampler")
 
 
-def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: int = 0, **parameters: object) -> DynamicSampler:
-    """Return a sampler for one training.
+def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: int = 0, **parameters: Any) -> DynamicSampler:
+    """Return a sampler for one training run.
 
     Parameters
     ----------
     name : id of a sampler
     num_samples : N; sample ids are 0 … N−1, the positions in the data set
-    keep : share kept in an epoch that prunes, in (0, 1]
+    keep : fraction kept in a pruned epoch, in (0, 1]
     epochs : T, the length of the training
-    seed : of the order and of every draw
-    **parameters : ``warmup``, ``anneal``, ``loss_weight`` and the sampler's own; unknown names are errors
+    seed : for the order and all random choices
+    **parameters : ``warmup``, ``anneal``, ``loss_weight`` and the sampler's own parameters; unknown names raise
 
     Returns
     -------
@@ -47,7 +50,7 @@ def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: i
     Raises
     ------
     SelectbenchError
-        Unknown sampler or parameter (the closest one is named), or a value that cannot be used.
+        Unknown sampler or parameter (the message suggests the closest one), or an invalid value.
     """
     with needing_packages(f"sampler {name!r}"):
         sampler = load_sampler(name)

@@ -1,4 +1,4 @@
-"""What every dynamic sampler is: the ids of an epoch in order, a loss weight for each, and a memory of what it observed."""
+"""The base of all dynamic samplers: the ordered ids of an epoch, a loss weight for each, and a memory of what was observed."""
 
 import math
 import sys
@@ -7,29 +7,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints, overload
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.policy import count_kept, order_by_score, parse_keep
 from selectbench.registry import check_parameter
+from selectbench.rl.cover import is_tensor
 from selectbench.seeds import derive_seed, hash_ids
 
 if TYPE_CHECKING:
     import torch
 
-    Values = np.ndarray | torch.Tensor | Sequence
+    Numbers = np.ndarray | Sequence[float] | Sequence[Sequence[float]]
+    Values = Numbers | torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One batch, as ``observe`` was told of it; what a rule does not read stays as it was given.
+    """One batch, as passed to ``observe``; optional parts are stored as they were given.
 
     Parameters
     ----------
     ids : (B,) int64
-    losses : (B,) float64, finite, not yet weighted
+    losses : (B,) float64, finite, unweighted
     logits : (B, C), or None
     features : (B, d), or None
     uncertainty : (B,) in [0, 1], or None
@@ -44,35 +46,35 @@ class Observation:
 
 @dataclass(kw_only=True, eq=False)
 class DynamicSampler(ABC):
-    """A sampler for ``DataLoader(sampler=…)`` that chooses anew every epoch from what it observed so far.
+    """A sampler for ``DataLoader(sampler=…)`` that makes a new choice every epoch from what it has observed so far.
 
-    Every ``iter`` is one epoch: it moves on by itself when its first id is asked for. ``set_epoch`` says which epoch is next; the epoch
-    under way is then repeated, not chosen again. No global random generator is read or written: the order of an epoch is a function
-    of (seed, epoch, sample id), the same for all samplers, and the draws of a rule have a stream of their own.
+    Every ``iter`` is one epoch and starts the next one when its first id is requested. ``set_epoch`` names the next epoch explicitly;
+    given the current epoch, it repeats that epoch with the same choice. Global random generators are neither read nor written: the
+    order of an epoch is a function of (seed, epoch, sample id), the same for all samplers, and a rule's own draws use a separate stream.
 
     Parameters
     ----------
     num_samples : int
         N; sample ids are 0 … N−1.
     keep : float
-        Share kept in an epoch that prunes: k = round-half-even(keep · N).
+        Fraction kept in a pruned epoch: k = round-half-even(keep · N).
     epochs : int
         T, the length of the training.
     seed : int
-        Of the order and of every draw.
+        For the order and all random choices.
     warmup : int
-        Epochs on all data at the start.
+        Number of epochs on full data at the start.
     anneal : float
-        No epoch that ends after this share of the training prunes, so that the rest sees all data; 1 never anneals.
+        Epochs that end after this share of the training use full data; 1 means no annealing.
     loss_weight : {"rule", "none", "inverse_keep"}
-        The rule's own weights, 1 for all, or 1/keep on what is kept in an epoch that prunes.
+        The rule's own weights, weights of 1, or weights of 1/keep in pruned epochs.
 
     Attributes
     ----------
     num_kept : k
-    epoch : the epoch under way, or set; −1 before the first
-    trace : one row an epoch: ``epoch``, ``kept``, and over what was observed in it: ``observed`` samples, ``batches``, mean ``loss``
-    overhead_s : wall time spent on choosing and observing; waiting for the device to finish a batch is not part of it
+    epoch : the current epoch, −1 before the first
+    trace : one row per epoch: ``epoch``, ``kept``, and what was observed during it: ``observed`` samples, ``batches``, mean ``loss``
+    overhead_s : wall time spent on choosing and observing, excluding the time spent waiting for the device
     """
 
     num_samples: int
@@ -84,12 +86,12 @@ class DynamicSampler(ABC):
     loss_weight: Literal["rule", "none", "inverse_keep"] = "rule"
 
     citation: ClassVar[str]
-    watches: ClassVar[bool] = True  # whether the rule reads what is observed
-    memory: ClassVar[tuple[str, ...]] = ()  # attributes that hold one number a sample; part of the state
-    measures: ClassVar[tuple[str, ...]] = ()  # what a row of the trace holds beside the common columns
+    watches: ClassVar[bool] = True  # whether the rule uses observations
+    memory: ClassVar[tuple[str, ...]] = ()  # attributes with one number per sample; saved in the state
+    measures: ClassVar[tuple[str, ...]] = ()  # additional columns of the trace
 
     def __post_init__(self) -> None:
-        """Check every parameter; rules with bounds of their own check those after this."""
+        """Check every parameter; rules with further bounds extend this check."""
         kinds = get_type_hints(type(self))
         for parameter in fields(self):
             if parameter.name != "keep":
@@ -98,11 +100,11 @@ class DynamicSampler(ABC):
             if getattr(self, name) < least:
                 raise SelectbenchError(f"{name}: {getattr(self, name)} is less than {least}")
         if not 0 < self.anneal <= 1:
-            raise SelectbenchError(f"anneal: {self.anneal!r} is outside (0, 1]; it is a share of the training, 1 for never")
+            raise SelectbenchError(f"anneal: {self.anneal!r} is outside (0, 1]; it is a share of the training, 1 for no annealing")
         self.num_kept = count_kept(self.keep, self.num_samples)
         self.keep = float(parse_keep(self.keep))
         self.epoch = -1
-        self.trace: list[dict] = []
+        self.trace: list[dict[str, float | None]] = []
         self.overhead_s = 0.0
         self._started = False
         self._num_observed = 0
@@ -111,7 +113,7 @@ class DynamicSampler(ABC):
         self._annealed_from = math.floor(Fraction(str(self.anneal)) * self.epochs)
         if self.keep < 1 and self.warmup >= self._annealed_from:
             raise SelectbenchError(
-                f"epochs: none of {self.epochs} prunes with warmup {self.warmup} and anneal {self.anneal}; train longer or change those"
+                f"epochs: none of {self.epochs} is pruned with warmup {self.warmup} and anneal {self.anneal}; train longer or change these"
             )
 
     @property
@@ -119,45 +121,50 @@ class DynamicSampler(ABC):
         """The sampler's id."""
         return type(self).__module__.rpartition(".")[2]
 
+    @property
+    def keep_fraction(self) -> float:
+        """The keep fraction as a number."""
+        return float(self.keep)
+
     @abstractmethod
     def choose(self, seed: int) -> np.ndarray:
-        """Return the ids (k,) int64 of an epoch that prunes, in any order; ``seed`` is new every epoch."""
+        """Return the ids (k,) int64 of a pruned epoch, in any order; ``seed`` differs between epochs."""
 
     @abstractmethod
     def learn(self, batch: Observation) -> Mapping[str, float]:
-        """Take in one batch; return what the trace averages of it."""
+        """Learn from one batch; return the measurements that the trace averages."""
 
     def weigh(self, chosen: np.ndarray) -> np.ndarray:
-        """Return the rule's loss weights (k,) of the ids of an epoch, which may be all ids."""
+        """Return the rule's loss weights (k,) for the ids of an epoch, pruned or not."""
         return np.ones(len(chosen))
 
     def end_epoch(self) -> None:  # noqa: B027  (most rules have nothing to do)
-        """Do what the rule does between two epochs, before the next one is chosen."""
+        """Finish an epoch, before the next one is chosen."""
 
     def prunes(self, epoch: int) -> bool:
-        """Tell whether an epoch is chosen by the rule; else it visits all data."""
+        """Tell whether the rule chooses an epoch; otherwise it visits full data."""
         return self.warmup <= epoch < self._annealed_from
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, and choose it; optional, as every ``iter`` moves on by one epoch.
+        """Set the next epoch and choose its samples; optional, since every ``iter`` advances by one epoch.
 
         Raises
         ------
         SelectbenchError
-            The epoch is over, or past the last one.
+            The epoch has passed, or lies beyond the last one.
         """
         check_parameter("epoch", int, epoch)
         if not max(self.epoch, 0) <= epoch < self.epochs:
             raise SelectbenchError(
-                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.epochs - 1}, the epochs to come of {self.epochs}; "
-                "load_state_dict goes back"
+                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.epochs - 1}, the remaining epochs; "
+                "use load_state_dict to go back"
             )
         if epoch > self.epoch:
             self._begin(epoch)
         self._started = False
 
     def __iter__(self) -> Iterator[int]:
-        """Hand out the ids of an epoch as Python integers; the epoch is chosen when the first is asked for."""
+        """Yield the ids of an epoch as Python integers; the epoch is chosen when the first id is requested."""
         if self._started:
             self._begin(self.epoch + 1)
         self._ensure_begun()
@@ -167,32 +174,38 @@ class DynamicSampler(ABC):
             yield sample
 
     def __len__(self) -> int:
-        """Return how many samples the epoch under way, or set, visits."""
+        """Return how many samples the current epoch visits."""
         return len(self.epoch_ids)
 
     @property
     def epoch_ids(self) -> np.ndarray:
-        """The ids (k,) of the epoch under way, or set, in the order of visits; read-only."""
+        """The ids (k,) of the current epoch in the order of visits; read-only."""
         self._ensure_begun()
         return self._ids
 
     @property
     def visit_counts(self) -> np.ndarray:
-        """How often each sample (N,) was handed out."""
+        """How often each sample was visited (N,)."""
         return self._counts.copy()
 
     @property
     def visits(self) -> int:
-        """How many ids were handed out so far."""
+        """Total number of sample visits so far."""
         return int(self._counts.sum())
 
     @property
     def seen_fraction(self) -> float:
-        """The share of samples that were handed out at least once."""
+        """The share of samples that were visited at least once."""
         return float((self._counts > 0).mean())
 
-    def weights(self, ids: "Values") -> "np.ndarray | torch.Tensor":
-        """Return the loss weights of a batch of the epoch under way.
+    @overload
+    def weights(self, ids: "torch.Tensor") -> "torch.Tensor": ...
+
+    @overload
+    def weights(self, ids: "np.ndarray | Sequence[int]") -> np.ndarray: ...
+
+    def weights(self, ids: "np.ndarray | torch.Tensor | Sequence[int]") -> "np.ndarray | torch.Tensor":
+        """Return the loss weights of a batch in the current epoch.
 
         Parameters
         ----------
@@ -200,19 +213,19 @@ class DynamicSampler(ABC):
 
         Returns
         -------
-        (B,) float32; a tensor on the device of ``ids`` if that is one, else an array.
+        (B,) float32; a tensor on the device of ``ids`` if those are a tensor, otherwise an array.
 
         Raises
         ------
         SelectbenchError
-            An id is not in this epoch.
+            An id is not part of the current epoch.
         """
         self._ensure_begun()
         positions = self._check_ids("weights", ids)
-        weights = self._weights[positions]
+        weights: np.ndarray = self._weights[positions]
         if not weights.all():
             raise SelectbenchError(f"weights: sample {positions[weights.argmin()]} is not in epoch {self.epoch}")
-        if not hasattr(ids, "detach"):
+        if not is_tensor(ids):
             return weights
         import torch
 
@@ -226,24 +239,24 @@ class DynamicSampler(ABC):
         features: "Values | None" = None,
         uncertainty: "Values | None" = None,
     ) -> None:
-        """Take in what the model said about a batch. Tensors are detached; arrays and lists will do.
+        """Observe the model's outputs on a batch. Tensors are detached; arrays and lists are accepted too.
 
         Parameters
         ----------
         ids : (B,) integers
-        losses : (B,) finite numbers, one a sample, not weighted
-        logits : (B, C), for rules that read uncertainty
-        features : (B, d), for rules that read the model's state
-        uncertainty : (B,) in [0, 1], in place of logits where there are no classes
+        losses : (B,) finite, unweighted, one per sample
+        logits : (B, C), for rules that use uncertainty
+        features : (B, d), for rules that use the model's features
+        uncertainty : (B,) in [0, 1], instead of logits if there are no classes
 
         Raises
         ------
         SelectbenchError
-            A shape is wrong, an id is unknown, a loss is not finite, or what the rule needs is missing.
+            A shape is wrong, an id is unknown, a loss is not finite, or an input that the rule needs is missing.
         """
         positions, numbers = self._check_ids("observe", ids), to_numpy(losses).astype(np.float64)
         if numbers.shape != positions.shape:
-            raise SelectbenchError(f"observe: losses {numbers.shape} do not fit ids {positions.shape}; one loss a sample, not reduced")
+            raise SelectbenchError(f"observe: losses {numbers.shape} do not match ids {positions.shape}; give one loss per sample")
         if not np.isfinite(numbers).all():
             worst = int(np.isfinite(numbers).argmin())
             raise SelectbenchError(f"observe: the loss of sample {positions[worst]} is {numbers[worst]}")
@@ -256,10 +269,10 @@ class DynamicSampler(ABC):
             self._record(len(positions), float(numbers.mean()), measured)
         self.overhead_s += time.perf_counter() - started
 
-    def state_dict(self) -> dict:
-        """Return everything a continuation needs: numbers, words, lists and arrays.
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to resume: numbers, strings, lists and arrays.
 
-        Arrays are tensors where torch is loaded, so that ``torch.load`` reads a saved state in its safe mode.
+        Arrays are returned as tensors if torch is loaded, so that a saved state can be read with ``torch.load(weights_only=True)``.
         """
         return {
             "sampler": self.name,
@@ -275,16 +288,16 @@ class DynamicSampler(ABC):
             "rule": {name: _pack(getattr(self, name)) for name in self.memory},
         }
 
-    def load_state_dict(self, state: Mapping) -> None:
-        """Continue where ``state_dict`` was taken. An epoch that was under way is repeated after ``set_epoch`` with its number.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a ``state_dict``. To repeat the epoch that was interrupted, pass its number to ``set_epoch``.
 
         Raises
         ------
         SelectbenchError
-            The state is of another sampler, or of other parameters.
+            The state belongs to another sampler or to other parameters.
         """
         if state["sampler"] != self.name:
-            raise SelectbenchError(f"load_state_dict: the state is of sampler {state['sampler']!r}, not {self.name!r}")
+            raise SelectbenchError(f"load_state_dict: the state belongs to sampler {state['sampler']!r}, not {self.name!r}")
         for parameter in fields(self):
             theirs, ours = state["parameters"].get(parameter.name), getattr(self, parameter.name)
             if theirs != ours:
@@ -304,29 +317,29 @@ class DynamicSampler(ABC):
             self._begin(0)
 
     def _begin(self, epoch: int) -> None:
-        """Choose an epoch: its ids in order, and their weights."""
+        """Choose the ordered ids of an epoch and their weights."""
         if epoch >= self.epochs:
             raise SelectbenchError(f"epoch {epoch} is past the last one, {self.epochs - 1}; the sampler was made for {self.epochs} epochs")
         started = time.perf_counter()
         self.end_epoch()
         pruned = self.prunes(epoch)
         if pruned and epoch and self.watches and not self._num_observed:
-            raise SelectbenchError(f"{self.name} has nothing to choose epoch {epoch} by; call observe(ids, losses, …) after every batch")
+            raise SelectbenchError(f"{self.name} has nothing to choose epoch {epoch} from; call observe(ids, losses, …) after every batch")
         chosen = self.choose(derive_seed("dynamic", "choice", self.name, self.seed, epoch)) if pruned else np.arange(self.num_samples)
         ids = shuffle(chosen, derive_seed("dynamic", "order", self.seed, epoch))
         self._enter(ids, self._weigh(ids, pruned))
         self.epoch, self._started = epoch, False
-        row = {"epoch": epoch, "kept": len(ids), "observed": 0, "batches": 0, "loss": None}
+        row: dict[str, float | None] = {"epoch": epoch, "kept": len(ids), "observed": 0, "batches": 0, "loss": None}
         self.trace.append(row | dict.fromkeys(self.measures))
         self.overhead_s += time.perf_counter() - started
 
     def _weigh(self, ids: np.ndarray, pruned: bool) -> np.ndarray:
         if self.loss_weight == "rule":
             return self.weigh(ids)
-        return np.full(len(ids), 1.0 / self.keep if pruned and self.loss_weight == "inverse_keep" else 1.0)
+        return np.full(len(ids), 1.0 / self.keep_fraction if pruned and self.loss_weight == "inverse_keep" else 1.0)
 
     def _enter(self, ids: np.ndarray, weights: np.ndarray) -> None:
-        """Make these the ids and weights of the epoch."""
+        """Set the ids and weights of the current epoch."""
         self._ids = ids.copy()
         self._ids.flags.writeable = False
         self._weights = np.zeros(self.num_samples, dtype=np.float32)
@@ -335,40 +348,40 @@ class DynamicSampler(ABC):
     def _check_ids(self, verb: str, ids: "Values") -> np.ndarray:
         positions = to_numpy(ids)
         if positions.ndim != 1 or (positions.dtype.kind not in "iu" and len(positions)):
-            raise SelectbenchError(f"{verb}: ids {positions.shape} of {positions.dtype} are not (B,) whole numbers")
+            raise SelectbenchError(f"{verb}: ids must be (B,) whole numbers, not {positions.shape} of {positions.dtype}")
         unknown = (positions < 0) | (positions >= self.num_samples)
         if unknown.any():
             raise SelectbenchError(f"{verb}: id {positions[unknown.argmax()]} is outside 0 … {self.num_samples - 1}")
         return positions.astype(np.int64)
 
     def _record(self, num: int, loss: float, measured: Mapping[str, float]) -> None:
-        """Fold a batch into the epoch's row: the loss by samples, what the rule measured by batches."""
+        """Add a batch to the epoch's row: the loss averaged over samples, the rule's measurements over batches."""
         row = self.trace[-1]
-        row["observed"] += num
-        row["batches"] += 1
-        row["loss"] = fold(row["loss"], loss, num / row["observed"])
+        observed, batches = (row["observed"] or 0) + num, (row["batches"] or 0) + 1
+        row["observed"], row["batches"] = observed, batches
+        row["loss"] = fold(row["loss"], loss, num / observed)
         for name, value in measured.items():
-            row[name] = fold(row[name], value, 1 / row["batches"])
+            row[name] = fold(row[name], value, 1 / batches)
 
 
 def fold(mean: float | None, value: float, share: float) -> float:
-    """Return a running mean after a value that makes up this share of all that it covers."""
+    """Return a running mean updated with a value that makes up the given share of all values."""
     return value if mean is None else mean + share * (value - mean)
 
 
 def shuffle(ids: np.ndarray, seed: int) -> np.ndarray:
-    """Return ids in the order of their seeded hashes: uniformly random, whatever order they came in."""
+    """Return ids in the order of their seeded hashes: uniformly random, independent of the input order."""
     return ids[np.argsort(hash_ids(ids, seed))]
 
 
 def take_highest(scores: np.ndarray, num: int, seed: int) -> np.ndarray:
-    """Return the ids of the ``num`` highest scores; samples without a score (NaN) come first, ties go by the seeded hash of the id."""
+    """Return the ids of the ``num`` highest scores; samples without a score (NaN) come first, ties break by the seeded hash of the id."""
     return order_by_score(np.where(np.isnan(scores), np.inf, scores), np.arange(len(scores)), seed)[:num]
 
 
 def to_numpy(values: "Values") -> np.ndarray:
-    """Return a tensor, array or list as an array; a tensor of any floating-point kind as float64."""
-    if not hasattr(values, "detach"):
+    """Return a tensor, array or list as an array; floating-point tensors become float64."""
+    if not is_tensor(values):
         return np.asarray(values)
     values = values.detach().cpu()
     return (values.double() if values.is_floating_point() else values).numpy()

@@ -1,29 +1,30 @@
-"""PPO with a Beta policy: the agent of Data Agent."""
+"""PPO with a Beta policy, the agent of Data Agent."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from selectbench.rl.networks import EDGE, ActorCritic
+from selectbench.rl.networks import EDGE, ActorCritic, log_probability
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.training.optimisers import Adam
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
-    """How the agent learns.
+    """Hyperparameters of the agent.
 
     Parameters
     ----------
-    learning_rate : of Adam at the start
-    clip : largest change of a probability ratio that is paid
-    passes : K, over every rollout
-    gamma, decay : discount γ and λ of the generalised advantage estimate
+    learning_rate : initial learning rate of Adam
+    clip : clipping range of the probability ratio
+    passes : K, passes over every rollout
+    gamma, decay : discount γ and λ of generalised advantage estimation
     rollout : batches between two updates
     """
 
@@ -37,21 +38,21 @@ class PPOSettings:
 
 @contextmanager
 def own_mode() -> Iterator[None]:
-    """Compute as usual, whatever mode the caller's loop is in: autocast, no_grad or inference mode would keep the agent from learning."""
+    """Use the default modes whatever the caller has set: autocast, no_grad or inference mode would keep the agent from learning."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
         yield
 
 
 class PPO:
-    """Learns from rollouts of batches: a batch is a step of B parallel episodes, one for each place in it, which end with the epoch.
+    """Learns from rollouts of batches; a batch is one step of B parallel episodes, one per position in it, which end with the epoch.
 
-    A rollout is learnt from when it is full and the next batch is there to bootstrap from, or when the epoch ends.
+    An update happens when the rollout is full and the next batch is available for bootstrapping, or when the epoch ends.
 
     Parameters
     ----------
     width : d of the states
-    seed : of the weights and of all actions
-    settings : how it learns
+    seed : for the weights and all actions
+    settings : hyperparameters
     """
 
     @own_mode()
@@ -66,37 +67,38 @@ class PPO:
 
     @own_mode()
     def move_to(self, device: torch.device) -> None:
-        """Live on a device."""
+        """Move the agent and its rollout to a device."""
         if self.net.heads.weight.device == device:
             return
         self.net.to(device)
-        self.optimiser.load_state_dict(self.optimiser.state_dict())  # its moments follow the weights
+        self.optimiser.load_state_dict(self.optimiser.state_dict())  # moves Adam's moments to the weights' device
         self.rollout = [{name: value.to(device) for name, value in step.items()} for step in self.rollout]
 
     def set_progress(self, done: float) -> None:
-        """Let the learning rate fall linearly to a hundredth; ``done`` is the share of the training, in [0, 1]."""
+        """Set the learning rate, which decays linearly to 1 %; ``done`` is the completed share of training, in [0, 1]."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * (1.0 - 0.99 * done)
 
     @own_mode()
     def act(self, states: torch.Tensor) -> torch.Tensor:
-        """Return actions (B,) in (0, 1) at states (B, d); ``pay`` them next."""
+        """Return actions (B,) in (0, 1) for states (B, d); their rewards are passed to ``pay`` next."""
         states = states.to(torch.float32, copy=True)
         if len(self.rollout) == self.settings.rollout:
             self._learn(self.net.value(states).detach())
         with torch.no_grad():
             policy = self.net.policy(states)
             actions = draw_beta(policy, self.generator)
-            step = {"states": states, "actions": actions, "log_probabilities": policy.log_prob(actions), "values": self.net.value(states)}
+            logarithms, values = log_probability(policy, actions), self.net.value(states)
+            step = {"states": states, "actions": actions, "log_probabilities": logarithms, "values": values}
         self.rollout.append(step)
         return actions
 
     def pay(self, rewards: np.ndarray | torch.Tensor) -> None:
-        """Reward (B,) the actions taken last."""
+        """Store the rewards (B,) of the last actions."""
         self.rollout[-1]["rewards"] = torch.as_tensor(rewards).to(self.rollout[-1]["values"])
 
     def end_episode(self) -> None:
-        """Learn from what is left of an epoch; nothing comes after it."""
+        """Learn from the remaining batches of an epoch, after which the episodes end."""
         if self.rollout:
             self._learn(self.rollout[-1]["values"][:0])
 
@@ -112,21 +114,21 @@ class PPO:
         steps = {name: torch.cat([step[name] for step in self.rollout]) for name in self.rollout[0]}
         gains = torch.cat(advantages)
         returns = gains + steps["values"]
-        if len(gains) > 1:  # one alone deviates from nothing
+        if len(gains) > 1:  # a single one has no standard deviation
             gains = gains / (gains.std(correction=0) + 1e-8)
         for _ in range(self.settings.passes):
             policy = self.net.policy(steps["states"])
-            ratios = (policy.log_prob(steps["actions"]) - steps["log_probabilities"]).exp()
+            ratios = (log_probability(policy, steps["actions"]) - steps["log_probabilities"]).exp()
             clipped = ratios.clamp(1 - self.settings.clip, 1 + self.settings.clip)
             actor_loss = -torch.minimum(ratios * gains, clipped * gains).mean()
             critic_loss = (self.net.value(steps["states"]) - returns).square().mean()
             self.optimiser.zero_grad(set_to_none=True)
-            (actor_loss + 0.5 * critic_loss).backward()
+            (actor_loss + 0.5 * critic_loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self.optimiser.step()
         self.rollout = []
 
-    def state_dict(self) -> dict:
-        """Return everything a continuation needs."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to resume."""
         return copy.deepcopy(
             {
                 "width": self.width,
@@ -138,10 +140,10 @@ class PPO:
         )
 
     @own_mode()
-    def load_state_dict(self, state: Mapping) -> None:
-        """Continue where ``state_dict`` was taken."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a ``state_dict``."""
         self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # it would go on with the very tensors
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # the optimiser would update the given tensors in place
         self.generator.set_state(state["generator"].cpu())
         self.rollout = [{name: value.to(self.net.heads.weight.device) for name, value in step.items()} for step in state["rollout"]]
 
@@ -149,17 +151,17 @@ class PPO:
 def estimate_advantages(
     rewards: Sequence[torch.Tensor], values: Sequence[torch.Tensor], beyond: torch.Tensor, gamma: float, decay: float
 ) -> list[torch.Tensor]:
-    """Estimate advantages: A_t = r_t + γ·V_{t+1} − V_t + γλ·A_{t+1}, place by place.
+    """Generalised advantage estimation per episode: A_t = r_t + γ·V_{t+1} − V_t + γλ·A_{t+1}.
 
     Parameters
     ----------
-    rewards, values : one tensor (B_t,) a step; where step t + 1 has fewer places, the others end with step t
+    rewards, values : one tensor (B_t,) per step; if step t + 1 is smaller, the remaining episodes end with step t
     beyond : (B,) values of the states after the last step; empty if all episodes end there
     gamma, decay : γ and λ
 
     Returns
     -------
-    One tensor (B_t,) a step.
+    One tensor (B_t,) per step.
     """
     advantages: list[torch.Tensor] = []
     next_values, next_advantages = beyond, torch.zeros_like(beyond)
@@ -171,11 +173,11 @@ def estimate_advantages(
 
 
 def draw_beta(policy: torch.distributions.Beta, generator: torch.Generator) -> torch.Tensor:
-    """Draw from a Beta policy by a generator on the CPU: x / (x + y) of two Gamma draws."""
+    """Draw from a Beta policy with a CPU generator, as x / (x + y) of two Gamma draws."""
     x, y = (torch._standard_gamma(shape.cpu(), generator=generator) for shape in (policy.concentration1, policy.concentration0))
     return (x / (x + y)).clamp(EDGE, 1.0 - EDGE).to(policy.concentration1.device)
 
 
 def _fit(values: torch.Tensor, num: int) -> torch.Tensor:
-    """Cut to a number of places, or fill up with zeros."""
+    """Truncate to a length, or pad with zeros."""
     return nn.functional.pad(values[:num], (0, max(0, num - len(values))))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class DataAgent(DynamicSampler):
-    """Keep the k highest latest actions of a PPO agent, which sees a sample's features and is paid R = (w·L̂ + (1 − w)·Ĥ)·a.
+    """Keep the k samples with the highest latest actions of a PPO agent, which sees their features and is rewarded by (w·L̂ + (1 − w)·Ĥ)·a.
 
-    L̂ is the loss cut at its 95 % quantile and scaled to [0, 1] within the batch, Ĥ the uncertainty in [0, 1] (entropy of the softmax
-    over log C, or what ``observe`` is given), and w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8). Rewards are standardised by their running
-    mean and deviation, which include the batch. The agent acts on every observed batch and learns every 10 and at the end of an
-    epoch. The trace adds ``weight`` (w), ``action`` and ``reward`` (before it is standardised), as means over batches.
+    L̂ is the loss, clipped at its 95 % quantile and scaled to [0, 1] within the batch. Ĥ is the uncertainty in [0, 1]: the entropy of
+    the softmax divided by log C, or the value passed to ``observe``. w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8). Rewards are standardised
+    by their running mean and standard deviation, which include the current batch. The agent acts on every observed batch and learns
+    every 10 batches and at the end of an epoch. The trace adds ``weight`` (w), ``action`` and ``reward`` (before standardisation),
+    averaged over batches.
 
     Parameters
     ----------
     reward : {"both", "difficulty", "uncertainty"}
-        Which terms are paid; one alone has weight 1.
+        Which terms the reward contains; a single term has weight 1.
     adaptive : bool
-        Whether w follows the variances; else it is ½.
+        Whether w follows the variances; otherwise it is ½.
     agent : {"ppo", "none"}
-        Who scores; without an agent the score is the latest reward at a = 1.
+        What scores the samples; without an agent, the score is the latest reward for a = 1.
     variant : {"paper", "released_code"}
-        The paper's rule, or what the published repository does: pruning is never armed, and all losses are weighted by 1/keep.
+        The paper's rule, or the behaviour of the published code, which never prunes and weights all losses by 1/keep.
     """
 
     reward: Literal["both", "difficulty", "uncertainty"] = "both"
@@ -50,22 +51,22 @@ class DataAgent(DynamicSampler):
         super().__post_init__()
         self.scores = np.full(self.num_samples, np.nan)
         self._moments = Moments()
-        self._ppo: PPO | None = None  # built when the width of the features is known
+        self._ppo: PPO | None = None  # created once the width of the features is known
 
     def prunes(self, epoch: int) -> bool:
-        """Tell whether an epoch is chosen by the rule; the released code never does."""
+        """Tell whether the rule chooses an epoch; in the released code it never does."""
         return self.variant == "paper" and super().prunes(epoch)
 
     def weigh(self, chosen: np.ndarray) -> np.ndarray:
-        """Return ones, or 1/keep for all in the released code."""
-        return np.full(len(chosen), 1.0 if self.variant == "paper" else 1.0 / self.keep)
+        """Return ones, or 1/keep for all samples in the released code."""
+        return np.full(len(chosen), 1.0 if self.variant == "paper" else 1.0 / self.keep_fraction)
 
     def choose(self, seed: int) -> np.ndarray:
         """Return the ids of the k highest latest actions."""
         return take_highest(self.scores, self.num_kept, seed)
 
     def learn(self, batch: Observation) -> Mapping[str, float]:
-        """Let the agent act on a batch, pay it, and remember its actions."""
+        """Let the agent act on a batch, reward it, and store its actions."""
         difficulty = scale_losses(batch.losses)
         uncertainty = np.zeros_like(difficulty) if self.reward == "difficulty" else read_uncertainty(batch)
         weight = self._weigh_terms(difficulty, uncertainty)
@@ -73,24 +74,26 @@ class DataAgent(DynamicSampler):
         if self.agent == "none":
             self.scores[batch.ids] = merit
             return {"weight": weight, "action": 1.0, "reward": float(merit.mean())}
-        actions = self._act(read_features(batch))
+        features = read_features(batch)
+        agent = self._prepare_agent(features)
+        actions = to_numpy(agent.act(features))
         rewards = merit * actions
-        self._ppo.pay(self._moments.standardise(rewards))
+        agent.pay(self._moments.standardise(rewards))
         self.scores[batch.ids] = actions
         return {"weight": weight, "action": float(actions.mean()), "reward": float(rewards.mean())}
 
     def end_epoch(self) -> None:
-        """Learn from the batches that are left."""
+        """Learn from the remaining batches."""
         if self._ppo:
             self._ppo.end_episode()
 
-    def state_dict(self) -> dict:
-        """Return everything a continuation needs, the agent included."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to resume, including the agent."""
         agent = self._ppo.state_dict() if self._ppo else None
         return super().state_dict() | {"agent": agent, "moments": vars(self._moments).copy()}
 
-    def load_state_dict(self, state: Mapping) -> None:
-        """Continue where ``state_dict`` was taken."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a ``state_dict``."""
         super().load_state_dict(state)
         self._moments = Moments(**state["moments"])
         self._ppo = None
@@ -104,72 +107,75 @@ class DataAgent(DynamicSampler):
         return weigh_by_variance(difficulty, uncertainty) if self.adaptive else 0.5
 
     def _build(self, width: int) -> "PPO":
-        from selectbench.dynamic._ppo import PPO  # here, so that a plan needs no torch
+        from selectbench.dynamic._ppo import PPO  # imported here, so that planning needs no torch
 
         return PPO(width, self.seed)
 
-    def _act(self, states: "torch.Tensor") -> np.ndarray:
+    def _prepare_agent(self, states: "torch.Tensor") -> "PPO":
+        """Return the agent, on the device of the states (B, d) and at the learning rate of the epoch."""
         if self._ppo is None:
             self._ppo = self._build(states.shape[1])
         if states.shape[1] != self._ppo.width:
-            raise SelectbenchError(f"observe: features of width {states.shape[1]}, and {self._ppo.width} before")
+            raise SelectbenchError(f"observe: features have width {states.shape[1]}, but had {self._ppo.width} before")
         self._ppo.move_to(states.device)
         self._ppo.set_progress(max(0, self.epoch) / max(1, self.epochs - 1))
-        return to_numpy(self._ppo.act(states))
+        return self._ppo
 
 
 @dataclass
 class Moments:
-    """Count, mean and sum of squared deviations of all numbers so far (Chan, Golub, LeVeque 1979)."""
+    """Running count, mean and sum of squared deviations (Chan, Golub, LeVeque 1979)."""
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Take in values (B,) and return them less the mean, over the deviation + 1e-8."""
+        """Update the moments with values (B,), and return (values − mean) / (standard deviation + 1e-8)."""
         total = self.count + len(values)
         gap = float(values.mean()) - self.mean
         self.squares += float(((values - values.mean()) ** 2).sum()) + gap**2 * self.count * len(values) / total
         self.mean += gap * len(values) / total
         self.count = total
-        return (values - self.mean) / (math.sqrt(self.squares / self.count) + 1e-8)
+        standard: np.ndarray = (values - self.mean) / (math.sqrt(self.squares / self.count) + 1e-8)
+        return standard
 
 
 def scale_losses(losses: np.ndarray) -> np.ndarray:
-    """Cut losses (B,) at their 95 % quantile and scale them to [0, 1]; equal losses become 0."""
-    cut = np.minimum(losses, np.quantile(losses, 0.95))
-    return (cut - cut.min()) / max(cut.max() - cut.min(), np.finfo(np.float64).tiny)
+    """Clip losses (B,) at their 95 % quantile and scale them to [0, 1]; equal losses become 0."""
+    cut: np.ndarray = np.minimum(losses, np.quantile(losses, 0.95))
+    scaled: np.ndarray = (cut - cut.min()) / max(cut.max() - cut.min(), np.finfo(np.float64).tiny)
+    return scaled
 
 
 def weigh_by_variance(difficulty: np.ndarray, uncertainty: np.ndarray) -> float:
-    """Return w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8), in [0, 1], with variances over the batch (divided by B)."""
+    """Return w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8), in [0, 1], with biased variances over the batch."""
     return float(difficulty.var() / (difficulty.var() + uncertainty.var() + 1e-8))
 
 
 def read_uncertainty(batch: Observation) -> np.ndarray:
-    """Return uncertainties (B,) in [0, 1]: as given, or the entropy of the softmax over log C.
+    """Return uncertainties (B,) in [0, 1]: as given, or the entropy of the softmax divided by log C.
 
     Raises
     ------
     SelectbenchError
-        There are neither logits nor an uncertainty, or both; a shape or a value is wrong.
+        Neither or both of logits and uncertainty are given, or a shape or value is wrong.
     """
     import torch
 
     num = len(batch.ids)
-    if (batch.logits is None) == (batch.uncertainty is None):
-        raise SelectbenchError("observe: data_agent needs logits (B, C) or an uncertainty (B,) in [0, 1], and one of the two alone")
-    if batch.logits is not None:
+    if batch.logits is not None and batch.uncertainty is None:
         logits = torch.as_tensor(batch.logits).detach().float()
         if logits.ndim != 2 or len(logits) != num or logits.shape[1] < 2:
             raise SelectbenchError(f"observe: logits {tuple(logits.shape)} are not ({num}, C) with two classes or more")
         entropy = torch.special.entr(logits.softmax(dim=1)).sum(dim=1)
         uncertainty = to_numpy(entropy / math.log(logits.shape[1])).clip(0.0, 1.0)
-    else:
+    elif batch.uncertainty is not None and batch.logits is None:
         uncertainty = to_numpy(batch.uncertainty).astype(np.float64)
         if uncertainty.shape != (num,):
             raise SelectbenchError(f"observe: uncertainty {uncertainty.shape} is not ({num},)")
+    else:
+        raise SelectbenchError("observe: data_agent needs logits (B, C) or an uncertainty (B,) in [0, 1], not both")
     bad = ~((uncertainty >= 0) & (uncertainty <= 1))
     if bad.any():
         raise SelectbenchError(
@@ -179,17 +185,17 @@ def read_uncertainty(batch: Observation) -> np.ndarray:
 
 
 def read_features(batch: Observation) -> "torch.Tensor":
-    """Return features (B, d), on their device and free of any graph.
+    """Return features (B, d) on their device, detached.
 
     Raises
     ------
     SelectbenchError
-        There are none, or a shape or a number is wrong.
+        There are none, or a shape or value is wrong.
     """
     import torch
 
     if batch.features is None:
-        raise SelectbenchError("observe: data_agent needs features (B, d), the state its agent acts on; agent='none' does without")
+        raise SelectbenchError("observe: data_agent needs features (B, d), the states of its agent; only agent='none' works without them")
     features = torch.as_tensor(batch.features).detach()
     if features.ndim != 2 or len(features) != len(batch.ids):
         raise SelectbenchError(f"observe: features {tuple(features.shape)} are not ({len(batch.ids)}, d)")

@@ -1,4 +1,4 @@
-"""ε-greedy: most places to the highest mean losses, the others at random."""
+"""ε-greedy: most places go to the highest mean losses, the others are drawn at random."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from selectbench.seeds import derive_seed
 
 @dataclass(kw_only=True, eq=False)
 class EpsilonGreedy(DynamicSampler):
-    """Keep the round((1 − ε)·k) highest moving means of the loss, and fill up with a uniform draw from all others.
+    """Keep the samples with the round((1 − ε)·k) highest moving averages of the loss, plus a uniform draw from all others.
 
     Parameters
     ----------
     epsilon : float
-        Share ε of the k places that is drawn at random; 0 is top-k, 1 is ``random_dynamic``.
+        Share ε of the k places that is drawn at random; 0 gives top-k, 1 gives ``random_dynamic``.
     alpha : float
-        Weight of the newest loss in the moving mean; the first loss is the first mean.
+        Weight of the newest loss in the moving average, which starts at the first loss.
     """
 
     epsilon: float = 0.1
@@ -38,14 +38,14 @@ class EpsilonGreedy(DynamicSampler):
         self.means = np.full(self.num_samples, np.nan)
 
     def choose(self, seed: int) -> np.ndarray:
-        """Return the ids of the highest means, then random others."""
+        """Return the ids of the highest averages, followed by random others."""
         num_highest = round((1 - Fraction(str(self.epsilon))) * self.num_kept)
         highest = take_highest(self.means, num_highest, seed)
         others = np.delete(np.arange(self.num_samples), highest)
         return np.concatenate([highest, shuffle(others, derive_seed(seed, "others"))[: self.num_kept - num_highest]])
 
     def learn(self, batch: Observation) -> Mapping[str, float]:
-        """Move the means."""
+        """Update the moving averages."""
         means = self.means[batch.ids]
         self.means[batch.ids] = np.where(np.isnan(means), batch.losses, means + self.alpha * (batch.losses - means))
         return {}

@@ -1,4 +1,4 @@
-"""Full data: every epoch visits everything."""
+"""Full data: every epoch visits all samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from selectbench.errors import SelectbenchError
 
 @dataclass(kw_only=True, eq=False)
 class Full(DynamicSampler):
-    """Visit everything. Any keep fraction but 1 is an error."""
+    """Visit all samples. Any keep fraction other than 1 is an error."""
 
     citation = "Control: no selection."
     watches = False

@@ -1,4 +1,4 @@
-"""Random*: a fresh uniform subset every epoch, the floor of every dynamic table."""
+"""Random, resampled every epoch: the baseline in every table of dynamic samplers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from selectbench.dynamic._base import DynamicSampler, Observation, shuffle
 
 @dataclass(kw_only=True, eq=False)
 class RandomDynamic(DynamicSampler):
-    """k ids uniformly without replacement, independent between epochs: after E epochs a share 1 − (1 − r)^E was seen."""
+    """Draw k ids uniformly without replacement, independently each epoch: after E epochs a share 1 − (1 − r)^E has been seen."""
 
-    citation = "Control: uniform sampling without replacement, drawn anew every epoch."
+    citation = "Control: uniform sampling without replacement, resampled every epoch."
     watches = False
 
     def choose(self, seed: int) -> np.ndarray:

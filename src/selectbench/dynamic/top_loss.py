@@ -1,4 +1,4 @@
-"""Top-loss: the k samples with the highest last loss."""
+"""Top-loss: keep the k samples with the highest last loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from selectbench.dynamic._base import DynamicSampler, Observation, take_highest
 
 @dataclass(kw_only=True, eq=False)
 class TopLoss(DynamicSampler):
-    """Keep the k highest last losses. A sample that is left out keeps its old loss, and returns only when k others fall below it."""
+    """Keep the k samples with the highest last losses. A sample left out keeps its old loss and returns only if fewer than k exceed it."""
 
-    citation = "Online hard example mining (Loshchilov and Hutter 2015; Shrivastava et al. 2016), an epoch at a time."
+    citation = "Online hard example mining (Loshchilov and Hutter 2015; Shrivastava et al. 2016), once per epoch."
     memory = ("losses",)
 
     def __post_init__(self) -> None:
@@ -24,6 +24,6 @@ class TopLoss(DynamicSampler):
         return take_highest(self.losses, self.num_kept, seed)
 
     def learn(self, batch: Observation) -> Mapping[str, float]:
-        """Remember the losses."""
+        """Store the losses."""
         self.losses[batch.ids] = batch.losses
         return {}

@@ -1,4 +1,4 @@
-"""UCB: the highest moving means of the loss plus a bonus for losses that vary."""
+"""UCB: keep the highest moving averages of the loss plus a bonus for its variability."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from selectbench.errors import SelectbenchError
 
 @dataclass(kw_only=True, eq=False)
 class UCB(DynamicSampler):
-    """Keep the k highest of mean + c · spread, both exponentially weighted over a sample's losses; the spread is a standard deviation.
+    """Keep the k highest of mean + c · standard deviation, both exponentially weighted over a sample's losses.
 
-    With d = ℓ − m against the mean *before* the update, m ← m + α·d and v ← (1 − α)·(v + α·d²). This is exactly the variance of the
-    losses seen so far under the weights that make up m; it starts at 0 with the first loss and stays 0 on constant losses.
+    With d = ℓ − m relative to the mean *before* the update, m ← m + α·d and v ← (1 − α)·(v + α·d²). This v is exactly the variance of
+    the losses seen so far under the weights that define m; it starts at 0 with the first loss and stays 0 for constant losses.
 
     Parameters
     ----------
     c : float
-        Weight of the spread; 0 is the top-k of the means.
+        Weight of the standard deviation; 0 gives the top k of the means.
     alpha : float
-        Weight α of the newest loss; the first loss is the first mean.
+        Weight α of the newest loss; the mean starts at the first loss.
     """
 
     c: float = 1.0
@@ -41,15 +41,16 @@ class UCB(DynamicSampler):
 
     @property
     def bonus(self) -> np.ndarray:
-        """What is added to each mean (N,): c · spread."""
-        return self.c * np.sqrt(self.variances)
+        """The bonus added to each mean (N,): c · standard deviation."""
+        bonus: np.ndarray = self.c * np.sqrt(self.variances)
+        return bonus
 
     def choose(self, seed: int) -> np.ndarray:
-        """Return the ids of the k highest bounds."""
+        """Return the ids of the k highest upper bounds."""
         return take_highest(self.means + self.bonus, self.num_kept, seed)
 
     def learn(self, batch: Observation) -> Mapping[str, float]:
-        """Move means and variances."""
+        """Update means and variances."""
         means = np.where(np.isnan(self.means[batch.ids]), batch.losses, self.means[batch.ids])
         distances = batch.losses - means
         self.variances[batch.ids] = (1 - self.alpha) * (self.variances[batch.ids] + self.alpha * distances**2)
