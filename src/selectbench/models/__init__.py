@@ -1,1 +1,1 @@
-"""Proxies and targets: small nets of our own, every timm model by name, and the weights they start from."""
+"""Proxies and targets: the benchmark's own small networks, all timm models, and the weights they start from."""

@@ -1,25 +1,35 @@
-"""How large a model is: multiply-adds of a forward pass and parameters, counted on shapes alone."""
+"""The size of a model: multiply-adds of a forward pass and parameters, computed from shapes alone."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from selectbench.models.factory import build_model, features_and_logits
 
+if TYPE_CHECKING:
+    from selectbench.models.entries import ModelEntry
+
 
 class ModelSize(NamedTuple):
-    """Multiply-adds of one image's forward pass, parameters (and other numbers that are saved with them), width of the features."""
+    """The size of a model.
+
+    Parameters
+    ----------
+    multiply_adds : of the forward pass of one image
+    parameters : with the buffers that are saved with them
+    width : of the features
+    """
 
     multiply_adds: int
     parameters: int
     width: int
 
 
-def count_model(entry: dict, stem: str, input_shape: tuple[int, int, int], num_classes: int) -> ModelSize:
-    """Count a model of ``config/models.yaml`` without making weights (see ``build_model`` for arguments and errors).
+def count_model(entry: "ModelEntry", stem: str, input_shape: tuple[int, int, int], num_classes: int) -> ModelSize:
+    """Return the size of a model of ``config/models.yaml`` without allocating weights; arguments and errors as in ``build_model``.
 
-    Convolutions, matrix products and attention are counted; what is done number by number is not.
+    Convolutions, matrix products and attention are counted, elementwise operations are not.
     """
     with torch.device("meta"):
         model = build_model(entry, stem, input_shape, num_classes).eval()

@@ -1,15 +1,20 @@
-"""Small nets for small images, with the part of timm's interface that the benchmark uses: convolutional, ViT and MLP-Mixer."""
+"""Small networks for small images, with the part of timm's interface that the benchmark uses: convolutional, ViT and MLP-Mixer."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 
 class _Classifier(nn.Module):
-    """A body that ends in pooled features and one linear head; ``forward_head(…, pre_logits=True)`` gives the features.
+    """A body, mean pooling and a linear head; ``forward_head(…, pre_logits=True)`` returns the pooled features.
 
     Parameters
     ----------
-    pooled : the axes of the body's output that features are the mean over
+    body : images → maps or tokens
+    width : of the features
+    num_classes : C
+    pooled : axes of the body's output to average over
     """
 
     def __init__(self, body: nn.Module, width: int, num_classes: int, pooled: tuple[int, ...]) -> None:
@@ -19,7 +24,8 @@ class _Classifier(nn.Module):
         self._pooled = pooled
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        return self.body(images)
+        maps: torch.Tensor = self.body(images)
+        return maps
 
     def forward_head(self, maps: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         features = maps.mean(dim=self._pooled)
@@ -37,7 +43,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    """Two 3×3 convolutions around a shortcut (He et al. 2016, Figure 2); a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions and a shortcut (He et al. 2016, Figure 2), which is a 1×1 convolution where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -82,20 +88,21 @@ class _Scale(nn.Module):
 
 
 class _Around(nn.Module):
-    """Add to the maps what two 3×3 convolutions make of them, after the last nonlinearity (Page 2018)."""
+    """A residual block of two 3×3 convolutions, added after the last nonlinearity (Page 2018)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(_convolution(width, width), nn.ReLU(), _convolution(width, width), nn.ReLU())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps + self.layers(maps)
+        change: torch.Tensor = self.layers(maps)
+        return maps + change
 
 
 def resnet9(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
-    """Page's nine-layer residual net for CIFAR-10: widths w, 2w, 4w, 8w, maxima over 2×2, residuals at 2w and 8w; w = 64 there.
+    """Nine-layer residual network for CIFAR-10: widths w, 2w, 4w, 8w, 2×2 max pooling, residual blocks at 2w and 8w.
 
-    After Page, How to train your ResNet 4: Architecture, 2018; its head has no bias, ours has, as every head here.
+    After Page, How to train your ResNet 4: Architecture, 2018, where w = 64 and the head has no bias; here, as in all models, it has.
     """
     widths = [width * factor for factor in (1, 2, 4, 8)]
     body = nn.Sequential(_convolution(input_shape[0], width), nn.ReLU())
@@ -106,7 +113,7 @@ def resnet9(input_shape: tuple[int, int, int], num_classes: int, width: int) -> 
 
 
 class _Patches(nn.Module):
-    """Cut images (B, C, H, W) into T squares and map each linearly: tokens (B, T, w)."""
+    """Cut images (B, C, H, W) into T square patches and map each linearly to a token: (B, T, w)."""
 
     def __init__(self, input_shape: tuple[int, int, int], width: int, patch: int) -> None:
         super().__init__()
@@ -117,11 +124,12 @@ class _Patches(nn.Module):
         self.embedding = nn.Conv2d(channels, width, patch, patch)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.embedding(images).flatten(2).transpose(1, 2)
+        embedded: torch.Tensor = self.embedding(images)
+        return embedded.flatten(2).transpose(1, 2)
 
 
 class _Positions(nn.Module):
-    """Add a learned vector to the token at each position; they start with deviation 1, as torch's embeddings do."""
+    """Add a learned vector at each position, initialised with standard deviation 1 like torch's embeddings."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -132,7 +140,7 @@ class _Positions(nn.Module):
 
 
 class _PreNorm(nn.Module):
-    """Add to the tokens what a layer makes of them, normalised."""
+    """A residual block: layer normalisation, then a layer, added to the tokens."""
 
     def __init__(self, width: int, layer: nn.Module) -> None:
         super().__init__()
@@ -140,7 +148,8 @@ class _PreNorm(nn.Module):
         self.layer = layer
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens + self.layer(self.norm(tokens))
+        change: torch.Tensor = self.layer(self.norm(tokens))
+        return tokens + change
 
 
 class _Attention(nn.Module):
@@ -155,18 +164,20 @@ class _Attention(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         query, key, value = self.inputs(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        output: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
 
 
 class _AcrossTokens(nn.Module):
-    """Apply a layer along the tokens, the same for every channel."""
+    """Apply a layer along the token axis, the same for every channel."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.layer(tokens.transpose(1, 2)).transpose(1, 2)
+        mixed: torch.Tensor = self.layer(tokens.transpose(1, 2))
+        return mixed.transpose(1, 2)
 
 
 def _mlp(width: int, hidden: int) -> nn.Sequential:
@@ -174,14 +185,14 @@ def _mlp(width: int, hidden: int) -> nn.Sequential:
 
 
 def vit(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: int, heads: int, patch: int) -> nn.Module:
-    """Pre-norm vision transformer with learned positions, MLPs four times as wide and the mean of its tokens for features.
+    """Pre-norm vision transformer with learned positions, MLPs of four times the width, and the mean token as features.
 
-    After Dosovitskiy et al. 2021 (arXiv 2010.11929), with mean pooling in place of the class token.
+    After Dosovitskiy et al. 2021 (arXiv 2010.11929), with mean pooling instead of the class token.
 
     Raises
     ------
     ValueError
-        The patches do not tile the images, or the heads do not share the width.
+        The patches do not tile the images, or the width is not divisible by the number of heads.
     """
     if width % heads:
         raise ValueError(f"{heads} heads do not share a width of {width}")
@@ -192,7 +203,7 @@ def vit(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: 
 
 
 def mixer(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: int, patch: int) -> nn.Module:
-    """MLP-Mixer (Tolstikhin et al. 2021, arXiv 2105.01601): token-mixing MLPs w/2 wide, channel-mixing ones 4w, as in its Table 1.
+    """MLP-Mixer (Tolstikhin et al. 2021, arXiv 2105.01601): token-mixing MLPs of width w/2, channel-mixing ones of 4w, as in its Table 1.
 
     Raises
     ------
@@ -206,4 +217,4 @@ def mixer(input_shape: tuple[int, int, int], num_classes: int, width: int, depth
     return _Classifier(nn.Sequential(patches, *blocks, nn.LayerNorm(width)), width, num_classes, pooled=(1,))
 
 
-SMALL_NETS = {"convnet": convnet, "resnet8": resnet8, "resnet9": resnet9, "vit": vit, "mixer": mixer}
+SMALL_NETS: dict[str, Callable[..., nn.Module]] = {"convnet": convnet, "resnet8": resnet8, "resnet9": resnet9, "vit": vit, "mixer": mixer}

@@ -1,17 +1,40 @@
-"""Warm starts: pretrained weights, from a file or timm's hub, in a model that may differ from theirs at declared places."""
+"""Warm starts: pretrained weights from a file or timm's hub, for models that may differ from theirs in declared modules."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import nn
 
 from selectbench.errors import ConfigError, first_line
+from selectbench.models.factory import as_classifier
 from selectbench.models.pretrained import Weights, locate_weights
+
+if TYPE_CHECKING:
+    from selectbench.models.entries import ModelEntry, PretrainedEntry, SmallEntry
 
 State = dict[str, torch.Tensor]
 
-# EfficientNet-Lite0 of the package efficientnet-lite-pytorch: blocks are numbered through, timm's are by stage.
+
+class WarmStart(TypedDict):
+    """What is recorded about a warm start.
+
+    Parameters
+    ----------
+    origin, sha256 : of the file of weights
+    fresh : names of the model's tensors that keep their fresh initialisation
+    unused : names of the file's tensors that the model has no place for
+    """
+
+    origin: str
+    sha256: str
+    fresh: list[str]
+    unused: list[str]
+
+
+# EfficientNet-Lite0 of the package efficientnet-lite-pytorch numbers its blocks consecutively, timm by stage.
 _LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _LITE0_BLOCKS = [f"blocks.{stage}.{block}" for stage, depth in enumerate(_LITE0_DEPTHS) for block in range(depth)]
 _LITE0_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
@@ -39,32 +62,32 @@ def rename_lite0(name: str) -> str:
 NAMINGS: Mapping[str, Callable[[str], str]] = {"efficientnet_lite0": rename_lite0}
 
 
-def find_weights(pretrained: bool | str | dict, entry: dict, where: str) -> Weights | None:
-    """Return the weights that a recipe starts from, fetched first if they are timm's own, or None for a fresh start.
+def find_weights(pretrained: "bool | str | PretrainedEntry", entry: "ModelEntry", where: str) -> Weights | None:
+    """Return the weights that a recipe starts from, downloading timm's own if necessary, or None for a fresh start.
 
     Parameters
     ----------
-    pretrained : the recipe's key
+    pretrained : value of the recipe's key
     entry : the model's entry in ``config/models.yaml``
     where : the recipe's key, for messages
 
     Raises
     ------
     ConfigError
-        The file is missing, its package is not installed, or timm's weights cannot be had.
+        The file is missing, its package is not installed, or timm's weights cannot be fetched.
     """
     if pretrained is False:
         return None
     return fetch_weights(entry, where) if pretrained is True else locate_weights(pretrained, where)
 
 
-def fetch_weights(entry: dict, where: str) -> Weights:
-    """Return timm's own weights of a model, from its hub or the hub's cache on this machine.
+def fetch_weights(entry: "ModelEntry", where: str) -> Weights:
+    """Return timm's own weights of a model, from its hub or from the hub's cache on this machine.
 
     Raises
     ------
     ConfigError
-        The model is not timm's, timm has no weights of it, or they cannot be fetched.
+        The model is not timm's, timm has no weights for it, or they cannot be fetched.
     """
     if entry["library"] != "timm":
         raise ConfigError(f"{where}: true stands for timm's own weights, and {entry['name']!r} is not timm's; name a file of weights")
@@ -76,46 +99,43 @@ def fetch_weights(entry: dict, where: str) -> Weights:
         raise ConfigError(f"{where}: timm has no weights of {entry['name']!r}; name a file of weights")
     file = published.hf_hub_filename or "model.safetensors"
     try:
-        path = huggingface_hub.hf_hub_download(published.hf_hub_id, file)
-    except Exception as error:  # the hub's, the network's and the file system's errors have no common ancestor
+        path = Path(huggingface_hub.hf_hub_download(published.hf_hub_id, file))
+    except Exception as error:  # errors of the hub, the network and the file system have no common base class
         problem = f"timm's weights of {entry['name']!r} cannot be fetched ({first_line(error)})"
         raise ConfigError(f"{where}: {problem}; name a file of them") from None
     return Weights(path, f"timm's hub: {published.hf_hub_id}/{file}")
 
 
-def warm_start(model: nn.Module, entry: dict, stem: str, weights: Weights, where: str) -> dict:
-    """Put pretrained weights into a freshly built model and return what to record about it.
+def warm_start(model: nn.Module, entry: "ModelEntry", stem: str, weights: Weights, where: str) -> WarmStart:
+    """Load pretrained weights into a freshly built model and return what to record about it.
 
-    A timm model gets them as timm itself would give them: position tables and patch embeddings are resampled to the model's size,
-    and the first convolution to its channels. What keeps its fresh initialisation is recorded: the head where the number of classes
-    differs, and convolutions that the small stem has changed where their shapes differ. Nothing else may be left out.
+    For a timm model they are adapted as timm does: position tables and patch embeddings are resampled to the model's size, and the
+    first convolution to its channels. Two things keep their fresh initialisation, which is recorded: the head if the number of classes
+    differs, and convolutions changed by the small stem if their shapes differ. Nothing else may be left out.
 
     Parameters
     ----------
     model : changed in place
     entry : its entry in ``config/models.yaml``
     stem : how it was built
-    weights : the file
+    weights : the file of weights
     where : the recipe's key, for messages
-
-    Returns
-    -------
-    {"origin", "sha256", "fresh": names of tensors left as they were, "unused": the file's tensors without a place}
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or a tensor of it or of the model has no counterpart of its shape.
+        The file cannot be read, or a tensor of the file or of the model has no counterpart of the same shape.
     """
     misfit = f"{where}: {weights.origin} does not fit {entry['library']}'s {entry['name']}"
     read = read_state(weights, where)
     try:
         state = adapt_state(model, entry, read)
-    except Exception as error:  # timm's adaptations of other models' tensors fail in their own ways
+    except Exception as error:  # timm's adaptations raise errors of many kinds for tensors of other models
         raise ConfigError(f"{misfit} ({first_line(error)})") from None
     own = model.state_dict()
-    changes = entry.get("small", {}) if stem == "small" else {}
-    head = next(name for name, module in model.named_modules() if module is model.get_classifier())
+    changes: SmallEntry = entry.get("small", {}) if stem == "small" else {}
+    classifier = as_classifier(model).get_classifier()
+    head = next(name for name, module in model.named_modules() if module is classifier)
     may_be_fresh = (head, *changes.get("convolutions", {}))
     may_be_unused = (head, *changes.get("drop", []))
     fitting = {name for name in own if name in state and state[name].shape == own[name].shape}
@@ -130,18 +150,18 @@ def warm_start(model: nn.Module, entry: dict, stem: str, weights: Weights, where
 
 
 def read_state(weights: Weights, where: str) -> State:
-    """Read a file of weights, without ever unpickling code, and name its tensors as the model does.
+    """Read a file of weights, without ever unpickling code, and rename its tensors to the model's names.
 
     Raises
     ------
     ConfigError
-        The file holds no named tensors, or does not follow the naming that is declared for it.
+        The file does not hold named tensors, or does not follow its declared naming.
     """
     from timm.models import load_state_dict
 
     try:
         state = load_state_dict(str(weights.path), weights_only=True)
-    except Exception as error:  # every format fails in its own way
+    except Exception as error:  # every file format raises its own errors
         raise ConfigError(f"{where}: {weights.origin}: cannot be read as weights ({first_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ConfigError(f"{where}: {weights.origin}: holds something other than named tensors")
@@ -153,8 +173,8 @@ def read_state(weights: Weights, where: str) -> State:
         raise ConfigError(f"{where}: {weights.origin}: its tensors are not named as {weights.naming} names them") from None
 
 
-def adapt_state(model: nn.Module, entry: dict, state: State) -> State:
-    """Return published weights of a timm model resampled to its image size and its number of channels; others as they are."""
+def adapt_state(model: nn.Module, entry: "ModelEntry", state: State) -> State:
+    """Return published weights of a timm model, resampled to its image size and number of channels; others are unchanged."""
     if entry["library"] != "timm":
         return state
     from timm.models import adapt_input_conv
@@ -162,7 +182,8 @@ def adapt_state(model: nn.Module, entry: dict, state: State) -> State:
     adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     state = dict(adapt(state, model)) if adapt else state
     own = model.state_dict()
-    names = model.pretrained_cfg.get("first_conv") or ()
+    published: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # timm sets it; nn.Module declares tensors alone
+    names = published.get("first_conv") or ()
     for name in (f"{path}.weight" for path in ([names] if isinstance(names, str) else names)):
         if name in state and name in own and state[name].shape[1] == 3 != own[name].shape[1]:
             state[name] = adapt_input_conv(own[name].shape[1], state[name])
@@ -170,7 +191,7 @@ def adapt_state(model: nn.Module, entry: dict, state: State) -> State:
 
 
 def list_misfits(own: State, state: State, settled: set[str]) -> Iterator[str]:
-    """Yield in words each tensor that has no counterpart of its shape, but for the settled ones."""
+    """Yield a description of each tensor that has no counterpart of the same shape, except for the settled ones."""
     for name, value in own.items():
         if name not in settled and name not in state:
             yield f"it has no tensor {name!r}"
