@@ -9,12 +9,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from selectbench import __version__
 from selectbench.errors import ConfigError, SelectbenchError, needing_packages, suggest
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.verdict import PaperVerdict
     from selectbench.planning.plan import Plan
     from selectbench.planning.stage import Stage
 
@@ -88,11 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of devices, a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of devices: give a whole number from 1")
     return int(text)
 
 
-def _load_plan(arguments: argparse.Namespace):
+def _load_plan(arguments: argparse.Namespace) -> "Plan":
     from selectbench.planning.plan import load_plan
 
     return load_plan(Path(), {"scale": arguments.scale} if arguments.scale else None)
@@ -177,13 +178,13 @@ def show_status(arguments: argparse.Namespace) -> None:
                 if record["status"] != "ok":
                     failures.append((run.id, record["failure"]["reason"], manifest))
     for paper, table in plan.tables:
-        runs = plan.table_runs(paper, table)
-        counts = Counter(state[run] for run in runs)
+        ids = plan.table_runs(paper, table)
+        counts = Counter(state[name] for name in ids)
         details = ", ".join(f"{counts[name]} {name}" for name in ("missing", "failed") if counts[name])
-        print(f"{paper}/{table}: {counts['done']} of {len(runs)} runs done{', ' + details if details else ''}")
+        print(f"{paper}/{table}: {counts['done']} of {len(ids)} runs done{', ' + details if details else ''}")
     scale = f" --config scale={arguments.scale}" if arguments.scale else ""
-    for run, reason, files in failures:
-        print(f"failed: {run}: {reason}\n  to retry: rm -f {files} && snakemake --cores 2{scale}")
+    for name, reason, files in failures:
+        print(f"failed: {name}: {reason}\n  to retry: rm -f {files} && snakemake --cores 2{scale}")
 
 
 def show_why(arguments: argparse.Namespace) -> None:
@@ -197,9 +198,9 @@ def show_why(arguments: argparse.Namespace) -> None:
         lines = [line for line in result.stderr.splitlines() if line.strip()]
         raise ConfigError(next((line for line in lines if "Error" in line), lines[-1] if lines else "snakemake --summary failed"))
     jobs, runs = find_reasons(plan, result.stdout.splitlines())
-    for (rule, cause), count in jobs.items():
-        at_stake = f", {runs[rule, cause]} runs" if runs[rule, cause] else ""
-        print(f"{rule}: {cause}: {count} jobs{at_stake}")
+    for reason, count in jobs.items():
+        at_stake = f", {runs[reason]} runs" if runs[reason] else ""
+        print(f"{reason.rule}: {reason.cause}: {count} jobs{at_stake}")
     if not jobs:
         print("Nothing would run: everything is up to date.")
 
@@ -250,18 +251,16 @@ def refresh_readme(plan: "Plan") -> None:
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     shown = find_shown(text)
     if shown and shown[0] == plan.scale and shown[1] <= set(papers):
-        verdicts = {paper: read_json(Path(JudgeClaims(paper).find_output(plan, "json"))) for paper in papers}
+        verdicts = {paper: cast("PaperVerdict", read_json(Path(JudgeClaims(paper).find_output(plan, "json")))) for paper in papers}
         write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
         print(f"{readme}: its table of verdicts is that of scale {plan.scale}")
 
 
 def manage_data(arguments: argparse.Namespace) -> None:
     """List, fetch, check or prepare data sets."""
-    from selectbench.data.check import check_dataset
     from selectbench.data.fetch import fetch_dataset
+    from selectbench.data.kinds import check_entry, prepare_entry
     from selectbench.data.placed import list_available
-    from selectbench.data.prepare import prepare_dataset
-    from selectbench.data.texts import check_corpus, prepare_texts
     from selectbench.planning.plan import load_plan
     from selectbench.records.files import write_json
     from selectbench.stages.prepare_data import PrepareData
@@ -273,7 +272,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
             available = list_available(name, entry, resources)
             absent = [test_set for test_set in entry["test_sets"] if test_set not in available]
             try:
-                (check_corpus if "task" in entry else check_dataset)(name, entry, resources, available)
+                check_entry(name, entry, resources, available)
                 state = f"there, without {', '.join(absent)}" if absent else "there"
             except SelectbenchError as error:
                 state = str(error)
@@ -286,11 +285,11 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.action == "fetch":
         print(f"{name}: {fetch_dataset(plan.config.base_of(name), entry, resources, arguments.source)}")
     elif arguments.action == "check":
-        (check_corpus if "task" in entry else check_dataset)(name, entry, resources, available)
+        check_entry(name, entry, resources, available)
         print(f"{name}: there and whole")
     else:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))
-        write_json(manifest, (prepare_texts if "task" in entry else prepare_dataset)(name, entry, resources, available))
+        write_json(manifest, prepare_entry(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 
 
@@ -308,19 +307,21 @@ def select_own(arguments: argparse.Namespace) -> None:
         parameters[name] = _parse_value(value)
     if "keep" in parameters or "seed" in parameters:
         raise SelectbenchError("--set: keep and seed have options of their own")
-    subset = select(arguments.method, Signals.load(arguments.signals), arguments.keep, seed=arguments.seed, **parameters)
+    signals = Signals.load(arguments.signals)
+    subset = select(arguments.method, signals, arguments.keep, seed=arguments.seed, **parameters)
     lines = "".join(f"{sample}\n" for sample in subset.ids)
     if arguments.output is None:
         sys.stdout.write(lines)
         return
     try:
         if arguments.output.suffix == ".npz":
-            write_arrays(arguments.output, {"ids": subset.ids, "scores": subset.scores})
+            scores = {} if subset.scores is None else {"scores": subset.scores}
+            write_arrays(arguments.output, {"ids": subset.ids, **scores})
         else:
             write_text(arguments.output, lines)
     except OSError as error:
         raise SelectbenchError(f"{arguments.output}: cannot be written ({error.strerror})") from None
-    print(f"{arguments.output}: {len(subset)} of {len(subset.scores)} ids")
+    print(f"{arguments.output}: {len(subset)} of {len(signals)} ids")
 
 
 def _parse_value(text: str) -> object:
@@ -363,7 +364,7 @@ class {class_name}(Method):
 
 def add_method(arguments: argparse.Namespace) -> None:
     """Write a method's file from the template and its line in ``config/methods.yaml``."""
-    from selectbench.planning.config import read_yaml
+    from selectbench.planning.strict_yaml import read_yaml
     from selectbench.records.files import write_text
 
     name, config = arguments.name, Path("config/methods.yaml")

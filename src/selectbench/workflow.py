@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 from selectbench.costs.estimates import write_estimate
-from selectbench.data.check import check_dataset
+from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
-from selectbench.data.texts import check_corpus
 from selectbench.errors import ConfigError, SelectbenchError
 from selectbench.planning.config import NGRAM
+from selectbench.planning.entries import EncoderEntry, LanguageModelEntry
 from selectbench.planning.jobs import list_jobs, list_wanted_files
 from selectbench.planning.plan import Plan, load_plan
 from selectbench.planning.rules import make_rules
@@ -18,6 +18,7 @@ from selectbench.records.leases import try_lock
 from selectbench.records.progress import start_progress
 from selectbench.records.records import EVALUATE, TRAIN, find_damage
 
+Training = tuple[str, str, tuple[int, int, int], int]  # model, stem, (channels, height, width), number of classes
 
 __all__ = ["check_before_start", "check_results_folder", "list_wanted_files", "load_plan", "make_rules", "mend_scheduler"]
 
@@ -41,9 +42,10 @@ def check_results_folder(plan: Plan) -> None:
             raise ConfigError(f"config/config.yaml: {key}: {existing} is not writable ({error.strerror})") from None
 
 
-def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]]:
-    """Return every (model, stem, input shape, number of classes) that the plan's runs on images train: targets, proxies and encoders."""
-    config, wanted = plan.config, set()
+def list_trainings(plan: Plan) -> set[Training]:
+    """Return what the plan's runs on images train: targets, proxies and encoders."""
+    config = plan.config
+    wanted: set[Training] = set()
     for run in plan.runs.values():
         if config.is_text(run.dataset):
             continue
@@ -55,8 +57,9 @@ def list_trainings(plan: Plan) -> set[tuple[str, str, tuple[int, int, int], int]
         encoder = config.encoders[config.scale["encoders"][config.base_of(run.dataset)]]
         if encoder["kind"] == "simclr" and plan.has_subset(run) and "encoder" in config.find_method(run.method).sources():
             stems.add((encoder["model"], encoder["stem"]))
-        dataset = config.datasets[run.dataset]
-        wanted |= {(model, stem, tuple(dataset["input_shape"]), dataset["classes"]) for model, stem in stems}
+        dataset = config.find_images(run.dataset)
+        channels, height, width = dataset["input_shape"]
+        wanted |= {(model, stem, (channels, height, width), dataset["classes"]) for model, stem in stems}
     return wanted
 
 
@@ -68,7 +71,7 @@ def check_timm_models(plan: Plan) -> None:
     ConfigError
         In one line that names the model and the shape.
     """
-    models = plan.config.models
+    models = {name: entry for name, entry in plan.config.models.items() if entry["library"] != "transformers"}
     wanted = sorted(training for training in list_trainings(plan) if models[training[0]]["library"] == "timm")
     if wanted:
         from selectbench.models.factory import check_models
@@ -88,7 +91,8 @@ def check_language_models(plan: Plan) -> None:
     texts = {run.dataset for run in plan.runs.values() if config.is_text(run.dataset)}
     names = {name for run in plan.runs.values() if run.dataset in texts for name in (run.proxy, run.target) if name != NO_PROXY}
     references = {config.scale["reference_models"][dataset] for dataset in texts} - {NGRAM}
-    entries = [config.models[name] for name in sorted(names | references)]
+    models = [config.models[name] for name in sorted(names | references)]
+    entries: list[LanguageModelEntry | EncoderEntry] = [model for model in models if model["library"] == "transformers"]
     entries += [config.encoders[config.scale["encoders"][dataset]] for dataset in sorted(texts)]
     for entry in entries:
         if "distribution" in entry:
@@ -123,8 +127,7 @@ def check_before_start(plan: Plan) -> None:
     """
     claim_results(Path(plan.folder))
     for dataset in plan.datasets():
-        check = check_corpus if plan.config.is_text(dataset) else check_dataset
-        check(dataset, plan.config.datasets[dataset], Path(plan.layout.resources), plan.test_sets(dataset))
+        check_entry(dataset, plan.config.datasets[dataset], Path(plan.layout.resources), plan.test_sets(dataset))
     check_timm_models(plan)
     check_language_models(plan)
     folder = Path(plan.folder)

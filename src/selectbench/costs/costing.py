@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from selectbench.costs.recorded import Recorded, Times, Work, is_inside, measure_run, read_times
+from selectbench.costs.recorded import Recorded, Times, Work, is_inside, know_all, measure_run, read_times
 from selectbench.costs.simulation import Schedule, Task, simulate
 from selectbench.costs.visits import visit_run
 from selectbench.errors import SelectbenchError
@@ -18,7 +18,9 @@ from selectbench.planning.stage import Network
 from selectbench.records.records import COLLECTION, TRAIN, read_records
 
 if TYPE_CHECKING:
+    from selectbench.data.entries import Entry
     from selectbench.models.counting import ModelSize
+    from selectbench.records.rows import Row
 
 CPU = "cpu"
 
@@ -59,7 +61,7 @@ class Pace:
     seconds_per_visit: Mapping[str, float] = field(default_factory=dict)
 
 
-def identify_network(entry: Mapping, stem: str, inputs: object) -> str:
+def identify_network(entry: Mapping[str, object], stem: str, inputs: object) -> str:
     """Return the identity of a network: those of one identity train at one pace.
 
     Parameters
@@ -71,7 +73,7 @@ def identify_network(entry: Mapping, stem: str, inputs: object) -> str:
     return json.dumps([{name: value for name, value in entry.items() if name != "title"}, stem, inputs], sort_keys=True)
 
 
-def measure_pace(rows: Iterable[Mapping], datasets: Mapping[str, Mapping], asks_gpu: bool) -> Pace | None:
+def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gpu: bool) -> Pace | None:
     """Return the pace of the device that worked most, among recorded runs on GPUs or on processors; None without any.
 
     Parameters
@@ -83,10 +85,13 @@ def measure_pace(rows: Iterable[Mapping], datasets: Mapping[str, Mapping], asks_
     work: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         device, training, dataset = row["provenance"]["device"], row["training"], row["run"]["dataset"]
-        if training is None or dataset not in datasets or (device != CPU) != asks_gpu or not training["sample_visits"]:
+        model, recipe = row["model"], row["recipe"]
+        if training is None or model is None or recipe is None or dataset not in datasets:
+            continue
+        if (device != CPU) != asks_gpu or not training["sample_visits"]:
             continue
         inputs = datasets[dataset].get("input_shape", dataset)
-        total = work.setdefault(device, {}).setdefault(identify_network(row["model"], row["recipe"].get("stem", ""), inputs), [0.0, 0.0])
+        total = work.setdefault(device, {}).setdefault(identify_network(model, recipe.get("stem", ""), inputs), [0.0, 0.0])
         total[0] += measure_run(row, TRAIN).seconds
         total[1] += training["sample_visits"]
     if not work:
@@ -95,7 +100,7 @@ def measure_pace(rows: Iterable[Mapping], datasets: Mapping[str, Mapping], asks_
     return Pace(device, {network: seconds / visits for network, (seconds, visits) in work[device].items()})
 
 
-def size_model(entry: Mapping, stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
+def size_model(entry: Mapping[str, object], stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
     """Return the size of a model of ``config/models.yaml`` as it is built for images of a shape; each is counted once."""
     return _size_identity(identify_network(entry, stem, [input_shape, num_classes]))
 
@@ -131,8 +136,8 @@ class Observed:
         gaps: dict[str, list[float]] = {}
         for name, job in list_jobs(self.plan).items():
             times = read_own_times(name)
-            works = self.list_works(job) if times else [None]
-            if None not in works and is_inside(times, works):
+            works = know_all(self.list_works(job)) if times else None
+            if times and works is not None and is_inside(times, works):
                 gaps.setdefault(job.rule, []).append(times.end - times.start - sum(work.seconds for work in works))
         return {rule: max(0.0, statistics.median(seconds)) for rule, seconds in gaps.items()}
 
@@ -176,7 +181,7 @@ class Costing:
         costs = {name: self._find_cost(job) for name, job in self.jobs.items()}
         known: dict[str, list[float]] = {}
         for name, cost in costs.items():
-            if cost.basis in (RECORDED, SNAKEMAKE):
+            if cost.seconds is not None and cost.basis in (RECORDED, SNAKEMAKE):
                 known.setdefault(self.jobs[name].rule, []).append(cost.seconds)
         means = {rule: Cost(statistics.fmean(seconds), KIND) for rule, seconds in known.items()}
         return {name: cost if cost.basis else means.get(self.jobs[name].rule, NO_COST) for name, cost in costs.items()}
@@ -189,8 +194,9 @@ class Costing:
 
     def _find_cost(self, job: Job) -> Cost:
         works, start_s = self.observed.list_works(job), self.observed.start_s.get(job.rule, 0.0)
-        if None not in works:
-            return Cost(start_s + sum(work.seconds for work in works), RECORDED)
+        recorded = know_all(works)
+        if recorded is not None:
+            return Cost(start_s + sum(work.seconds for work in recorded), RECORDED)
         stage = job.stage.run_record
         times = None if stage else read_own_times(job.outputs[0])
         if times is not None:
@@ -201,7 +207,7 @@ class Costing:
         network, visits = counted
         if stage:
             missing = [run for run, work in zip(job.runs, works, strict=True) if work is None]
-            visits = sum(visit_run(self.plan, run, stage).count for run in missing)
+            visits = sum(visit_run(self.plan, run, stage).visits for run in missing)
         seconds_per_visit, basis = self.find_pace(network)
         if seconds_per_visit is None:
             return NO_COST
@@ -222,8 +228,9 @@ class Costing:
 
     def size_network(self, network: Network) -> "ModelSize":
         """Return the multiply-adds, parameters and width of a network on images."""
-        dataset = self.plan.config.datasets[network.dataset]
-        return size_model(self.plan.config.models[network.model], network.stem, tuple(dataset["input_shape"]), dataset["classes"])
+        dataset = self.plan.config.find_images(network.dataset)
+        channels, height, width = dataset["input_shape"]
+        return size_model(self.plan.config.models[network.model], network.stem, (channels, height, width), dataset["classes"])
 
     @cached_property
     def multiply_adds_per_s(self) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from selectbench.costs.costing import Costing
 from selectbench.costs.disk import measure_bytes
-from selectbench.costs.recorded import is_inside, read_times
+from selectbench.costs.recorded import is_inside, know_all, read_times
 from selectbench.costs.simulation import Schedule
 from selectbench.errors import RecordError
 from selectbench.planning.plan import Plan
@@ -203,8 +203,9 @@ def measure_job(costing: Costing, name: str, since: float) -> float | None:
     if times is None or times.start < since:
         return None
     works = costing.observed.list_works(costing.jobs[name])
-    if None in works:
+    recorded = know_all(works)
+    if recorded is None:
         return None if times.queued or len(works) > 1 else times.end - times.start
-    if not is_inside(times, works):
+    if not is_inside(times, recorded):
         return None
-    return sum(work.seconds for work in works) if times.queued else times.end - times.start
+    return sum(work.seconds for work in recorded) if times.queued else times.end - times.start

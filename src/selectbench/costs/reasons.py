@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selectbench.costs.recorded import read_note
 from selectbench.planning.jobs import Job, list_jobs
@@ -64,16 +64,17 @@ def explain_status(plan: Plan, job: Job, status: str) -> str:
     return _CAUSES.get(status, status)
 
 
-def read_spec(job: Job) -> dict | None:
+def read_spec(job: Job) -> dict[str, Any] | None:
     """Return the specification by which a job's files were made, from Snakemake's notes; None if they do not tell."""
     try:
         (text,) = read_note(job.outputs[0])["params"]
-        return json.loads(ast.literal_eval(text))
+        spec: dict[str, Any] = json.loads(ast.literal_eval(text))
+        return spec
     except (KeyError, ValueError, TypeError, SyntaxError):
         return None
 
 
-def compare_specs(before: Mapping | None, now: Mapping) -> str:
+def compare_specs(before: Mapping[str, object] | None, now: Mapping[str, object]) -> str:
     """Return ``"code changed"`` if fingerprints of code are all that differs, else which parts of a specification do."""
     if before is None:
         return "params changed"
@@ -82,8 +83,8 @@ def compare_specs(before: Mapping | None, now: Mapping) -> str:
     return f"params changed ({', '.join(changed)})" if changed else "code changed"
 
 
-def strip_code(value: object) -> object:
-    """Return a specification without any fingerprint of code."""
+def strip_code(value: Any) -> Any:
+    """Return a specification, or a value in one, without any fingerprint of code."""
     if isinstance(value, Mapping):
         return {key: strip_code(inner) for key, inner in value.items() if key != "code"}
     return [strip_code(inner) for inner in value] if isinstance(value, list) else value

@@ -2,11 +2,11 @@
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from selectbench.errors import RecordError
 from selectbench.planning.jobs import Job
@@ -15,6 +15,9 @@ from selectbench.planning.runs import Run
 from selectbench.planning.stage import CollectedWork, Selection
 from selectbench.records.records import COLLECTION, EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
 from selectbench.signals import SOURCES
+
+if TYPE_CHECKING:
+    from selectbench.records.rows import Provenance, Row
 
 METADATA = Path(".snakemake/metadata")
 _LONGEST_NAME = 254  # of a file: Snakemake cuts longer names into folders
@@ -46,7 +49,7 @@ def read_times(output: str, metadata: Path = METADATA) -> Times | None:
         return None
 
 
-def read_note(output: str, metadata: Path = METADATA) -> dict:
+def read_note(output: str, metadata: Path = METADATA) -> dict[str, Any]:
     """Return what Snakemake noted when it last made an output; empty if it did not, or keeps its notes elsewhere."""
     name = urlsafe_b64encode(output.encode()).decode()
     parts = [name[start : start + _LONGEST_NAME] for start in range(0, len(name), _LONGEST_NAME)]
@@ -58,7 +61,7 @@ def read_note(output: str, metadata: Path = METADATA) -> dict:
     return note if isinstance(note, dict) else {}
 
 
-def measure_run(row: Mapping, stage: str) -> Work:
+def measure_run(row: "Row", stage: str) -> Work:
     """Return the work of a run's stage from its collected record.
 
     A training that failed worked as long as its record was open, and is not evaluated.
@@ -70,13 +73,20 @@ def measure_run(row: Mapping, stage: str) -> Work:
     training, selection = row["training"], row["selection"]
     if training is None:
         return Work(finished - started, started, finished)
-    sampler_s = selection["score_s"] if "sampler" in selection else 0.0
+    sampler_s = selection["score_s"] if selection is not None and "sampler" in selection else 0.0
     return Work(training["wall_s"] - training.get("encode_s", 0.0) + sampler_s, started, finished)
 
 
-def read_span(provenance: Mapping) -> tuple[float, float]:
+def read_span(provenance: "Provenance") -> tuple[float, float]:
     """Return when the work of a record began and ended, in seconds since the epoch."""
-    return tuple(datetime.fromisoformat(provenance[name]).timestamp() for name in ("started", "finished"))
+    started, finished = (datetime.fromisoformat(moment).timestamp() for moment in (provenance["started"], provenance["finished"]))
+    return started, finished
+
+
+def know_all(works: Sequence[Work | None]) -> list[Work] | None:
+    """Return recorded works; None if one of them was not recorded."""
+    known = [work for work in works if work is not None]
+    return known if len(known) == len(works) else None
 
 
 class Recorded:
@@ -89,7 +99,7 @@ class Recorded:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rows: dict[str, dict] = {}
+        self.rows: dict[str, Row] = {}
         for paper in plan.config.papers:
             path = Path(plan.folder, paper, COLLECTION)
             self.rows |= read_records(path) if path.exists() else {}
@@ -109,7 +119,7 @@ class Recorded:
                 return None
             failed = read_record(train)["status"] != "ok"
             if not (failed or evaluate.exists()):
-                return measure_run(read_record(train), stage) if stage == TRAIN else None
+                return measure_run(cast("Row", read_record(train)), stage) if stage == TRAIN else None
             self.rows[run.id] = merge_record(folder, run.id)
         try:
             return measure_run(self.rows[run.id], stage)

@@ -107,9 +107,9 @@ def simulate(tasks: Mapping[str, Task], gpus: int, cores: int | None = None) -> 
         A task asks for more than there is, or needs what never comes.
     """
     for name, task in tasks.items():
-        for kind, asked, there in (("GPUs", task.gpus, gpus), ("cores", task.cores, cores)):
-            if there is not None and asked > there:
-                raise SelectbenchError(f"{name} asks for {asked} {kind}, and there are {there}")
+        for kind, wanted, there in (("GPUs", task.gpus, gpus), ("cores", task.cores, cores)):
+            if there is not None and wanted > there:
+                raise SelectbenchError(f"{name} asks for {wanted} {kind}, and there are {there}")
     tails, followers = measure_tails(tasks), list_followers(tasks)
     waiting = {name: len(set(task.needs)) for name, task in tasks.items()}
     ready: dict[tuple[int, int], list[tuple[float, str]]] = {}  # what tasks ask for → a heap of them, longest tail first

@@ -8,6 +8,7 @@ from selectbench.policy import parse_keep
 from selectbench.records.records import EVALUATE
 
 if TYPE_CHECKING:
+    from selectbench.data.entries import Entry
     from selectbench.planning.plan import Plan
     from selectbench.planning.runs import Run
 
@@ -31,7 +32,7 @@ def visit_run(plan: "Plan", run: "Run", stage: str) -> Visits:
     return Visits(network, recipe["epochs"] * (share * dataset["pool_size"] + tracked))
 
 
-def size_test_set(dataset: Mapping[str, Any], name: str) -> int:
+def size_test_set(dataset: "Entry", name: str) -> int:
     """Return the number of samples of a test set; a corrupted one has those it is made of, by corruption and severity.
 
     Parameters
@@ -44,8 +45,7 @@ def size_test_set(dataset: Mapping[str, Any], name: str) -> int:
     settings = dataset["test_sets"][name]
     if settings["kind"] == "corrupted":
         return len(settings["corruptions"]) * SEVERITIES * size_test_set(dataset, settings["of"])
-    size: int = settings["size"]
-    return size
+    return settings["size"]
 
 
 def sum_seconds(record: Mapping[str, Any]) -> float:

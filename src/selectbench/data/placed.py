@@ -13,7 +13,7 @@ from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_value
 
 if TYPE_CHECKING:
-    from selectbench.data.entries import DatasetEntry, TestSetEntry
+    from selectbench.data.entries import DatasetEntry, Entry, TestSetEntry
 
 
 def pick_test_sets(name: str, entry: "DatasetEntry", test_sets: Sequence[str]) -> "DatasetEntry":
@@ -26,18 +26,18 @@ def pick_test_sets(name: str, entry: "DatasetEntry", test_sets: Sequence[str]) -
     return {**entry, "test_sets": {test_set: value for test_set, value in settings.items() if test_set in wanted}}
 
 
-def list_placed(entry: "DatasetEntry") -> list[str]:
+def list_placed(entry: "Entry") -> list[str]:
     """Return the test sets that the user has to place."""
     return [test_set for test_set, settings in entry["test_sets"].items() if "folder" in settings]
 
 
-def list_available(name: str, entry: "DatasetEntry", resources: Path) -> list[str]:
+def list_available(name: str, entry: "Entry", resources: Path) -> list[str]:
     """Return the test sets that need not be placed, and those whose folders exist, complete or not."""
     placed = list_placed(entry)
     return [test_set for test_set in entry["test_sets"] if test_set not in placed or find_folder(name, entry, test_set, resources).exists()]
 
 
-def find_folder(name: str, entry: "DatasetEntry", test_set: str, resources: Path) -> Path:
+def find_folder(name: str, entry: "Entry", test_set: str, resources: Path) -> Path:
     """Return where the user places a test set."""
     return get_raw_folder(name, resources) / entry["test_sets"][test_set]["folder"]
 

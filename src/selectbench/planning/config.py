@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
     from selectbench.llm.agents import ClusterAgent
     from selectbench.methods._base import Method
 
+from selectbench.data.entries import CorpusEntry, DatasetEntry, Entry
 from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, spell, suggest
+from selectbench.planning.entries import AnyModel, EncoderEntry, Keep, Main, MethodEntry, Paper, RecipeEntry, Scale
 from selectbench.planning.strict_yaml import read_yaml
 from selectbench.policy import parse_keep
 
@@ -27,21 +30,30 @@ NGRAM = "ngram"  # the reference of perplexities that is no language model
 class Config:
     """The whole configuration, checked: every name that one file uses stands in another."""
 
-    main: dict
-    scale: dict
-    datasets: dict
-    models: dict
-    recipes: dict
-    encoders: dict
-    methods: dict
-    papers: dict
+    main: Main
+    scale: Scale
+    datasets: dict[str, Entry]
+    models: dict[str, AnyModel]
+    recipes: dict[str, RecipeEntry]
+    encoders: dict[str, EncoderEntry]
+    methods: dict[str, MethodEntry]
+    papers: dict[str, Paper]
     known_papers: Mapping[str, str]  # asked for or not, with their titles
     listed: Mapping[str, str]  # the scales that the front page shows, from the quickest on, with their titles
     named: frozenset[str]  # the methods that some paper's table names, be that paper among those asked for or not
 
     def base_of(self, dataset: str) -> str:
         """Return the data set whose files, recipes and encoder a data set uses: its own, or those of the one it is made of."""
-        return self.datasets[dataset].get("base", dataset)
+        entry = self.datasets[dataset]
+        return dataset if "task" in entry else entry.get("base", dataset)
+
+    def find_images(self, dataset: str) -> DatasetEntry:
+        """Return the entry of a data set of images."""
+        return cast(DatasetEntry, self.datasets[dataset])
+
+    def find_texts(self, dataset: str) -> CorpusEntry:
+        """Return the entry of a text data set."""
+        return cast(CorpusEntry, self.datasets[dataset])
 
     def is_dynamic(self, name: str) -> bool:
         """Tell whether a method chooses anew every epoch: a sampler of ``selectbench.dynamic``, without a subset."""
@@ -73,7 +85,8 @@ class Config:
 
     def is_head(self, model: str) -> bool:
         """Tell whether a model is a head on frozen embeddings."""
-        return self.models[model].get("kind") == "head"
+        entry = self.models[model]
+        return entry["library"] == "transformers" and entry["kind"] == "head"
 
     def list_learned(self) -> list[str]:
         """List the methods whose subsets an agent chooses beside a model, in a stage of their own."""
@@ -128,7 +141,9 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         ),
         datasets=_join(_fill_derived(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
         models=_join(_read_named(root, "models"), _read_named(root, "language_models"), "language_models"),
-        **{name: _read_named(root, name) for name in ("recipes", "encoders", "methods")},
+        recipes=_read_named(root, "recipes"),
+        encoders=_read_named(root, "encoders"),
+        methods=_read_named(root, "methods"),
     )
     _check_methods(config)
     _check_encoders(config)
@@ -145,19 +160,19 @@ def _list_scales(root: Path, scales: Iterable[str]) -> dict[str, str]:
     return {name: entries[name]["title"] for name in sorted(listed, key=lambda name: (entries[name]["resources"]["runtime"], name))}
 
 
-def _read_named(root: Path, name: str) -> dict:
+def _read_named(root: Path, name: str) -> Any:
     """Read and check ``config/<name>.yaml``."""
     return _read_checked(root, Path(f"config/{name}.yaml"), name)
 
 
-def _join(entries: dict, others: dict, name: str) -> dict:
+def _join(entries: dict[str, Any], others: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the entries of two files, the second of which is ``config/<name>.yaml``; an id may stand in one of them."""
     for twice in sorted(entries.keys() & others.keys()):
         raise ConfigError(f"config/{name}.yaml: {twice}: the id is taken by another file")
     return entries | others
 
 
-def _fill_derived(datasets: dict) -> dict:
+def _fill_derived(datasets: dict[str, Any]) -> dict[str, Any]:
     """Return the data sets with the entries of noisy pools and of parts filled from those they are made of."""
     whole = {name: entry for name, entry in datasets.items() if "base" not in entry}
     filled = {}
@@ -175,14 +190,14 @@ def _fill_derived(datasets: dict) -> dict:
     return filled
 
 
-def _fill_noisy(base: dict, entry: dict, where: str) -> dict:
+def _fill_noisy(base: dict[str, Any], entry: dict[str, Any], where: str) -> dict[str, Any]:
     noise = entry["noise"]
     if noise["kind"] == "asymmetric" and (len(noise["to"]) != base["classes"] or max(noise["to"]) >= base["classes"]):
         raise ConfigError(f"{where}.noise.to: should be {base['classes']} classes, each below {base['classes']}")
     return base | entry
 
 
-def _fill_part(base: dict, entry: dict, where: str) -> dict:
+def _fill_part(base: dict[str, Any], entry: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the entry of a part, with its own sizes, and under ``whole`` the sizes and checksums of what it is taken from."""
     per_class = entry["per_class"]
     sizes = {name: base["classes"] * count for name, count in per_class.items()}
@@ -207,14 +222,15 @@ def _fill_part(base: dict, entry: dict, where: str) -> dict:
     )
 
 
-def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, object] | None = None) -> dict:
+def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, object] | None = None) -> Any:
+    """Return the content of a file, of the shape that its schema describes."""
     content = read_yaml(root / name, name) | dict(overrides or {})
     schema_name = Path(f"workflow/schemas/{schema}.schema.yaml")
     check_schema(content, read_yaml(root / schema_name, schema_name), name)
     return content
 
 
-def check_schema(content: dict, schema: dict, name: Path) -> None:
+def check_schema(content: dict[str, Any], schema: dict[str, Any], name: Path) -> None:
     """Raise a ``ConfigError`` for the first place where ``content`` does not follow its JSON schema; numbers must be finite."""
     for error in sorted(_make_validator()(schema).iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]):
         raise ConfigError(f"{name}: {_describe(error)}")
@@ -228,26 +244,30 @@ def _make_validator() -> type["Validator"]:
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     checker = checker.redefine("number", lambda _, value: type(value) is int or (type(value) is float and math.isfinite(value)))
-    return extend(Draft202012Validator, type_checker=checker)
+    validator: type[Validator] = extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]  # the stubs lack types here
+    return validator
 
 
-def _describe(error) -> str:
+def _describe(error: "ValidationError") -> str:
     """Tell one schema error as ``<key>: <what is wrong>; did you mean …?``."""
     while error.context:
         error = min(error.context, key=lambda inner: (inner.validator in ("type", "required"), len(inner.message)))
     key = ".".join(spell(part) for part in error.absolute_path)
     prefix = f"{key}: " if key else ""
+    instance: Any = error.instance
+    wanted: Any = error.validator_value
     if error.validator == "additionalProperties":
-        valid = error.schema.get("properties", {})
-        patterns = error.schema.get("patternProperties", {})
-        unknown = sorted(word for word in set(error.instance) - set(valid) if not any(re.search(pattern, word) for pattern in patterns))[0]
+        schema: Any = error.schema
+        valid: dict[str, Any] = schema.get("properties", {})
+        patterns: dict[str, Any] = schema.get("patternProperties", {})
+        unknown = sorted(word for word in set(instance) - set(valid) if not any(re.search(pattern, word) for pattern in patterns))[0]
         problem = "unknown key" if valid else f"no id: it should match {' or '.join(patterns)}"
         return f"{key + '.' if key else ''}{spell(unknown)}: {problem}{suggest(unknown, valid)}"
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
+        missing = next(name for name in wanted if name not in instance)
         return f"{prefix}the key {missing!r} is missing"
     if error.validator == "enum":
-        return f"{prefix}unknown {shorten(repr(error.instance))}{suggest(error.instance, error.validator_value)}"
+        return f"{prefix}unknown {shorten(repr(instance))}{suggest(instance, wanted)}"
     if error.validator in ("not", None):  # None: a schema that is false
         return f"{prefix}the key does not go with the others"
     return f"{prefix}{shorten(error.message)}"
@@ -258,7 +278,7 @@ def as_list(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _check_name(name: object, valid: Iterable[str], where: str) -> None:
+def _check_name(name: str, valid: Iterable[str], where: str) -> None:
     if name not in valid:
         raise ConfigError(f"{where}: unknown {shorten(repr(name))}{suggest(name, valid)}")
 
@@ -301,11 +321,15 @@ def _check_encoders(config: Config) -> None:
 
 def _check_scale(config: Config) -> None:
     where = f"config/scale/{config.main['scale']}.yaml"
-    valid = {"dataset": config.datasets, "model": config.models}
-    for axis, names in valid.items():
-        for paper_name, name in config.scale["axes"][axis].items():
+    axes = config.scale["axes"]
+    named_here: list[tuple[str, Mapping[str, str | None], Iterable[str]]] = [
+        ("dataset", axes["dataset"], config.datasets),
+        ("model", axes["model"], config.models),
+    ]
+    for axis, mapped, ids in named_here:
+        for paper_name, name in mapped.items():
             if name is not None:
-                _check_name(name, names, f"{where}: axes.{axis}.{paper_name}")
+                _check_name(name, ids, f"{where}: axes.{axis}.{paper_name}")
     if not config.papers:
         raise ConfigError(f"{where}: tables: names none of the papers {', '.join(config.main['papers'])}")
     for paper, tables in config.scale.get("tables", {}).items():
@@ -313,12 +337,12 @@ def _check_scale(config: Config) -> None:
         for table in tables if paper in config.papers else ():
             _check_name(table, config.papers[paper]["tables"], f"{where}: tables.{paper}")
     for dataset in filter(None, config.scale["axes"]["dataset"].values()):
-        for key in ("recipes", "encoders"):
-            if config.base_of(dataset) not in config.scale[key]:
+        for key, declared in (("recipes", config.scale["recipes"].keys()), ("encoders", config.scale["encoders"].keys())):
+            if config.base_of(dataset) not in declared:
                 raise ConfigError(f"{where}: {key}: the key {config.base_of(dataset)!r} is missing")
     for dataset, roles in config.scale["recipes"].items():
         _check_name(dataset, config.datasets, f"{where}: recipes")
-        named = {role: roles[role] for role in ("proxy", "selector", "target") if role in roles}
+        named = {"proxy": roles["proxy"], "target": roles["target"]} | ({"selector": roles["selector"]} if "selector" in roles else {})
         for model, recipe in roles.get("target_of", {}).items():
             _check_name(model, config.models, f"{where}: recipes.{dataset}.target_of")
             named[f"target_of.{model}"] = recipe
@@ -347,7 +371,7 @@ def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where
                 raise ConfigError(f"config/recipes.yaml: {recipe}: the key {key!r} is missing, and proxies on {dataset} need it")
 
 
-def _check_keeps(keeps: Iterable[object], where: str) -> None:
+def _check_keeps(keeps: Iterable[Keep], where: str) -> None:
     """Raise for the first keep fraction that is none; ``where`` holds the key ``keep``."""
     for keep in keeps:
         try:
@@ -356,32 +380,34 @@ def _check_keeps(keeps: Iterable[object], where: str) -> None:
             raise ConfigError(f"{where}.{error}") from None
 
 
-def _check_paper(config: Config, name: Path, paper: dict) -> None:
+def _check_paper(config: Config, name: Path, paper: Paper) -> None:
     axes = config.scale["axes"]
     if "browse" in paper:
         _check_name(paper["browse"], paper["tables"], f"{name}: browse")
     for table, entry in paper["tables"].items():
         where = f"{name}: tables.{table}"
-        for axis, key, valid in (
-            ("dataset", "dataset", axes["dataset"]),
-            ("proxy", "proxy", axes["model"]),
-            ("target", "target", axes["model"]),
-            ("method", "method", config.methods),
+        asked = entry["where"]
+        for axis, named, valid in (
+            ("dataset", asked["dataset"], axes["dataset"]),
+            ("proxy", asked["proxy"], axes["model"]),
+            ("target", asked["target"], axes["model"]),
+            ("method", asked["method"], config.methods),
         ):
-            for value in as_list(entry["where"][key]):
+            for value in as_list(named):
                 _check_name(value, valid, f"{where}.where.{axis}")
         for test_set in as_list(entry["test_set"]):
             _check_name(test_set, axes["test_set"], f"{where}.test_set")
         _check_keeps(entry["where"]["keep"], f"{where}.where")
-    for kind in ("figures", "claims"):
-        for artefact, entry in paper[kind].items():
-            _check_name(entry["table"], paper["tables"], f"{name}: {kind}.{artefact}.table")
-            if "keep" in entry:
-                _check_keeps([entry["keep"]], f"{name}: {kind}.{artefact}")
-    for claim, entry in paper["claims"].items():
-        if "measured" in entry:
+    for figure, drawn in paper["figures"].items():
+        _check_name(drawn["table"], paper["tables"], f"{name}: figures.{figure}.table")
+        if "keep" in drawn:
+            _check_keeps([drawn["keep"]], f"{name}: figures.{figure}")
+    for claim, claimed in paper["claims"].items():
+        _check_name(claimed["table"], paper["tables"], f"{name}: claims.{claim}.table")
+        if "compare" not in claimed:
             continue
-        _check_keeps(entry["compare"].get("keep", ()), f"{name}: claims.{claim}.compare")
-        for side in ("method", "against"):
-            for method in entry["compare"][side]:
-                _check_name(method, config.methods, f"{name}: claims.{claim}.compare.{side}")
+        compare, place = claimed["compare"], f"{name}: claims.{claim}.compare"
+        _check_keeps(compare.get("keep", ()), place)
+        for side, methods in (("method", compare["method"]), ("against", compare["against"])):
+            for method in methods:
+                _check_name(method, config.methods, f"{place}.{side}")

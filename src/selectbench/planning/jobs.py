@@ -45,7 +45,7 @@ class Job:
 def load_stages() -> dict[str, type[Stage]]:
     """Return name → declaration of every stage, one for each module of ``selectbench.stages``."""
     names = list_ids(str(_FOLDER / "__init__.py"))
-    return {name: load_class(_STAGES, Stage, name, names, "stage") for name in names}
+    return {name: load_class(_STAGES, Stage, name, names, "stage") for name in names}  # type: ignore[type-abstract]  # subclasses are concrete
 
 
 def list_jobs(plan: Plan) -> dict[str, Job]:

@@ -70,9 +70,9 @@ class Plan:
             stage: {
                 f"{place}/{index}": runs
                 for place, groups_there in places.items()
-                for index, runs in enumerate(pack_groups(groups_there, self.config.scale["batch"][stage]))
+                for index, runs in enumerate(pack_groups(groups_there, size))
             }
-            for stage in ("train", "evaluate")
+            for stage, size in (("train", self.config.scale["batch"]["train"]), ("evaluate", self.config.scale["batch"]["evaluate"]))
         }
 
     @cached_property
@@ -134,8 +134,9 @@ class Plan:
         tests: dict[str, set[str]] = {}
         for table in self.tables.values():
             for panel in table["panels"]:
-                for run in list_panel_runs(panel):
-                    tests.setdefault(run, set()).add(panel["test_set"])
+                if (test_set := panel["test_set"]) is not None:
+                    for run in list_panel_runs(panel):
+                        tests.setdefault(run, set()).add(test_set)
         return tests
 
     def run_test_sets(self, run: Run) -> list[str]:
@@ -153,7 +154,8 @@ class Plan:
     def recipe_name(self, role: str, dataset: str, model: str) -> str:
         """Return the recipe by which a model is usually trained in its role: a target may have one of its own."""
         recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
-        return recipes.get("target_of", {}).get(model, recipes["target"]) if role == "target" else recipes[role]
+        usual = {"proxy": recipes["proxy"], "selector": recipes.get("selector", ""), "target": recipes["target"]}[role]
+        return recipes.get("target_of", {}).get(model, usual) if role == "target" else usual
 
     def run_recipe(self, run: Run) -> str:
         """Return the recipe by which a run's target is trained: its paper's own, or the target's usual one."""

@@ -7,20 +7,31 @@ from functools import partial
 from itertools import product
 from typing import NamedTuple
 
+from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, PanelSpec, Reported, RowSpec, TableSpec
 from selectbench.errors import ConfigError, suggest
 from selectbench.planning.config import Config, as_list
+from selectbench.planning.entries import Compare, TableEntry
 from selectbench.planning.runs import NO_PROXY, Run, format_keep
 
 
 class Place(NamedTuple):
-    """Where a panel stands, in the papers' names."""
+    """Where a panel stands: in the papers' names, or in the ids of a scale."""
 
     dataset: str
     target: str
     test_set: str
 
 
-def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: str, table: str) -> tuple[dict, list[Run]]:
+def find_place(config: Config, place: Place) -> Place | None:
+    """Return the ids that stand at this scale for a panel's names; None unless all of them have one."""
+    axes = config.scale["axes"]
+    dataset, target, test_set = axes["dataset"][place.dataset], axes["model"][place.target], axes["test_set"][place.test_set]
+    if dataset is None or target is None or test_set is None or test_set not in config.datasets[dataset]["test_sets"]:
+        return None
+    return Place(dataset, target, test_set)
+
+
+def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: str, table: str) -> tuple[TableSpec, list[Run]]:
     """Return a table's specification, every panel, row and cell with the ids of its runs, and the runs.
 
     Parameters
@@ -32,13 +43,15 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     keeps = sorted({format_keep(keep) for keep in where["keep"]} - {"1"}, key=Fraction)
     printed = {(row["dataset"], row["target"], row["method"], format_keep(row["keep"])): row for row in reported if row["table"] == table}
     places = [Place(*names) for names in product(where["dataset"], as_list(where["target"]), as_list(entry["test_set"]))]
-    present = [place for place in places if is_present(config, place)] if is_run(config, paper, table) else []
-    panels, runs = [], []
-    for place in present:
-        panel, panel_runs = resolve_panel(config, paper, entry, place, keeps, printed)
-        panels.append(panel | {"id": name_panel(config, place, present)})
+    found = {place: find_place(config, place) for place in places} if is_run(config, paper, table) else {}
+    present = {place: here for place, here in found.items() if here is not None}
+    panels: list[PanelSpec] = []
+    runs: list[Run] = []
+    for place, here in present.items():
+        panel, panel_runs = resolve_panel(config, paper, entry, place, here, keeps, printed)
+        panels.append({**panel, "id": name_panel(here, list(present.values()))})
         runs += panel_runs
-    specification = {
+    specification: TableSpec = {
         "paper": paper,
         "id": table,
         "scale": config.main["scale"],
@@ -52,7 +65,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "tolerance": entry["tolerance"],
         "compare_reported": config.scale["compare_reported"],
         "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, *(["1"] if has_controls(entry) else [])]],
-        "panels": panels + (list_absences(config, places, present) if is_run(config, paper, table) else [leave_out(config)]),
+        "panels": panels + (list_absences(config, places, list(present)) if is_run(config, paper, table) else [leave_out(config)]),
     }
     return specification, runs
 
@@ -62,29 +75,26 @@ def is_run(config: Config, paper: str, table: str) -> bool:
     return "tables" not in config.scale or table in config.scale["tables"].get(paper, [])
 
 
-def leave_out(config: Config) -> dict:
+def leave_out(config: Config) -> PanelSpec:
     """Return the empty panel of a table that a scale leaves out."""
     reason = f"the table is left out at scale {config.main['scale']}"
     return {"id": "left_out", "title": "All panels", "test_set": None, "absent": reason, "rows": []}
 
 
-def is_present(config: Config, place: Place) -> bool:
-    """Tell whether this scale has a stand-in for all of a panel's names."""
-    axes = config.scale["axes"]
-    dataset, target, test_set = axes["dataset"][place.dataset], axes["model"][place.target], axes["test_set"][place.test_set]
-    return None not in (dataset, target) and test_set in config.datasets[dataset]["test_sets"]
+def name_panel(here: Place, present: Sequence[Place]) -> str:
+    """Return the id of a panel: its data set, and its target and test set where a table has several.
 
-
-def name_panel(config: Config, place: Place, present: Sequence[Place]) -> str:
-    """Return the id of a panel: its data set here, and its target and test set where a table has several."""
-    axes = config.scale["axes"]
-    parts = [axes["dataset"][place.dataset]]
-    parts += [axes["model"][place.target]] if len({other.target for other in present}) > 1 else []
-    parts += [axes["test_set"][place.test_set]] if len({other.test_set for other in present}) > 1 else []
+    Parameters
+    ----------
+    here, present : ids of this panel, and of all that the scale has
+    """
+    parts = [here.dataset]
+    parts += [here.target] if len({other.target for other in present}) > 1 else []
+    parts += [here.test_set] if len({other.test_set for other in present}) > 1 else []
     return "-".join(parts)
 
 
-def list_absences(config: Config, places: Sequence[Place], present: Sequence[Place]) -> list[dict]:
+def list_absences(config: Config, places: Sequence[Place], present: Sequence[Place]) -> list[PanelSpec]:
     """Return an empty panel with the reason for every name of the paper that no panel has at this scale."""
     scale, axes = config.main["scale"], config.scale["axes"]
     several_tests = len({place.test_set for place in places}) > 1
@@ -112,7 +122,7 @@ def title_test_set(config: Config, name: str) -> str:
     return next(found, name)
 
 
-def has_controls(entry: Mapping) -> bool:
+def has_controls(entry: TableEntry) -> bool:
     """Tell whether the control rows stand in a table; in one whose metric only searches have, they would be empty."""
     return entry.get("controls", True)
 
@@ -136,15 +146,23 @@ def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
 def resolve_panel(
     config: Config,
     paper: str,
-    entry: dict,
+    entry: TableEntry,
     place: Place,
+    here: Place,
     keeps: Sequence[str],
     printed: Mapping[tuple[str, str, str, str], Mapping[str, str]],
-) -> tuple[dict, list[Run]]:
-    """Return one panel of a table's entry, controls first, and its runs."""
-    axes, methods, where = config.scale["axes"], config.methods, entry["where"]
-    dataset, proxy, target = axes["dataset"][place.dataset], axes["model"][where["proxy"]], axes["model"][place.target]
-    test_set = axes["test_set"][place.test_set]
+) -> tuple[PanelSpec, list[Run]]:
+    """Return one panel of a table's entry, controls first, and its runs.
+
+    Parameters
+    ----------
+    place, here : in the papers' names, and in this scale's ids
+    keeps : keep fractions of the columns
+    printed : (data set, target, method, keep fraction) → row of the paper's numbers
+    """
+    methods, where = config.methods, entry["where"]
+    dataset, target, test_set = here
+    proxy = find_proxy(config, where["proxy"])
     check_kinds(config, (dataset, proxy, target))
     controls = [name for name, method in methods.items() if method.get("control")] if has_controls(entry) else []
     named = [method for method in where["method"] if method not in controls]
@@ -152,10 +170,11 @@ def resolve_panel(
     added = [method for method in list_additions(config) if find_kind(config, method) in kinds] if where.get("additions", True) else []
     seeds = config.scale["seeds"][: where.get("seeds")]
     recipe = config.scale["recipes"][config.base_of(dataset)].get("target_in", {}).get(paper, "")
-    rows, runs = [], []
+    rows: list[RowSpec] = []
+    runs: list[Run] = []
     for method in [*controls, *named, *added]:
         planned = bool(methods[method].get("planned"))
-        cells = {}
+        cells: dict[str, CellSpec] = {}
         for keep in ["1"] if method == "full" else keeps:
             run = partial(make_run, config, where["regime"], (dataset, proxy, target), recipe, method, keep)
             cell = [] if planned else [run(seed) for seed in seeds]
@@ -167,13 +186,28 @@ def resolve_panel(
     models = " → ".join(config.models[model]["title"] for model in (proxy, target))
     tests = config.datasets[dataset]["test_sets"]
     tested = "" if tests[test_set]["kind"] == "id" else f", tested on {tests[test_set]['title']}"
-    panel = {
+    panel: PanelSpec = {
+        "id": dataset,
         "title": f"{config.datasets[dataset]['title']}, {models}{tested}",
         "test_set": test_set,
         "absent": None,
         "rows": rows,
     }
     return panel, runs
+
+
+def find_proxy(config: Config, name: str) -> str:
+    """Return the model that stands at this scale for a paper's proxy.
+
+    Raises
+    ------
+    ConfigError
+        None does, and a panel needs it.
+    """
+    proxy = config.scale["axes"]["model"][name]
+    if proxy is None:
+        raise ConfigError(f"config/scale/{config.main['scale']}.yaml: axes.model.{name}: null, but panels that are run select with it")
+    return proxy
 
 
 def make_run(config: Config, regime: str, place: tuple[str, str, str], recipe: str, method: str, keep: str, seed: int) -> Run:
@@ -210,12 +244,12 @@ def list_additions(config: Config) -> list[str]:
     return [name for name, method in config.methods.items() if not (name in config.named or method.get("control") or "method" in method)]
 
 
-def describe_reported(row: Mapping[str, str] | None) -> dict | None:
+def describe_reported(row: Mapping[str, str] | None) -> Reported | None:
     """Return a printed number with its evidence."""
     return None if row is None else {"value": float(row["value"]), "evidence": row["evidence"], "note": row["note"]}
 
 
-def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper: str, claim: str) -> dict:
+def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], paper: str, claim: str) -> ClaimSpec:
     """Return a claim as comparisons of runs, seed by seed; methods that are not built yet are named instead.
 
     Raises
@@ -224,12 +258,21 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
         The claim's table has no such row or keep fraction.
     """
     entry = config.papers[paper]["claims"][claim]
+    stated: ClaimSpec = {
+        "id": claim,
+        "statement": entry["statement"],
+        "by": entry["by"],
+        "source": entry["source"],
+        "table": entry["table"],
+        "unavailable": None,
+        "not_compared": [],
+        "comparisons": [],
+    }
     if "measured" in entry:
-        kept = {key: entry[key] for key in ("statement", "by", "source", "table", "measured")}
-        return {"id": claim, **kept, "unavailable": None, "not_compared": [], "comparisons": []}
+        return {**stated, "measured": entry["measured"]}
     compare, table, methods = entry["compare"], tables[paper, entry["table"]], config.methods
     where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
-    planned, waiting = ([name for name in compare[side] if methods[name].get("planned")] for side in ("method", "against"))
+    planned, waiting = ([name for name in side if methods[name].get("planned")] for side in (compare["method"], compare["against"]))
     table_keeps = [column["id"] for column in table["columns"] if column["id"] != "1"]
     keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
     for keep in keeps:
@@ -237,7 +280,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
             raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
     pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
     allowance, condition = describe_allowance(compare)
-    comparisons = []
+    comparisons: list[ComparisonSpec] = []
     for panel in table["panels"]:
         rows = {row["id"]: row["cells"] for row in panel["rows"]}
         for name, other in pairs if rows else []:
@@ -258,15 +301,14 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], dict], paper:
                     }
                 )
     return {
-        "id": claim,
-        **{key: entry[key] for key in ("statement", "by", "source", "table")},
+        **stated,
         "unavailable": f"not built yet: {', '.join(methods[name]['title'] for name in planned)}" if planned else None,
         "not_compared": [methods[name]["title"] for name in waiting],
         "comparisons": comparisons,
     }
 
 
-def describe_allowance(compare: Mapping) -> tuple[float, str]:
+def describe_allowance(compare: Compare) -> tuple[float, str]:
     """Return what is added to each difference of a claim, and how its label says so.
 
     A ``margin`` is what the better side may lose, in the metric's unit; a ``factor`` is how many times cheaper it must be (costs are

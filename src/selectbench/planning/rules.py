@@ -45,7 +45,7 @@ class Rule:
         self.log = plan.layout.fill(stage.log)
         self.spec = lambda wildcards: to_json(make_job(wildcards).specify(plan))
         self.threads = asked["threads"] if stage.threaded else 1
-        self.resources = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
+        self.resources: dict[str, int | Callable[[Wildcards], int]] = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
         if stage.computes:
             self.resources["gpu"] = lambda wildcards: make_job(wildcards).count_gpus(plan)
         self.wildcard_constraints = stage.constrain(plan)

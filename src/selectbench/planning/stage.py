@@ -39,11 +39,11 @@ class Visits(NamedTuple):
     Parameters
     ----------
     network : the model that is trained or run
-    count : sample visits, a forward pass alone being a third of one
+    visits : sample visits, a forward pass alone being a third of one
     """
 
     network: Network
-    count: float
+    visits: float
 
 
 class Output(NamedTuple):

@@ -70,7 +70,7 @@ class TargetStage(Stage):
     def count_visits(self, plan: "Plan") -> Visits:
         """Sum the visits of all runs."""
         visits = [visit_run(plan, run, self.run_record) for run in self.list_runs(plan)]
-        return Visits(visits[0].network, sum(found.count for found in visits))
+        return Visits(visits[0].network, sum(found.visits for found in visits))
 
 
 @dataclass(frozen=True)

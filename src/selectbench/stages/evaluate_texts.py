@@ -19,8 +19,8 @@ class EvaluateTexts(EvaluationStage):
 
 def main() -> None:
     """Evaluate the batch's runs whose training succeeded and that are not evaluated yet."""
-    from selectbench.stages._texts import make_family
     from selectbench.stages._targets import evaluate_batch
+    from selectbench.stages._texts import make_family
 
     arguments = parse_arguments(__doc__, EvaluateTexts.reads, EvaluateTexts.writes)
     evaluate_batch(arguments, make_family(arguments.spec, arguments.data[0], next(iter(arguments.embeddings), None)))

@@ -17,8 +17,8 @@ class FinetuneTargets(TrainingStage):
 
 def main() -> None:
     """Train the batch's runs that are not done yet."""
-    from selectbench.stages._texts import make_family
     from selectbench.stages._targets import train_batch
+    from selectbench.stages._texts import make_family
     from selectbench.training.parallel import enter_crew
 
     arguments = parse_arguments(__doc__, FinetuneTargets.reads, FinetuneTargets.writes)

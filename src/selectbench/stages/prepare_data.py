@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from selectbench.costs.visits import size_test_set
+from selectbench.data.entries import CorpusEntry, DatasetEntry
 from selectbench.planning.stage import Inputs, SizeNetwork, Stage, fingerprint_stage
 from selectbench.records.files import write_json
 from selectbench.stages._command import parse_arguments, run_stage
-from selectbench.stages._specs import Entry
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
@@ -31,7 +31,7 @@ class Spec(TypedDict):
 
     dataset: str
     test_sets: list[str]
-    entry: Entry
+    entry: DatasetEntry | CorpusEntry
     code: str
 
 
@@ -65,7 +65,7 @@ class PrepareData(Stage):
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int | None:
         """Count one byte for each value of an image; texts, and images that stay in their folders, are not counted."""
         entry = plan.config.datasets[self.dataset]
-        if plan.config.is_text(self.dataset) or any(source["layout"] == "class_folders" for source in entry["sources"]):
+        if "task" in entry or any(source["layout"] == "class_folders" for source in entry["sources"]):
             return None
         samples = entry["pool_size"] + sum(size_test_set(entry, name) for name in plan.test_sets(self.dataset))
         return samples * math.prod(entry["input_shape"])
@@ -73,15 +73,13 @@ class PrepareData(Stage):
 
 def main() -> None:
     """Write the prepared arrays, then the manifest that names their checksums."""
-    from selectbench.data.prepare import prepare_dataset
-    from selectbench.data.texts import prepare_texts
+    from selectbench.data.kinds import prepare_entry
 
     arguments = parse_arguments(__doc__, PrepareData.reads, PrepareData.writes)
     spec: Spec = arguments.spec
     manifest: Path = arguments.manifest
     resources = manifest.parents[2]
-    prepare = prepare_texts if "task" in spec["entry"] else prepare_dataset
-    write_json(manifest, prepare(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
+    write_json(manifest, prepare_entry(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
 
 
 if __name__ == "__main__":

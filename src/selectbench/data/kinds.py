@@ -1,0 +1,27 @@
+"""Data sets of either kind, images or texts: checked and prepared by what their entry says they are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectbench.data.check import check_dataset
+from selectbench.data.entries import CorpusManifest, DatasetManifest, Entry
+from selectbench.data.texts import check_corpus
+
+
+def check_entry(name: str, entry: Entry, resources: Path, test_sets: Sequence[str]) -> None:
+    """Raise unless the files of a data set and of these test sets are there and whole (see ``check_dataset``, ``check_corpus``)."""
+    if "task" in entry:
+        check_corpus(name, entry, resources, test_sets)
+    else:
+        check_dataset(name, entry, resources, test_sets)
+
+
+def prepare_entry(name: str, entry: Entry, resources: Path, test_sets: Sequence[str]) -> DatasetManifest | CorpusManifest:
+    """Prepare a data set and return its manifest (see ``prepare_dataset``, ``prepare_texts``)."""
+    if "task" in entry:
+        from selectbench.data.texts import prepare_texts
+
+        return prepare_texts(name, entry, resources, test_sets)
+    from selectbench.data.prepare import prepare_dataset
+
+    return prepare_dataset(name, entry, resources, test_sets)

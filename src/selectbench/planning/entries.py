@@ -1,0 +1,326 @@
+"""Types of the configuration's entries, as the schemas in ``workflow/schemas`` check them; data sets have theirs in ``data.entries``."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from selectbench.artefacts.specs import Author, FigureKind, MeasuredSpec, Quantity, TableKind
+from selectbench.models.entries import ModelEntry, PretrainedEntry
+
+Keep = float | str  # a keep fraction as people write it
+
+
+class Main(TypedDict):
+    """``config/config.yaml``.
+
+    Parameters
+    ----------
+    scale : id of the scale
+    papers : whose tables, figures and claims are made
+    partial : whether tables may be made while runs are missing
+    results, resources : folders
+    """
+
+    scale: str
+    papers: list[str]
+    partial: bool
+    results: str
+    resources: str
+
+
+class Axes(TypedDict):
+    """What stands at a scale for the names that papers use; None where nothing does.
+
+    Parameters
+    ----------
+    dataset, model, test_set : name in the papers → id
+    """
+
+    dataset: dict[str, str | None]
+    model: dict[str, str | None]
+    test_set: dict[str, str | None]
+
+
+class RoleRecipes(TypedDict):
+    """The recipes on one data set.
+
+    Parameters
+    ----------
+    proxy, selector, target : by role
+    target_of : target model → its own
+    target_in : paper → that of all its targets
+    """
+
+    proxy: str
+    selector: NotRequired[str]
+    target: str
+    target_of: NotRequired[dict[str, str]]
+    target_in: NotRequired[dict[str, str]]
+
+
+class Batch(TypedDict):
+    """Runs that one job does.
+
+    Parameters
+    ----------
+    train, evaluate : by stage
+    """
+
+    train: int
+    evaluate: int
+
+
+class Resources(TypedDict):
+    """What a job asks for.
+
+    Parameters
+    ----------
+    threads, gpu : processors and GPUs
+    mem_mb, runtime : MiB and minutes
+    """
+
+    threads: int
+    gpu: int
+    mem_mb: int
+    runtime: int
+
+
+class Scale(TypedDict):
+    """``config/scale/<scale>.yaml``.
+
+    Parameters
+    ----------
+    title : for people
+    listed : whether the front page lists it
+    axes : what stands for the papers' names
+    tables : paper → the tables that are run, where not all are
+    seeds : of all runs
+    recipes : data set → recipes by role
+    encoders : data set → encoder
+    reference_models : text data set → language model that perplexities are read from
+    batch, resources : of jobs
+    compare_reported : whether cells are compared with what papers report
+    """
+
+    title: str
+    listed: NotRequired[bool]
+    axes: Axes
+    tables: NotRequired[dict[str, list[str]]]
+    seeds: list[int]
+    recipes: dict[str, RoleRecipes]
+    encoders: dict[str, str]
+    reference_models: NotRequired[dict[str, str]]
+    batch: Batch
+    resources: Resources
+    compare_reported: bool
+
+
+class MethodEntry(TypedDict):
+    """An entry of ``config/methods.yaml``.
+
+    Parameters
+    ----------
+    title : for people
+    control, dynamic, search, planned : what kind of method it is
+    method : the method whose file a variant runs
+    parameters : of the method
+    """
+
+    title: str
+    control: NotRequired[bool]
+    dynamic: NotRequired[bool]
+    search: NotRequired[bool]
+    planned: NotRequired[bool]
+    method: NotRequired[str]
+    parameters: NotRequired[dict[str, Any]]
+
+
+class LanguageModelEntry(TypedDict):
+    """An entry of ``config/language_models.yaml``.
+
+    Parameters
+    ----------
+    title : for people
+    library : always transformers
+    kind : a head on frozen embeddings, a classifier, or a causal model that scores options
+    distribution, path : the registry package that holds it, and where
+    name : on the hub, in place of a package
+    max_length : tokens that texts are cut to
+    adapter : of causal models: the LoRA adapter that is trained, or None for all weights
+    """
+
+    title: str
+    library: Literal["transformers"]
+    kind: Literal["head", "classifier", "causal"]
+    distribution: NotRequired[str]
+    path: NotRequired[str]
+    name: NotRequired[str]
+    max_length: NotRequired[int]
+    adapter: NotRequired[dict[str, Any] | None]
+
+
+AnyModel = ModelEntry | LanguageModelEntry  # `library` tells which
+
+
+class EncoderEntry(TypedDict):
+    """An entry of ``config/encoders.yaml``; each kind reads further keys of its own.
+
+    Parameters
+    ----------
+    title : for people
+    kind : ``simclr``, ``pretrained`` or ``sentence``
+    model, stem, epochs : of SimCLR: the network that it trains, and for how long
+    distribution, path : the registry package that holds a sentence encoder, and where
+    """
+
+    title: str
+    kind: Literal["simclr", "pretrained", "sentence"]
+    model: NotRequired[str]
+    stem: NotRequired[str]
+    epochs: NotRequired[int]
+    distribution: NotRequired[str]
+    path: NotRequired[str]
+
+
+class RecipeEntry(TypedDict):
+    """An entry of ``config/recipes.yaml``; ``training.recipes.Recipe`` describes what a training reads of it.
+
+    Parameters
+    ----------
+    epochs : passes over the subset
+    stem : of images: how a model begins
+    processes : of data-parallel training
+    track_test : whether test accuracy is measured after every epoch
+    record_at, align_at : of proxies: shares of training after which they are recorded
+    augment : of images
+    pretrained : where the initial weights are
+    """
+
+    epochs: int
+    stem: NotRequired[str]
+    processes: NotRequired[int]
+    track_test: bool
+    record_at: NotRequired[list[float]]
+    align_at: NotRequired[list[float]]
+    augment: NotRequired[dict[str, Any]]
+    pretrained: NotRequired[bool | str | PretrainedEntry]
+
+
+class Where(TypedDict):
+    """The axes of a table, whose product is its list of runs.
+
+    Parameters
+    ----------
+    dataset, proxy, target, method, keep, regime : names of the paper
+    seeds : how many of the scale's, from the first
+    additions : whether methods that no table names get a row
+    """
+
+    dataset: list[str]
+    proxy: str
+    target: str | list[str]
+    method: list[str]
+    keep: list[Keep]
+    regime: str
+    seeds: NotRequired[int]
+    additions: NotRequired[bool]
+
+
+class TableEntry(TypedDict):
+    """A table of a paper.
+
+    Parameters
+    ----------
+    title, note : for people
+    where : its runs
+    kind, targets, metric : what cells hold
+    controls : whether the controls are in it
+    partial : whether failed runs are shown as such
+    test_set : one panel each
+    tolerance : to reported numbers
+    """
+
+    title: str
+    note: str
+    where: Where
+    kind: NotRequired[TableKind]
+    targets: NotRequired[list[float]]
+    metric: NotRequired[str]
+    controls: NotRequired[bool]
+    partial: NotRequired[bool]
+    test_set: str | list[str]
+    tolerance: float
+
+
+class FigureEntry(TypedDict):
+    """A figure of a paper.
+
+    Parameters
+    ----------
+    title, caption : for people
+    kind, table : what is drawn, of whose runs
+    quantity, methods, keep, proposition : what kinds of figures read beside that
+    """
+
+    title: str
+    caption: str
+    kind: FigureKind
+    table: str
+    quantity: NotRequired[Quantity]
+    methods: NotRequired[list[str]]
+    keep: NotRequired[Keep]
+    proposition: NotRequired[str]
+
+
+class Compare(TypedDict):
+    """The comparisons of a claim.
+
+    Parameters
+    ----------
+    method, against : every one of the first with every one of the second
+    keep : keep fractions, by default all of the table
+    metric : that is compared
+    margin : how much worse a method may be
+    factor : how many times cheaper it must be
+    """
+
+    method: list[str]
+    against: list[str]
+    keep: NotRequired[list[Keep]]
+    metric: str
+    margin: NotRequired[float]
+    factor: NotRequired[float]
+
+
+class ClaimEntry(TypedDict):
+    """A claim of a paper: one of ``compare`` and ``measured`` is there.
+
+    Parameters
+    ----------
+    statement, by, source : the claim, and whose it is
+    table : whose runs decide it
+    compare, measured : the predicate
+    """
+
+    statement: str
+    by: Author
+    source: str
+    table: str
+    compare: NotRequired[Compare]
+    measured: NotRequired[MeasuredSpec]
+
+
+class Paper(TypedDict):
+    """``config/papers/<paper>.yaml``.
+
+    Parameters
+    ----------
+    title, citation : for people
+    browse : the table whose subsets can be browsed
+    tables, figures, claims : by id
+    """
+
+    title: str
+    citation: str
+    browse: NotRequired[str]
+    tables: dict[str, TableEntry]
+    figures: dict[str, FigureEntry]
+    claims: dict[str, ClaimEntry]
