@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,23 @@ import pytest
 
 from selectbench.errors import ConfigError, SelectbenchError
 from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import make_rules
 from selectbench.records.leases import DEVICES, LEASED, LEASES, VISIBLE, find_leases, free_lock, lease_devices, list_devices
+from selectbench.stages.cluster_texts import ClusterTexts
+from selectbench.stages.embed_samples import EmbedSamples
+from selectbench.stages.embed_texts import EmbedTexts
+from selectbench.stages.evaluate_targets import EvaluateTargets
+from selectbench.stages.evaluate_texts import EvaluateTexts
+from selectbench.stages.finetune_targets import FinetuneTargets
+from selectbench.stages.measure_gradients import MeasureGradients
+from selectbench.stages.measure_texts import MeasureTexts
+from selectbench.stages.measure_theory import MeasureTheory
+from selectbench.stages.measure_validity import MeasureValidity
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.search_clusters import SearchClusters
+from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_selectors import TrainSelectors
+from selectbench.stages.train_targets import TrainTargets
 from selectbench.workflow import claim_results
 
 USE = """
@@ -164,25 +179,24 @@ def test_users_and_jobs_of_a_scheduler_have_locks_of_their_own():
 def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
     plan = load_plan(root, {"scale": "small"})
     image, text = next(run for run in plan.runs.values() if run.dataset == "cifar10"), "tweets"
-    specs = {
-        "proxy_spec": plan.proxy_spec(image.dataset, "resnet18", "0"),
-        "gradients_spec": plan.gradients_spec(image.dataset, "resnet18", "0", "alignments"),
-        "theory_spec": plan.theory_spec(image.dataset, "resnet18", "0"),
-        "encoder_spec": plan.encoder_spec(image.dataset, "0"),
-        "selector_spec": plan.selector_spec(image.dataset, "resnet18", "rl_selector", "0"),
-        "train_spec": plan.train_spec(next(iter(plan.batches["train"]))),
-        "evaluate_spec": plan.evaluate_spec(next(iter(plan.batches["evaluate"]))),
-        "embed_spec": plan.embed_spec(text),
-        "texts_spec": plan.texts_spec(text, "perplexities"),
-    }
     search = next(run for run in plan.runs.values() if plan.config.is_search(run.method))
-    specs["search_spec"] = plan.search_spec(search.dataset, search.proxy, search.method, "0")
-    specs["validity_spec"] = plan.validity_spec(search.dataset, search.proxy, search.target, "0")
+    jobs = [
+        TrainProxy(image.dataset, "resnet18", "0"),
+        MeasureGradients(image.dataset, "resnet18", "alignments", "0"),
+        MeasureTheory(image.dataset, "resnet18", "0"),
+        EmbedSamples(image.dataset, "0"),
+        TrainSelectors(image.dataset, "resnet18", "rl_selector", "0"),
+        *(next(stage.list_wanted(plan)) for stage in (TrainTargets, FinetuneTargets, EvaluateTargets, EvaluateTexts)),
+        EmbedTexts(text),
+        MeasureTexts(text, "perplexities"),
+        SearchClusters(search.dataset, search.proxy, search.method, "0"),
+        MeasureValidity(search.dataset, search.proxy, search.target, "0"),
+    ]
+    specs = {job.name: job.specify(plan) for job in jobs}
     assert {spec["gpu"] for spec in specs.values()} == {1}
-    assert "gpu" not in plan.clusters_spec(text, "kmeans", "20", "0") | plan.prepare_spec(text)
-    rules = "".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk")).split("\nrule ")
-    asking = {re.search(r"plan\.(\w+_spec)\(", rule)[1] for rule in rules if re.search(r"^\s+gpu=", rule, flags=re.MULTILINE)}
-    assert len(asking) > 8 and asking <= set(specs)
+    assert "gpu" not in ClusterTexts(text, "kmeans", "20", "0").specify(plan) | PrepareData(text).specify(plan)
+    asking = {name for name, rule in make_rules(plan).items() if "gpu" in rule.resources}
+    assert len(asking) > 8 and asking == set(specs)
 
 
 def test_one_workflow_at_a_time_holds_a_results_folder(tmp_path):

@@ -21,6 +21,7 @@ from selectbench.planning.plan import load_plan
 from selectbench.records.files import digest_file, read_json
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import train_proxy
+from selectbench.stages.train_proxy import TrainProxy
 from selectbench.training.augment import Augment
 from selectbench.training.optimisers import make_optimiser
 from selectbench.training.recipes import Recipe
@@ -301,7 +302,7 @@ def test_timm_s_own_weights_come_from_its_hub(tmp_path, monkeypatch):
 
     torch.save(build(MODELS["resnet18"], COLOUR, "standard", 1000).state_dict(), tmp_path / "model.pt")
     asked = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: asked.append(names) or tmp_path / "model.pt")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: asked.append(names) or str(tmp_path / "model.pt"))
     weights = find_weights(True, MODELS["resnet18"], WHERE)
     assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
     assert weights.origin == "timm's hub: timm/resnet18.a1_in1k/model.safetensors"
@@ -329,9 +330,9 @@ def test_the_digest_of_a_declared_file_is_in_the_plan_and_follows_the_file(tmp_p
     assert digest_declared(str(path), WHERE) == digest_file(path)
     assert digest_declared(False, WHERE) is digest_declared(True, WHERE) is None
     plan = load_plan(ROOT, {"scale": "tiny"})
-    assert plan.proxy_spec("digits", "convnet", "0")["weights"] is None
+    assert TrainProxy("digits", "convnet", "0").specify(plan)["weights"] is None
     plan.config.recipes["digits"]["pretrained"] = str(path)
-    assert plan.proxy_spec("digits", "convnet", "0")["weights"] == digest_file(path)
+    assert TrainProxy("digits", "convnet", "0").specify(plan)["weights"] == digest_file(path)
 
 
 @pytest.fixture

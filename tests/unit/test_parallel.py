@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from selectbench.data.prepare import prepare_dataset
-from selectbench.planning.plan import load_plan, to_json
+from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import to_json
 from selectbench.records.files import write_json
 from selectbench.records.records import TRAIN, read_record, record_path
+from selectbench.stages._subsets import find_subset
+from selectbench.stages._target_stages import describe_trained
+from selectbench.stages.prepare_data import PrepareData
+from selectbench.stages.score_samples import ScoreSamples
+from selectbench.stages.select_subsets import SelectSubsets
+from selectbench.stages.train_targets import TrainTargets
 from selectbench.training.parallel import Crew
 
 EPOCHS = 3
@@ -76,7 +83,7 @@ def trained(root, tmp_path_factory):
     plan = load_plan(
         root, {"scale": "smoke", "resources": str(base / "resources"), "results": str(base / "results"), "papers": ["data_agent"]}
     )
-    data = Path(plan.data("digits"))
+    data = Path(PrepareData("digits").find_output(plan, "manifest"))
     write_json(data, prepare_dataset("digits", plan.config.datasets["digits"], base / "resources", ["test"]))
     batches = {runs[0].target: name for name, runs in plan.batches["train"].items() if runs[0].dataset == "digits"}
     chosen = [
@@ -84,21 +91,22 @@ def trained(root, tmp_path_factory):
     ]
     chosen = {run.method: run for run in chosen if run.method in ("random", "infobatch", "data_agent")}
     scores = base / "scores.npz"
-    subsets = Path(plan.subset(chosen["random"]))
+    chooser, name = find_subset(plan, chosen["random"])
+    subsets = Path(chooser.find_output(plan, name))
     run_stage(
         "score_samples",
-        plan.score_spec("digits", "none", "random", "0"),
+        ScoreSamples("digits", "none", "random", "0").specify(plan),
         data=data,
         signals=None,
         scores=scores,
         record=base / "scores.json",
     )
-    select = plan.select_spec("digits", "none", "random", "0")
+    select = SelectSubsets("digits", "none", "random", "0").specify(plan)
     run_stage("select_subsets", select, scores=scores, subsets=subsets, record=subsets.with_suffix(".json"))
     for processes in (1, 2):
         folder = base / f"in-{processes}"
-        spec = plan.train_spec(batches["convnet"])
-        runs = [plan._describe_run(run) | plan._describe_choice(run) for run in chosen.values()]
+        spec = TrainTargets.for_batch(batches["convnet"]).specify(plan)
+        runs = [describe_trained(plan, run) for run in chosen.values()]
         # at full learning rates, two orders of the same sum drift apart within an epoch
         recipe = spec["recipe"] | {"epochs": EPOCHS, "processes": processes, "learning_rate": 0.003}
         spec |= {"runs": runs, "folder": str(folder), "recipe": recipe}

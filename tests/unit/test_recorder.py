@@ -8,13 +8,13 @@ from selectbench.data.splits import ArraySplit
 from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
 from selectbench.signals import error_norms
-from selectbench.stages import train_proxy
-from selectbench.stages.train_proxy import Recorder
+from selectbench.training import recorder as recorder_module
 from selectbench.training.augment import Augment
 from selectbench.training.engine import Checkpoint, predict, train_model
 from selectbench.training.epochs import Progress, visit_subset
 from selectbench.training.pools import open_pool, supervised_loss
 from selectbench.training.recipes import Recipe, learning_rate_at
+from selectbench.training.recorder import Recorder
 
 RECIPE = Recipe(
     epochs=4,
@@ -111,7 +111,7 @@ def test_the_engine_shows_each_sample_once_an_epoch_before_the_model_learns_from
 @pytest.mark.parametrize("limit", ["_RESIDENT_BYTES", "_BLOCK_BYTES"])
 def test_nothing_depends_on_where_logits_lie_or_how_many_are_reduced_at_once(pool, monkeypatch, limit):
     expected = record(pool)
-    monkeypatch.setattr(train_proxy, limit, 100)
+    monkeypatch.setattr(recorder_module, limit, 100)
     found = record(pool)
     for name in ("correct", "aum", "divergences"):
         values = [getattr(recorder.signals(progress), name) for recorder, progress in (expected, found)]
@@ -122,13 +122,13 @@ def test_margins_are_the_labels_probability_minus_the_next():
     logits, labels = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
     probabilities = logits.double().softmax(dim=1)
     expected = torch.stack([probabilities[0, 0] - probabilities[0, 1], probabilities[1, 2] - probabilities[1, 1]])
-    torch.testing.assert_close(train_proxy.measure_margins(logits, labels), expected)
+    torch.testing.assert_close(recorder_module.measure_margins(logits, labels), expected)
 
 
 def test_norms_are_streamed_where_logits_would_not_fit(pool, monkeypatch):
     full_recorder, full_progress = record(pool)
     full = full_recorder.signals(full_progress)
-    monkeypatch.setattr(train_proxy, "_MAX_LOGIT_BYTES", 3 * 41 * 3 * 4 - 1)
+    monkeypatch.setattr(recorder_module, "_MAX_LOGIT_BYTES", 3 * 41 * 3 * 4 - 1)
     recorder, progress = record(pool)
     compact = recorder.signals(progress)
     assert compact.logits is None

@@ -12,7 +12,7 @@ import selectbench as sb
 from selectbench.models.factory import build_model, features_and_logits
 from selectbench.records.files import digest_file, read_json, write_json
 from selectbench.records.records import find_maker
-from selectbench.rl import theory
+from selectbench.rl import propositions, theory
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import measure_theory, train_proxy
 
@@ -238,8 +238,8 @@ def test_statistics_by_hand():
     x, y = np.arange(20.0), np.arange(20.0) + 1
     assert theory.decile_medians(x[::-1], y[::-1]) == (1.5, 19.5)
     assert theory.share_of_sum(np.array([1.0, 0.0]), np.array([4.0, 0.0])).tolist() == [0.25, 0.0]
-    assert measure_theory.compare(x, y)["median_ratio"] == pytest.approx(1.5 / 19.5)
-    assert measure_theory.compare(x, np.zeros(20))["median_ratio"] is None
+    assert propositions.compare(x, y)["median_ratio"] == pytest.approx(1.5 / 19.5)
+    assert propositions.compare(x, np.zeros(20))["median_ratio"] is None
     assert theory.largest_ratio(x, y) == 2.0
     assert theory.largest_ratio(np.zeros(3), np.ones(3)) is None
     assert theory.relative_error(np.array([1.0, 3.0, 5.0]), np.array([0.0, 2.0, 4.0])) == pytest.approx(0.375)
@@ -248,11 +248,11 @@ def test_statistics_by_hand():
 
 def test_points_are_thinned_to_400_along_x_and_rounded():
     x = np.random.default_rng(0).uniform(size=5000)
-    entry = measure_theory.describe("x", "y", x, x / 3, {})
+    entry = propositions.describe("x", "y", x, x / 3, {})
     assert entry["num"] == 5000 and len(entry["x"]) == len(entry["y"]) == 400
     assert entry["x"] == sorted(entry["x"])
     assert entry["x"][0] == float(f"{x.min():.6g}") and entry["x"][-1] == float(f"{x.max():.6g}")
-    assert measure_theory.describe("x", "y", x[:7], x[:7], {})["x"] == [float(f"{value:.6g}") for value in np.sort(x[:7])]
+    assert propositions.describe("x", "y", x[:7], x[:7], {})["x"] == [float(f"{value:.6g}") for value in np.sort(x[:7])]
 
 
 def test_permuting_the_data_changes_no_statistic():
@@ -260,16 +260,16 @@ def test_permuting_the_data_changes_no_statistic():
     pool, held_out = sb.Signals(labels=labels, features=features), sb.Signals(labels=labels[::3], features=features[::3] + 0.1)
     order = np.random.default_rng(5).permutation(120)
     moved = sb.Signals(labels=labels[order], features=features[order])
-    here, there = (measure_theory.measure_leaving_out(signals, held_out, 60, 3) for signals in (pool, moved))
+    here, there = (propositions.measure_leaving_out(signals, held_out, 60, 3) for signals in (pool, moved))
     for name, entry in here.items():
         assert entry["statistic"] == pytest.approx(there[name]["statistic"], rel=1e-5), name
         np.testing.assert_allclose(entry["x"], there[name]["x"], rtol=2e-5, atol=1e-11)
 
 
 def test_many_classes_and_large_ones_are_cut(monkeypatch):
-    monkeypatch.setattr(measure_theory, "_MAX_PER_CLASS", 5)
+    monkeypatch.setattr(propositions, "MAX_PER_CLASS", 5)
     features, labels = make_pool(400, 3, 12)[0][:, :3], np.arange(400) % 25
-    train, test = measure_theory.cut_classes(*[sb.Signals(labels=labels, features=features)] * 2, seed=0)
+    train, test = propositions.cut_classes(*[sb.Signals(labels=labels, features=features)] * 2, seed=0)
     assert np.unique(train.labels, return_counts=True)[1].tolist() == [5] * 10
     assert set(test.labels) == set(train.labels) and len(test) == 160
 

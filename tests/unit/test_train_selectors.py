@@ -8,9 +8,9 @@ from selectbench.methods.rl_selector import RLSelector
 from selectbench.planning.config import read_yaml
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.reward import Reward
-from selectbench.stages import train_selectors
+from selectbench.stages import _selectors
+from selectbench.stages._selectors import load_finished, select_subset
 from selectbench.stages._training import build_from_spec
-from selectbench.stages.train_selectors import load_finished, select_subset
 from selectbench.training.pools import open_pool
 from selectbench.training.recipes import Recipe
 
@@ -100,9 +100,9 @@ def test_an_interrupted_selection_ends_as_an_unbroken_one(pool, spec, tmp_path, 
             raise Interrupted
 
     stops = {3, 5}
-    original, make_store = train_selectors.save_state, train_selectors.make_store
-    monkeypatch.setattr(train_selectors, "save_state", save_and_stop)
-    monkeypatch.setattr(train_selectors, "make_store", lambda path, key: make_store(path, key, every_s=-1.0))
+    original, make_store = _selectors.save_state, _selectors.make_store
+    monkeypatch.setattr(_selectors, "save_state", save_and_stop)
+    monkeypatch.setattr(_selectors, "make_store", lambda path, key: make_store(path, key, every_s=-1.0))
     for _ in range(2):
         with pytest.raises(Interrupted):
             select(spec, pool, tmp_path / "broken", **parameters)
