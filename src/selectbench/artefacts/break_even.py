@@ -1,7 +1,7 @@
 """Break-even: what a selection costs when several targets are trained on its subset, relative to training them on full data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,24 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, Records, explain_absences, fill_panels, is_ok
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, CostAxis, Hole, explain_absences, fill_panels, find_finished
 from selectbench.artefacts.formats import HOLE
 from selectbench.artefacts.plots import FULL_COLOUR, LineStyle, add_legend, add_note, assign_styles, draw_absence, make_figure, wrap_title
+from selectbench.artefacts.specs import FigureSpec, Panel, TableRow
 from selectbench.errors import ConfigError, suggest
+from selectbench.records.rows import Records
 
 MOST_TARGETS = 1000
-AXES_OF_COST = (("wall_s", "time"), ("sample_visits", "sample visits"))
+AXES_OF_COST: tuple[tuple[CostAxis, str], ...] = (("wall_s", "time"), ("sample_visits", "sample visits"))
 
 
 class Shares(NamedTuple):
-    """Mean over seeds of a method's costs, full data's training of the same seed = 1."""
+    """Costs of a method, mean over seeds, full-data training of the same seed = 1.
+
+    Parameters
+    ----------
+    selection, training : cost of the selection, and of training one target on its subset
+    """
 
     selection: float
     training: float
 
 
 def find_break_even(selection: float, training: float) -> int | None:
-    """Return the least number m of targets for which selection + m · training < m, or None if there is none.
+    """Return the smallest number m of targets for which selection + m · training < m, or None if there is none.
 
     Parameters
     ----------
@@ -37,10 +44,10 @@ def find_break_even(selection: float, training: float) -> int | None:
     return math.floor(selection / (1 - training)) + 1
 
 
-def read_shares(records: Records, runs: Sequence[str], full_runs: Sequence[str], axis: str) -> Shares | None:
+def read_shares(records: Records, runs: Sequence[str], full_runs: Sequence[str], axis: CostAxis) -> Shares | None:
     """Return the costs of runs in ``wall_s`` or ``sample_visits``, paired with full data by seed; None without a pair."""
-    full = {records[run]["run"]["seed"]: records[run]["training"][axis] for run in full_runs if is_ok(records, run)}
-    found = [records[run] for run in runs if is_ok(records, run) and records[run]["run"]["seed"] in full]
+    full = {record["run"]["seed"]: record["training"][axis] for run in full_runs if (record := find_finished(records, run))}
+    found = [record for run in runs if (record := find_finished(records, run)) and record["run"]["seed"] in full]
     if not found:
         return None
     pairs = [
@@ -50,15 +57,15 @@ def read_shares(records: Records, runs: Sequence[str], full_runs: Sequence[str],
     return Shares(*(float(value) for value in np.mean(pairs, axis=0)))
 
 
-def draw_break_even(spec: dict, records: Records) -> Figure:
-    """Draw the cost by the number of targets: one line a method, time in the first row and sample visits in the second.
+def draw_break_even(spec: FigureSpec, records: Records) -> Figure:
+    """Draw the cost by the number of targets: one line per method, time in the first row and sample visits in the second.
 
-    The legend tells of every method the number of targets at which it breaks even.
+    The legend gives the number of targets at which each method breaks even.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     ConfigError
         The table has no such keep fraction.
     """
@@ -87,24 +94,25 @@ def draw_break_even(spec: dict, records: Records) -> Figure:
     return figure
 
 
-def list_holes(row: dict, keep: str) -> list[dict]:
-    """Return the holes of the one cell of a row that is drawn."""
+def list_holes(row: TableRow[Cell], keep: str) -> list[Hole]:
+    """Return the holes of the cell of a row that is drawn."""
     cell = row["cells"].get(FULL_COLUMN if row["id"] == FULL else keep)
     return cell["holes"] if cell else []
 
 
-def read_panel(records: Records, panel: dict, keep: str, axis: str) -> dict[str, Shares]:
-    """Return the costs of the rows of a panel that have some, full data aside."""
+def read_panel(records: Records, panel: Panel[Cell], keep: str, axis: CostAxis) -> dict[str, Shares]:
+    """Return the costs of the rows of a panel that have any, without full data."""
     rows = {row["id"]: row["cells"] for row in panel["rows"]}
-    full_runs = rows.get(FULL, {}).get(FULL_COLUMN, {"runs": []})["runs"]
+    full = rows.get(FULL, {}).get(FULL_COLUMN)
+    full_runs = full["runs"] if full else []
     found = {
         name: read_shares(records, cells[keep]["runs"], full_runs, axis) for name, cells in rows.items() if keep in cells and name != FULL
     }
     return {name: shares for name, shares in found.items() if shares is not None}
 
 
-def describe_numbers(records: Records, panels: Sequence[dict], keep: str) -> dict[str, str]:
-    """Return by row ``": 7, never | 9, 12"``: where it breaks even in time and in sample visits, in the order of the panels."""
+def describe_numbers(records: Records, panels: Sequence[Panel[Cell]], keep: str) -> dict[str, str]:
+    """Return row → ``": 7, never | 9, 12"``: its break-even in time and in sample visits, one per panel."""
     found = {axis: [read_panel(records, panel, keep, axis) for panel in panels] for axis, _ in AXES_OF_COST}
     names = dict.fromkeys(name for shares in found["wall_s"] for name in shares)
     texts = {}
@@ -115,15 +123,15 @@ def describe_numbers(records: Records, panels: Sequence[dict], keep: str) -> dic
 
 
 def describe_number(shares: Shares | None) -> str:
-    """Return the number of targets at which costs break even, ``never``, or a dash without costs."""
+    """Return the number of targets at which costs break even, "never", or a dash without costs."""
     if shares is None:
         return HOLE
     even = find_break_even(*shares)
     return "never" if even is None else f"{even:,}"
 
 
-def draw_panel(axes: Axes, lines: dict[str, Shares], styles: dict[str, LineStyle]) -> None:
-    """Draw the lines of one panel, with a marker at the first number of targets that pays."""
+def draw_panel(axes: Axes, lines: Mapping[str, Shares], styles: Mapping[str, LineStyle]) -> None:
+    """Draw the lines of one panel, with a marker at the break-even."""
     targets = np.unique(np.geomspace(1, MOST_TARGETS, 200).round())
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -134,8 +142,8 @@ def draw_panel(axes: Axes, lines: dict[str, Shares], styles: dict[str, LineStyle
         axes.plot(targets, costs, color=style.colour, linestyle=style.dashes, linewidth=style.width, label=name)
         even = find_break_even(*shares)
         if even is not None and 1 < even <= MOST_TARGETS:
-            place = [even], [shares.selection / even + shares.training]
-            axes.plot(*place, marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+            cost = shares.selection / even + shares.training
+            axes.plot([even], [cost], marker=style.marker, color=style.colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,20 +1,90 @@
-"""What a subset browser shows: samples as pictures or texts, who keeps which of them, and how they score, packed small."""
+"""What a subset browser shows: samples as pictures or texts, which methods keep them, and how they score, in compact form."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
 
+from selectbench.artefacts.specs import BrowsedRun
 from selectbench.rl.ranks import mean_ranks
 
 LONGEST_TEXT = 140  # characters
 SIDE = 32  # pixels of the longer side of a picture, at most
-COLUMNS = 30  # pictures side by side
-SMALL = 100_000  # pixels: a grey pool whose pictures take no more than these together is shown whole
+COLUMNS = 30  # pictures per row of the sheet
+SMALL = 100_000  # pixels: a pool whose pictures have no more than these in total is shown whole
 TOP_RANK = 65535
-QUALITY = 75  # of the JPEG that holds pictures with colours
+QUALITY = 75  # of the JPEG that holds coloured pictures
+
+
+class Pictures(TypedDict):
+    """Pictures in one sheet, row by row.
+
+    Parameters
+    ----------
+    sheet : data address
+    columns, rows : number of pictures
+    width, height : of each, in pixels
+    """
+
+    sheet: str
+    columns: int
+    rows: int
+    width: int
+    height: int
+
+
+class BrowsedMethod(TypedDict):
+    """What a method does with the samples that are shown.
+
+    Parameters
+    ----------
+    kept : keep fraction → seed → mask of the kept samples
+    ranks : seed → ranks of the samples by score; empty if an agent chose the subset
+    """
+
+    kept: dict[str, dict[str, str]]
+    ranks: dict[str, str]
+
+
+class BrowserData(TypedDict):
+    """What a subset browser shows of a data set.
+
+    Parameters
+    ----------
+    id, title : of the data set
+    num_pool : samples of the pool
+    ids : of the samples that are shown; None for the whole pool
+    labels : of the samples that are shown
+    classes : names of all classes
+    pictures, texts : of the samples that are shown, one of both
+    methods : id → what the method does with them
+    """
+
+    id: str
+    title: str
+    num_pool: int
+    ids: list[int] | None
+    labels: list[int]
+    classes: list[str]
+    pictures: NotRequired[Pictures]
+    texts: NotRequired[list[str]]
+    methods: dict[str, BrowsedMethod]
+
+
+class Subsets(TypedDict):
+    """The subset browser of a paper.
+
+    Parameters
+    ----------
+    paper : whose subsets they are
+    datasets : in order
+    """
+
+    paper: str
+    datasets: list[BrowserData]
 
 
 def choose_samples(num_pool: int, most: int, seed: int) -> np.ndarray:
@@ -32,7 +102,7 @@ def choose_samples(num_pool: int, most: int, seed: int) -> np.ndarray:
 
 
 def pack_mask(shown: np.ndarray, kept: np.ndarray) -> str:
-    """Return one bit a shown sample, the first in the highest bit of the first byte, in base64: whether a subset keeps it.
+    """Return a mask in base64: one bit per shown sample, from the highest bit of the first byte on, set if a subset keeps the sample.
 
     Parameters
     ----------
@@ -43,25 +113,25 @@ def pack_mask(shown: np.ndarray, kept: np.ndarray) -> str:
 
 
 def pack_ranks(shown: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> str:
-    """Return where the shown samples stand among all of a pool by score, in base64.
+    """Return the ranks of the shown samples by score among the whole pool, in base64.
 
     Parameters
     ----------
     shown : (M,) ids
     scores : (N,) of the pool, higher = keep first
-    ids : (N,) that the scores belong to
+    ids : (N,) of the scored samples
 
     Returns
     -------
-    (M,) little-endian uint16: 0 for the lowest score of the pool, 65535 for the highest; equal scores stand together, in the middle.
+    (M,) little-endian uint16: 0 for the lowest score of the pool, 65535 for the highest; equal scores share their mean rank.
     """
     ranks = np.round((mean_ranks(scores) - 1) * (TOP_RANK / max(len(scores) - 1, 1))).astype("<u2")
     order = np.argsort(ids)
     return base64.b64encode(ranks[order[np.searchsorted(ids, shown, sorter=order)]].tobytes()).decode()
 
 
-def pack_pictures(images: np.ndarray) -> dict:
-    """Return pictures in one sheet, row by row, as a data address, with the number of columns and the size of each.
+def pack_pictures(images: np.ndarray) -> Pictures:
+    """Return pictures in one sheet, shrunk to 32 pixels where they are larger.
 
     Parameters
     ----------
@@ -94,21 +164,21 @@ def shorten_text(text: str) -> str:
 
 
 def describe_methods(
-    runs: Sequence[dict],
+    runs: Sequence[BrowsedRun],
     shown: np.ndarray,
     subsets: Mapping[str, Mapping[str, np.ndarray]],
     scores: Mapping[str, Mapping[str, np.ndarray]],
-) -> dict:
-    """Return method → ``{"kept": {keep: {seed: mask}}, "ranks": {seed: ranks}}``; a run without a subset is left out.
+) -> dict[str, BrowsedMethod]:
+    """Return what every method does with the shown samples; a run without a subset is left out.
 
     Parameters
     ----------
-    runs : each with ``method``, ``keep``, ``seed`` and the names of its files, ``subset`` and ``scores`` (or None)
+    runs : with the names of their files
     shown : (M,) ids
     subsets : file → keep fraction → ids
     scores : file → ``scores`` (N,) and ``ids`` (N,)
     """
-    methods: dict[str, dict] = {}
+    methods: dict[str, BrowsedMethod] = {}
     for run in runs:
         seed = str(run["seed"])
         kept = subsets.get(run["subset"], {}).get(run["keep"])
@@ -116,6 +186,6 @@ def describe_methods(
             continue
         method = methods.setdefault(run["method"], {"kept": {}, "ranks": {}})
         method["kept"].setdefault(run["keep"], {})[seed] = pack_mask(shown, kept)
-        if run["scores"] in scores and seed not in method["ranks"]:
+        if run["scores"] is not None and run["scores"] in scores and seed not in method["ranks"]:
             method["ranks"][seed] = pack_ranks(shown, scores[run["scores"]]["scores"], scores[run["scores"]]["ids"])
     return methods

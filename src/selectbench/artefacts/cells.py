@@ -2,22 +2,27 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, NoReturn, TypedDict
+from typing import Any, Literal, NamedTuple, NoReturn, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
 
+from selectbench.artefacts.specs import CellT, Panel, PanelsSpec, Reported, TableRow
 from selectbench.errors import RecordError
-
-Records = Mapping[str, dict]
+from selectbench.records.rows import FailedRow, FinishedRow, Outcome, Records, Row
 
 CONFIDENCE = 0.95
-FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are held against
+FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are compared with
 FULL_COLUMN = "1"
 TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL = "total_wall_s", "total_visits", "training_wall_s"
-COST_METRICS = {TOTAL_WALL: "wall_s", TOTAL_VISITS: "sample_visits", TRAINING_WALL: "wall_s"}  # totals are selection plus training
+CostAxis = Literal["wall_s", "sample_visits"]
+COST_METRICS: Mapping[str, CostAxis] = {
+    TOTAL_WALL: "wall_s",
+    TOTAL_VISITS: "sample_visits",
+    TRAINING_WALL: "wall_s",
+}  # totals add selection
 PROXY_LOSS, PROXY_TRAININGS = "proxy_loss", "proxy_trainings"
-SEARCH_METRICS = {PROXY_LOSS: "proxy_loss", PROXY_TRAININGS: "trainings"}  # read from what a search of clusters recorded
+SEARCH_METRICS: Mapping[str, Literal["proxy_loss", "trainings"]] = {PROXY_LOSS: "proxy_loss", PROXY_TRAININGS: "trainings"}
 NOISE_KEPT = "noise_kept"  # read from the training's record: the share of the pool's noisy samples that the subset holds
 TEST_METRICS = frozenset({"top1", "loss"})
 PERCENT_METRICS = frozenset({"top1", NOISE_KEPT})
@@ -35,7 +40,14 @@ METRIC_TITLES = {
 
 
 class Interval(NamedTuple):
-    """A mean with its Student-t interval; without at least two values there are no bounds."""
+    """A mean with its Student-t interval; fewer than two values give no bounds.
+
+    Parameters
+    ----------
+    mean, sd : of the values
+    low, high : bounds of the mean
+    n : number of values
+    """
 
     mean: float
     sd: float | None
@@ -45,14 +57,26 @@ class Interval(NamedTuple):
 
 
 class Hole(TypedDict):
-    """A run without a value, and why."""
+    """A run without a value.
+
+    Parameters
+    ----------
+    run : its id
+    reason : why it has none
+    """
 
     run: str
     reason: str
 
 
 class Cost(TypedDict):
-    """Mean over seeds, as a share of the full-data training of the same seed; ``selection`` to ``total`` are wall times."""
+    """Mean cost over seeds, relative to the full-data training of the same seed.
+
+    Parameters
+    ----------
+    selection, training, total : wall time
+    sample_visits : of selection and training
+    """
 
     selection: float
     training: float
@@ -60,13 +84,42 @@ class Cost(TypedDict):
     sample_visits: float
 
 
+class Difference(TypedDict):
+    """A mean of paired differences, positive = better; of costs, log-ratios.
+
+    Parameters
+    ----------
+    mean : over seeds
+    low, high : bounds of its 95 % t-interval; None for one seed
+    n : number of seeds
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
 class Cell(TypedDict):
     """One cell of a table or one point of a figure.
 
-    ``values`` holds one value a run, None where there is none; ``interval`` is the 95 % t-interval of the mean; ``best_epoch`` is
-    the mean of the best epoch (an extra: it peeks at the test set). ``against_random`` is the paired difference to uniform random,
-    positive = better (of costs, the log-ratio), and ``below_random`` says that its interval lies below 0. ``status`` compares ``mean``
-    with ``reported``. ``unreadable`` counts the images that could not be read: left out of the test set, or grey in training.
+    Parameters
+    ----------
+    runs : ids
+    values : one per run, None where there is none
+    holes : runs without a value
+    n : number of values
+    mean, sd : of the values; None without any
+    interval : 95 % t-interval of the mean
+    best_epoch : mean over runs of the best epoch, an extra: it peeks at the test set
+    against_random : paired difference from uniform random
+    below_random : whether that interval lies below 0
+    best : whether it is the best of its column
+    cost : relative to full data
+    reported : what the paper prints
+    difference, status : ``mean`` minus the reported value, and what that amounts to
+    unreadable : images that could not be read: left out of the test set (``"test"``) or grey in training (``"training"``)
+    footnotes : marks
     """
 
     runs: list[str]
@@ -77,42 +130,55 @@ class Cell(TypedDict):
     sd: float | None
     interval: list[float] | None
     best_epoch: float | None
-    against_random: dict | None
+    against_random: Difference | None
     below_random: bool
     best: bool
     cost: Cost | None
-    reported: dict | None
+    reported: Reported | None
     difference: float | None
     status: str | None
     unreadable: dict[str, int]
     footnotes: list[str]
 
 
-def read_value(record: dict, metric: str, test_set: str) -> float | None:
+def read_value(record: Row, metric: str, test_set: str | None) -> float | None:
     """Return the last-epoch value of a metric, or None if the record has no finite one."""
     if record["status"] != "ok":
         return None
+    value: float | None
     if metric in COST_METRICS:
         axis = COST_METRICS[metric]
         value = record["training"][axis] + (0.0 if metric == TRAINING_WALL else record["selection"][axis])
     elif metric in SEARCH_METRICS:
-        value = (record["selection"].get("search") or {}).get(SEARCH_METRICS[metric])
+        search = record["selection"].get("search")
+        value = search[SEARCH_METRICS[metric]] if search else None
     elif metric == NOISE_KEPT:
         noise = record.get("noise")
         value = 100.0 * noise["kept"] / noise["pool"] if noise else None
     else:
-        value = (record["test"].get(test_set) or {}).get(metric)
+        outcome = find_outcome(record, test_set)
+        value = {"top1": outcome["top1"], "loss": outcome["loss"]}.get(metric) if outcome else None
     return value if value is not None and math.isfinite(value) else None
 
 
-def find_hole(records: Records, run: str, metric: str, test_set: str) -> Hole | None:
-    """Say why a run has no value; None if it has one."""
+def find_outcome(record: FinishedRow, test_set: str | None) -> Outcome | None:
+    """Return the result of a run on a test set; None if it was not evaluated there."""
+    return None if test_set is None else record["test"].get(test_set)
+
+
+def find_finished(records: Records, run: str) -> FinishedRow | None:
+    """Return the record of a run; None if it has none or failed."""
+    record = records.get(run)
+    return record if record is not None and record["status"] == "ok" else None
+
+
+def find_hole(records: Records, run: str, metric: str, test_set: str | None) -> Hole | None:
+    """Return why a run has no value; None if it has one."""
     if run not in records:
         return Hole(run=run, reason="no record")
     record = records[run]
     if record["status"] != "ok":
-        reason = ((record["failure"] or {}).get("reason") or "no reason recorded").strip().splitlines()[0]
-        return Hole(run=run, reason=f"failed: {reason}")
+        return Hole(run=run, reason=f"failed: {read_reason(record).strip().splitlines()[0]}")
     if metric in SEARCH_METRICS and not record["selection"].get("search"):
         return Hole(run=run, reason="no search chose its subset")
     if read_value(record, metric, test_set) is None:
@@ -121,14 +187,19 @@ def find_hole(records: Records, run: str, metric: str, test_set: str) -> Hole | 
     return None
 
 
-def t_interval(values: Sequence[float], confidence: float = CONFIDENCE, least_sd: float = 0.0) -> Interval:
+def read_reason(record: FailedRow) -> str:
+    """Return the reason for a failure."""
+    return (record["failure"]["reason"] if record["failure"] else "") or "no reason recorded"
+
+
+def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE, least_sd: float = 0.0) -> Interval:
     """Return mean ± t · sd / √n with n − 1 degrees of freedom.
 
     Parameters
     ----------
     values : at least one number
     confidence : two-sided coverage of the interval
-    least_sd : floor of the standard deviation; 0 leaves it alone
+    least_sd : lower limit of the standard deviation that gives the bounds
     """
     n = len(values)
     mean = float(np.mean(values))
@@ -139,31 +210,33 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE, least_sd
     return Interval(mean, sd, mean - half_width, mean + half_width, n)
 
 
-def values_by_seed(records: Records, runs: Iterable[str], metric: str, test_set: str) -> dict[int, float]:
+def values_by_seed(records: Records, runs: Iterable[str], metric: str, test_set: str | None) -> dict[int, float]:
     """Return seed → value for the runs that have one.
 
     Raises
     ------
     RecordError
-        Two of the runs share a seed, so that pairing by seed is not defined.
+        Two of the runs have the same seed, so they cannot be paired by it.
     """
     values: dict[int, float] = {}
     for run in runs:
-        if find_hole(records, run, metric, test_set) is None:
-            seed = records[run]["run"]["seed"]
-            if seed in values:
-                raise RecordError(f"{run}: a second run of seed {seed} in one set of runs; they cannot be paired by seed")
-            values[seed] = read_value(records[run], metric, test_set)
+        value = read_value(records[run], metric, test_set) if run in records else None
+        if value is None:
+            continue
+        seed = records[run]["run"]["seed"]
+        if seed in values:
+            raise RecordError(f"{run}: a second run of seed {seed} in one set of runs; they cannot be paired by seed")
+        values[seed] = value
     return values
 
 
 def compare_runs(
-    records: Records, better: Sequence[str], worse: Sequence[str], metric: str, test_set: str, higher_is_better: bool
+    records: Records, better: Sequence[str], worse: Sequence[str], metric: str, test_set: str | None, higher_is_better: bool
 ) -> tuple[np.ndarray, float]:
-    """Return the paired differences over common seeds, positive = ``better`` is better, and the floor of their standard deviation.
+    """Return the paired differences over common seeds, positive = ``better`` is better, and the least standard deviation they have.
 
     Costs are compared by the difference of their logarithms. A percentage of ``num`` samples moves in steps of 100 / num, so
-    differences that happen to be equal are no more certain than that: the floor is (100 / num) / √12.
+    differences that happen to be equal are no more certain than that: the least standard deviation is (100 / num) / √12.
     """
     left, right = (values_by_seed(records, runs, metric, test_set) for runs in (better, worse))
     seeds = sorted(left.keys() & right.keys())
@@ -173,18 +246,30 @@ def compare_runs(
     differences = (pairs[:, 0] - pairs[:, 1]) * (1 if higher_is_better else -1)
     if metric not in PERCENT_METRICS or not seeds:
         return differences, 0.0
-    present = [records[run] for run in (*better, *worse) if find_hole(records, run, metric, test_set) is None]
-    num = min(record["noise"]["pool"] if metric == NOISE_KEPT else record["test"][test_set]["num"] for record in present)
+    sizes = (count_samples(records, run, metric, test_set) for run in (*better, *worse))
+    num = min(size for size in sizes if size is not None)
     return differences, 100 / num / math.sqrt(12)
+
+
+def count_samples(records: Records, run: str, metric: str, test_set: str | None) -> int | None:
+    """Return the number of samples of which a run's value is a percentage; None for a run without a value."""
+    record = find_finished(records, run)
+    if record is None or read_value(record, metric, test_set) is None:
+        return None
+    counted, outcome = record.get("noise"), find_outcome(record, test_set)
+    if metric == NOISE_KEPT:
+        return counted["pool"] if counted else None
+    return outcome["num"] if outcome else None
 
 
 def mean_cost(records: Records, runs: Sequence[str], full_runs: Sequence[str]) -> Cost | None:
     """Return the cost of the runs relative to full-data training, paired by seed; None without a pair."""
-    full = {records[run]["run"]["seed"]: records[run]["training"] for run in full_runs if is_ok(records, run)}
+    full = {record["run"]["seed"]: record["training"] for run in full_runs if (record := find_finished(records, run))}
     shares = []
     for run in runs:
-        if is_ok(records, run) and (seed := records[run]["run"]["seed"]) in full:
-            selection, training, whole = records[run]["selection"], records[run]["training"], full[seed]
+        record = find_finished(records, run)
+        if record is not None and record["run"]["seed"] in full:
+            selection, training, whole = record["selection"], record["training"], full[record["run"]["seed"]]
             visits = (selection["sample_visits"] + training["sample_visits"]) / whole["sample_visits"]
             shares.append((selection["wall_s"] / whole["wall_s"], training["wall_s"] / whole["wall_s"], visits))
     if not shares:
@@ -193,19 +278,13 @@ def mean_cost(records: Records, runs: Sequence[str], full_runs: Sequence[str]) -
     return Cost(selection=selection_share, training=training_share, total=selection_share + training_share, sample_visits=visit_share)
 
 
-def is_ok(records: Records, run: str) -> bool:
-    """Say whether the run has a record and did not fail."""
-    return run in records and records[run]["status"] == "ok"
-
-
-def fill_cell(records: Records, runs: Sequence[str], reported: dict | None, metric: str, test_set: str) -> Cell:
-    """Return what the runs of one cell say, before it is held against other cells."""
+def fill_cell(records: Records, runs: Sequence[str], reported: Reported | None, metric: str, test_set: str | None) -> Cell:
+    """Return what the runs of one cell say, before it is compared with other cells."""
     holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
     missing = {hole["run"] for hole in holes}
     values = [None if run in missing else read_value(records[run], metric, test_set) for run in runs]
-    present = [run for run in runs if run not in missing]
+    present = [record for run in runs if run not in missing and (record := find_finished(records, run))]
     found = t_interval([value for value in values if value is not None]) if present else None
-    best = [records[run]["best_epoch"] for run in present] if metric == "top1" and test_set == "test" else [None]
     return Cell(
         runs=list(runs),
         values=values,
@@ -213,8 +292,8 @@ def fill_cell(records: Records, runs: Sequence[str], reported: dict | None, metr
         n=len(present),
         mean=found.mean if found else None,
         sd=found.sd if found else None,
-        interval=[found.low, found.high] if found and found.low is not None else None,
-        best_epoch=float(np.mean([epoch["top1"] for epoch in best])) if present and None not in best else None,
+        interval=[found.low, found.high] if found and found.low is not None and found.high is not None else None,
+        best_epoch=mean_best_epoch(present) if metric == "top1" and test_set == "test" else None,
         against_random=None,
         below_random=False,
         best=False,
@@ -222,24 +301,33 @@ def fill_cell(records: Records, runs: Sequence[str], reported: dict | None, metr
         reported=reported,
         difference=None,
         status=None,
-        unreadable=count_unreadable([records[run] for run in present], test_set if metric in TEST_METRICS else None),
+        unreadable=count_unreadable(present, test_set if metric in TEST_METRICS else None),
         footnotes=[],
     )
 
 
-def count_unreadable(records: Sequence[dict], test_set: str | None) -> dict[str, int]:
+def mean_best_epoch(records: Sequence[FinishedRow]) -> float | None:
+    """Return the mean accuracy of the best epochs; None unless every record names one."""
+    tops = [best["top1"] for record in records if (best := record["best_epoch"]) is not None]
+    return float(np.mean(tops)) if tops and len(tops) == len(records) else None
+
+
+def count_unreadable(records: Sequence[FinishedRow], test_set: str | None) -> dict[str, int]:
     """Return the most images of one run that could not be read, in its training and (unless it is None) in a test set."""
-    tests = [(record["test"].get(test_set) or {}).get("unreadable", 0) for record in records]
-    return {"training": max((record["training"].get("unreadable", 0) for record in records), default=0), "test": max(tests, default=0)}
+    outcomes = [outcome for record in records if (outcome := find_outcome(record, test_set))]
+    return {
+        "training": max((record["training"].get("unreadable", 0) for record in records), default=0),
+        "test": max((outcome.get("unreadable", 0) for outcome in outcomes), default=0),
+    }
 
 
-def fill_panels(spec: dict, records: Records) -> list[dict]:
-    """Return the panels of a table or figure spec with their cells filled, compared with the controls and costed.
+def fill_panels(spec: PanelsSpec, records: Records) -> list[Panel[Cell]]:
+    """Return the panels of a table or figure with their cells filled, compared with the controls and costed.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec does not allow holes (``partial``).
+        A run is missing or failed, and the specification is not ``partial``.
     """
     metric = spec["metric"]
     panels = []
@@ -248,15 +336,25 @@ def fill_panels(spec: dict, records: Records) -> list[dict]:
         for row in panel["rows"]:
             cells = {} if row["planned"] else row["cells"]
             filled = {column: fill_cell(records, cell["runs"], cell["reported"], metric, test_set) for column, cell in cells.items()}
-            rows.append(row | {"cells": filled})
-        hold_against_controls(records, rows, metric, test_set)
-        panels.append(panel | {"rows": rows})
+            rows.append(replace_cells(row, filled))
+        compare_with_controls(records, rows, metric, test_set)
+        panels.append(replace_rows(panel, rows))
     refuse_holes(spec, panels)
     return panels
 
 
-def hold_against_controls(records: Records, rows: list[dict], metric: str, test_set: str) -> None:
-    """Set in every cell of a panel its cost against full data and, for methods, its difference to uniform random."""
+def replace_cells(row: TableRow[Any], cells: dict[str, CellT]) -> TableRow[CellT]:
+    """Return a row with other cells."""
+    return TableRow(id=row["id"], title=row["title"], control=row["control"], planned=row["planned"], cells=cells)
+
+
+def replace_rows(panel: Panel[Any], rows: list[TableRow[CellT]]) -> Panel[CellT]:
+    """Return a panel with other rows."""
+    return Panel(id=panel["id"], title=panel["title"], test_set=panel["test_set"], absent=panel["absent"], rows=rows)
+
+
+def compare_with_controls(records: Records, rows: list[TableRow[Cell]], metric: str, test_set: str | None) -> None:
+    """Set in every cell of a panel its cost relative to full data and, for methods, its difference from uniform random."""
     runs = {row["id"]: {column: cell["runs"] for column, cell in row["cells"].items()} for row in rows}
     full_runs = runs.get(FULL, {}).get(FULL_COLUMN, [])
     for row in rows:
@@ -268,35 +366,35 @@ def hold_against_controls(records: Records, rows: list[dict], metric: str, test_
             differences, least_sd = compare_runs(records, cell["runs"], random_runs, metric, test_set, metric not in LOWER_IS_BETTER)
             if len(differences):
                 found = t_interval(differences, CONFIDENCE, least_sd)
-                cell["against_random"] = {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+                cell["against_random"] = Difference(mean=found.mean, low=found.low, high=found.high, n=found.n)
                 cell["below_random"] = found.high is not None and found.high < 0
 
 
-def list_cells(panels: Iterable[dict]) -> list[tuple[dict, dict, str, Cell]]:
+def list_cells(panels: Iterable[Panel[CellT]]) -> list[tuple[Panel[CellT], TableRow[CellT], str, CellT]]:
     """Return (panel, row, column, cell) for every cell, in reading order."""
     return [(panel, row, column, cell) for panel in panels for row in panel["rows"] for column, cell in row["cells"].items()]
 
 
-def explain_absences(panels: Iterable[dict]) -> list[str]:
-    """Return which of a table's panels a scale does not have, each with the reason."""
+def explain_absences(panels: Iterable[Panel[Any]]) -> list[str]:
+    """Return the panels of a table that a scale does not have, each with the reason."""
     return [f"{panel['title']}: {panel['absent']}" for panel in panels if panel["absent"] is not None]
 
 
-def find_absence(panels: Iterable[dict]) -> str | None:
+def find_absence(panels: Iterable[Panel[Any]]) -> str | None:
     """Return why a scale has none of a table's panels, each reason once; None if it has one."""
-    reasons = dict.fromkeys(panel["absent"] for panel in panels)
-    return None if None in reasons else "; ".join(reasons)
+    reasons = [panel["absent"] for panel in panels]
+    return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason is not None))
 
 
-def refuse_holes(spec: dict, panels: list[dict]) -> None:
-    """Raise a RecordError that names the first run without a value, unless the spec is ``partial``."""
+def refuse_holes(spec: PanelsSpec, panels: list[Panel[Cell]]) -> None:
+    """Raise a RecordError that names the first run without a value, unless the specification is ``partial``."""
     cells = [cell for _, _, _, cell in list_cells(panels)]
     holes = {hole["run"]: hole["reason"] for cell in cells for hole in cell["holes"]}
     if holes and not spec["partial"]:
         raise_holes(spec, holes, len({run for cell in cells for run in cell["runs"]}))
 
 
-def raise_holes(spec: dict, holes: Mapping[str, str], num_runs: int) -> NoReturn:
+def raise_holes(spec: PanelsSpec, holes: Mapping[str, str], num_runs: int) -> NoReturn:
     """Raise the RecordError of an artefact that allows no holes; ``holes`` maps runs to reasons."""
     run, reason = next(iter(holes.items()))
     raise RecordError(

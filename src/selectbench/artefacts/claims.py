@@ -1,22 +1,36 @@
 """Claims: a paper's sentence as paired comparisons over seeds, and the rule that turns them into a verdict."""
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
-from selectbench.artefacts.cells import Records, compare_runs, find_hole, t_interval
+import numpy as np
+
+from selectbench.artefacts.cells import compare_runs, find_hole, t_interval
 from selectbench.artefacts.formats import HOLE, format_difference, format_range
-from selectbench.artefacts.measurements import group_measurements, read_statistic
+from selectbench.artefacts.measurements import Measurement, group_measurements, read_statistic
+from selectbench.artefacts.specs import Author, ClaimsSpec, ComparisonSpec, MeasuredSpec
+from selectbench.records.rows import Records
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-NOT_ASKED = "not asked"  # stands where a verdict would, of a claim that a scale has nothing to compare for
+VerdictName = Literal["supported", "contradicted", "undecided", "not asked"]
+SUPPORTED: VerdictName = "supported"
+CONTRADICTED: VerdictName = "contradicted"
+UNDECIDED: VerdictName = "undecided"
+NOT_ASKED: VerdictName = "not asked"  # in place of a verdict if a scale has nothing to compare
 STATISTIC = "statistic"  # the metric of comparisons of a measured statistic with a bound
 
 
 class Comparison(TypedDict):
     """One paired comparison, or a statistic minus its bound; the difference is positive where the claim holds.
 
-    ``low`` and ``high`` bound the mean difference at the claim's confidence, ``corrected_high`` after Bonferroni correction over the
-    claim's comparisons. Costs are compared by log-ratios. ``hole`` says why nothing is compared.
+    Parameters
+    ----------
+    label, metric, test_set : what is compared
+    n : number of seeds
+    mean : difference; of costs, the log-ratio
+    low, high : bounds of the mean at the claim's confidence; None for one seed
+    corrected_high : upper bound after Bonferroni correction over the claim's comparisons
+    hole : why nothing is compared, or None
     """
 
     label: str
@@ -31,20 +45,50 @@ class Comparison(TypedDict):
 
 
 class Verdict(NamedTuple):
-    """A verdict, or that there is none, and the reason for it."""
+    """A verdict and its reason.
 
-    verdict: str
+    Parameters
+    ----------
+    verdict : on the claim
+    why : in words
+    """
+
+    verdict: VerdictName
     why: str
 
 
-def judge_claims(spec: dict, records: Records, measurements: Sequence[dict] = ()) -> list[dict]:
-    """Return every claim with its comparisons, its verdict, the reason and the position of its worst comparison.
+class JudgedClaim(TypedDict):
+    """A claim with its verdict.
+
+    Parameters
+    ----------
+    id, statement, by, source, table : as specified
+    verdict, why : on the claim
+    comparisons : that the verdict rests on
+    worst : position of the comparison with the strongest evidence against the claim, or None
+    n : number of paired seeds, a range if it differs
+    """
+
+    id: str
+    statement: str
+    by: Author
+    source: str | None
+    table: str | None
+    verdict: VerdictName
+    why: str
+    comparisons: list[Comparison]
+    worst: int | None
+    n: str
+
+
+def judge_claims(spec: ClaimsSpec, records: Records, measurements: Sequence[Measurement] = ()) -> list[JudgedClaim]:
+    """Return every claim with its comparisons, its verdict and the reason.
 
     Parameters
     ----------
     spec : the paper's claims, each with ``comparisons`` of runs or with one ``measured`` statistic
     records : run id → record
-    measurements : what was measured of propositions, one a data set and seed
+    measurements : what was measured of propositions, one per data set and seed
     """
     judged = []
     for claim in spec["claims"]:
@@ -54,18 +98,27 @@ def judge_claims(spec: dict, records: Records, measurements: Sequence[dict] = ()
             wanted = claim["comparisons"]
             comparisons = [compare(comparison, records, spec["confidence"], len(wanted)) for comparison in wanted]
         verdict, why = decide(comparisons, claim["unavailable"], claim["not_compared"])
-        kept = {key: claim[key] for key in ("id", "statement", "by", "source", "table")}
         judged.append(
-            kept
-            | {"verdict": verdict, "why": why, "comparisons": comparisons, "worst": find_worst(comparisons), "n": format_seeds(comparisons)}
+            JudgedClaim(
+                id=claim["id"],
+                statement=claim["statement"],
+                by=claim["by"],
+                source=claim["source"],
+                table=claim["table"],
+                verdict=verdict,
+                why=why,
+                comparisons=comparisons,
+                worst=find_worst(comparisons),
+                n=format_seeds(comparisons),
+            )
         )
     return judged
 
 
-def compare(comparison: dict, records: Records, confidence: float, num_comparisons: int) -> Comparison:
+def compare(comparison: ComparisonSpec, records: Records, confidence: float, num_comparisons: int) -> Comparison:
     """Return the paired difference of one comparison with its intervals; a single missing or failed run leaves it empty.
 
-    The comparison's ``allowance`` is added to every difference: what the better side may lose, or (negative) must win by.
+    The comparison's ``allowance`` is added to every difference: what the better side may lose or, if negative, must win by.
     """
     metric, test_set = comparison["metric"], comparison["test_set"]
     runs = [*comparison["better"], *comparison["worse"]]
@@ -77,16 +130,16 @@ def compare(comparison: dict, records: Records, confidence: float, num_compariso
     differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
     if not len(differences):
         return result | {"hole": "its two sides have no seed in common"}
-    return result | bound_differences(differences + comparison["allowance"], confidence, num_comparisons, least_sd)
+    return bound_differences(result, differences + comparison["allowance"], confidence, num_comparisons, least_sd)
 
 
-def compare_statistics(measured: dict, measurements: Sequence[dict], confidence: float) -> list[Comparison]:
-    """Return one comparison a data set of a measured statistic with its bound, over seeds.
+def compare_statistics(measured: MeasuredSpec, measurements: Sequence[Measurement], confidence: float) -> list[Comparison]:
+    """Return one comparison per data set of a measured statistic with its bound, over seeds.
 
     Parameters
     ----------
-    measured : ``{"proposition", "statistic"}`` and one of ``"above"`` and ``"below"``, the bound
-    measurements : what was measured of propositions, one a data set and seed
+    measured : the statistic and its bound
+    measurements : what was measured of propositions, one per data set and seed
     confidence : of the intervals
     """
     name, statistic = measured["proposition"], measured["statistic"]
@@ -101,11 +154,11 @@ def compare_statistics(measured: dict, measurements: Sequence[dict], confidence:
         result = compare_nothing(f"{dataset}: {text}", STATISTIC, None)
         values = {seed: read_statistic(item, statistic) for seed, item in seeds.items()}
         holes = [seed for seed, value in values.items() if value is None]
+        differences = np.array([sign * (value - bound) for value in values.values() if value is not None])
         if holes:
-            result |= {"hole": f"{len(holes)} of {len(values)} seeds; first: seed {holes[0]} has no finite {statistic}"}
+            comparisons.append(result | {"hole": f"{len(holes)} of {len(values)} seeds; first: seed {holes[0]} has no finite {statistic}"})
         else:
-            result |= bound_differences([sign * (value - bound) for value in values.values()], confidence, len(groups))
-        comparisons.append(result)
+            comparisons.append(bound_differences(result, differences, confidence, len(groups)))
     return comparisons
 
 
@@ -114,11 +167,13 @@ def compare_nothing(label: str, metric: str, test_set: str | None) -> Comparison
     return Comparison(label=label, metric=metric, test_set=test_set, n=0, mean=None, low=None, high=None, corrected_high=None, hole=None)
 
 
-def bound_differences(differences: Sequence[float], confidence: float, num_comparisons: int, least_sd: float = 0.0) -> dict:
-    """Return the fields of a comparison that tell the mean of the differences and its bounds."""
+def bound_differences(
+    comparison: Comparison, differences: np.ndarray, confidence: float, num_comparisons: int, least_sd: float = 0.0
+) -> Comparison:
+    """Return a comparison with the mean of its differences and the bounds of this mean."""
     found = t_interval(differences, confidence, least_sd)
     corrected = t_interval(differences, 1 - (1 - confidence) / num_comparisons, least_sd)
-    return {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
+    return comparison | {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "corrected_high": corrected.high}
 
 
 def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compared: Sequence[str]) -> Verdict:
@@ -127,15 +182,15 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
     Each comparison is a mean of paired differences over seeds, positive where the claim holds, with a Student-t interval whose
     standard deviation is no smaller than the resolution of the test set (see ``compare_runs``).
 
-    - *supported*: every comparison is complete and its interval lies above 0. Asking this of all of them is an
+    - *supported*: every comparison is complete and its interval lies above 0. Requiring this of all of them is an
       intersection–union test, which needs no correction.
     - *contradicted*: at least one complete comparison's interval lies below 0 after Bonferroni correction over all of the
-      claim's comparisons: the more of them there are, the likelier one is negative by chance.
+      claim's comparisons: the more there are, the likelier one is negative by chance.
     - *undecided*: everything else: something the claim needs is not built (``unavailable``: nothing can be compared;
       ``not_compared``: what is compared may contradict the claim, but cannot support it), runs are missing or failed, there are
-      fewer than two seeds, or intervals contain 0. The reason is told.
+      fewer than two seeds, or intervals contain 0. The reason says which.
 
-    A claim without comparisons was *not asked*: the scale leaves out the data, models or tables that would be compared.
+    A claim without comparisons is *not asked*: the scale leaves out the data, models or tables that would be compared.
     """
     total = len(comparisons)
     if unavailable is not None:
@@ -143,7 +198,7 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
     if not comparisons:
         return Verdict(NOT_ASKED, "nothing to compare at this scale")
     tested = [comparison for comparison in comparisons if comparison["low"] is not None]
-    below = sum(comparison["corrected_high"] < 0 for comparison in tested)
+    below = sum(comparison["corrected_high"] is not None and comparison["corrected_high"] < 0 for comparison in tested)
     if below:
         return Verdict(CONTRADICTED, f"{below} of {total} intervals lie below 0, corrected for {total} comparisons")
     holes = [comparison["hole"] for comparison in comparisons if comparison["hole"] is not None]
@@ -153,10 +208,10 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
         return Verdict(UNDECIDED, f"{total - len(tested)} of {total} comparisons have fewer than 2 seeds")
     if not_compared:
         return Verdict(UNDECIDED, f"not built yet, so not compared: {', '.join(not_compared)}")
-    above = sum(comparison["low"] > 0 for comparison in tested)
+    above = sum(comparison["low"] is not None and comparison["low"] > 0 for comparison in tested)
     if above == total:
         return Verdict(SUPPORTED, f"{above} of {total} intervals lie above 0")
-    uncorrected = sum(comparison["high"] < 0 for comparison in tested)
+    uncorrected = sum(comparison["high"] is not None and comparison["high"] < 0 for comparison in tested)
     parts = [f"{total - above - uncorrected} of {total} intervals contain 0"]
     if uncorrected:
         parts.append(f"{uncorrected} below 0, but not once corrected for {total} comparisons")
@@ -166,18 +221,18 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
 
 
 def find_worst(comparisons: Sequence[Comparison]) -> int | None:
-    """Return the position of the comparison that speaks most against the claim: the lowest mean in units of its half-width."""
+    """Return the position of the comparison with the strongest evidence against the claim: the lowest mean in units of its half-width."""
 
-    def strength(position: int) -> float:
-        comparison = comparisons[position]
-        return comparison["mean"] / max(comparison["high"] - comparison["mean"], 1e-12)
+    def measure_strength(position: int) -> float:
+        mean, high = comparisons[position]["mean"], comparisons[position]["high"]
+        return math.inf if mean is None or high is None else mean / max(high - mean, 1e-12)
 
     tested = [position for position, comparison in enumerate(comparisons) if comparison["low"] is not None]
-    return min(tested, key=strength, default=None)
+    return min(tested, key=measure_strength, default=None)
 
 
 def format_seeds(comparisons: Sequence[Comparison]) -> str:
-    """Return the number of paired seeds, as a range if it differs."""
+    """Return the number of paired seeds, as a range if comparisons differ."""
     return format_range(comparison["n"] for comparison in comparisons)
 
 
@@ -185,6 +240,6 @@ def format_comparison(comparison: Comparison) -> str:
     """Return the difference with its interval, in points, in the metric's own unit, or for costs as a ratio (above 1 = cheaper)."""
     if comparison["mean"] is None:
         return HOLE
-    values = [comparison["mean"]] if comparison["low"] is None else [comparison["mean"], comparison["low"], comparison["high"]]
-    texts = [format_difference(value, comparison["metric"]) for value in values]
-    return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    bounds = [bound for bound in (comparison["low"], comparison["high"]) if bound is not None]
+    text, *ends = (format_difference(value, comparison["metric"]) for value in (comparison["mean"], *bounds))
+    return f"{text} [{', '.join(ends)}]" if ends else text

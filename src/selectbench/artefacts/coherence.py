@@ -1,6 +1,7 @@
 """Coherence of clusters: every cluster by the share of its largest label and its silhouette."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Literal, TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selectbench.artefacts.plots import COLOURS, PANELS_A_ROW, draw_absence, make_figure
+from selectbench.artefacts.specs import FigureSpec
 
 NAMES = {"kmeans": "k-means", "stratified": "k-means inside labels"}
 LARGEST = 120  # square points of the largest cluster
 ROOM = 0.45  # above the clusters, for the numbers
-NUMBERS = (
+Number = Literal["silhouette", "purity", "neighbours_in_cluster", "neighbours_in_label", "chance_in_cluster", "chance_in_label"]
+NUMBERS: tuple[tuple[Number, str, Number | None], ...] = (
     ("silhouette", "silhouette", None),
     ("purity", "label purity", None),
     ("neighbours_in_cluster", "neighbours in cluster", "chance_in_cluster"),
@@ -20,15 +23,53 @@ NUMBERS = (
 )
 
 
-def draw_coherence(spec: dict, clusters: Sequence[dict]) -> Figure:
-    """Draw one panel a data set and clustering, with the numbers over all samples in a corner, as means over seeds.
+class Coherence(TypedDict):
+    """How coherent the clusters of a clustering are.
+
+    Parameters
+    ----------
+    sizes, purities, silhouettes : of every cluster: samples, share of its largest label, and mean silhouette or None
+    silhouette, purity : over all samples
+    neighbours_in_cluster, neighbours_in_label : share of nearest neighbours that have the same cluster or label
+    chance_in_cluster, chance_in_label : the same for random neighbours
+    """
+
+    sizes: list[int]
+    purities: list[float]
+    silhouettes: list[float | None]
+    silhouette: float
+    purity: float
+    neighbours_in_cluster: float
+    neighbours_in_label: float
+    chance_in_cluster: float
+    chance_in_label: float
+
+
+class Clustering(TypedDict):
+    """The record of a clustering.
+
+    Parameters
+    ----------
+    dataset, clustering, clusters, seed : which one: its data set, kind and number of clusters
+    coherence : of its clusters
+    """
+
+    dataset: str
+    clustering: str
+    clusters: int
+    seed: int
+    coherence: Coherence
+
+
+def draw_coherence(spec: FigureSpec, clusters: Sequence[Clustering]) -> Figure:
+    """Draw one panel per data set and clustering; means over all samples and seeds stand in a corner.
 
     Parameters
     ----------
     spec : of the figure
-    clusters : records of clusterings, one a data set, kind, number of clusters and seed
+    clusters : records of clusterings, one per data set, kind, number of clusters and seed
     """
-    groups: dict[tuple[str, str, int], list[dict]] = {}
+    groups: dict[tuple[str, str, int], list[Coherence]] = {}
     for record in sorted(clusters, key=lambda record: (record["dataset"], record["clustering"], record["clusters"], record["seed"])):
         groups.setdefault((record["dataset"], record["clustering"], record["clusters"]), []).append(record["coherence"])
     if not groups:
@@ -57,8 +98,8 @@ def draw_coherence(spec: dict, clusters: Sequence[dict]) -> Figure:
     return figure
 
 
-def draw_clusters(axes: Axes, seeds: Sequence[Mapping]) -> None:
-    """Draw the clusters of all seeds, one colour a seed, and write down what holds over samples."""
+def draw_clusters(axes: Axes, seeds: Sequence[Coherence]) -> None:
+    """Draw the clusters of all seeds, one colour per seed, and write down the means over samples."""
     largest = max(size for coherence in seeds for size in coherence["sizes"])
     for seed, coherence in enumerate(seeds):
         rows = zip(coherence["purities"], coherence["silhouettes"], coherence["sizes"], strict=True)

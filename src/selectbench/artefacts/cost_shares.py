@@ -1,9 +1,14 @@
 """Cost shares: grids whose cells say what a method costs relative to training on full data of the same seed."""
 
+from typing import Any
+
 from selectbench.artefacts import grids
-from selectbench.artefacts.cells import FULL, TOTAL_VISITS, Cell, Records, list_cells
+from selectbench.artefacts.cells import FULL, TOTAL_VISITS, Cell, list_cells
 from selectbench.artefacts.formats import HOLE, format_range
+from selectbench.artefacts.kinds import Facts, Filled, Line, Table
+from selectbench.artefacts.specs import TableSpec
 from selectbench.errors import ConfigError
+from selectbench.records.rows import Records
 
 CSV_COLUMNS = (
     *("n", "runs", "sample_visits", "total_time", "selection_time", "training_time"),
@@ -11,33 +16,33 @@ CSV_COLUMNS = (
 )
 
 
-def fill_shares(spec: dict, records: Records) -> dict:
-    """Return the columns and the filled panels; the least sample visits of a column are its best, full data aside.
+def fill_shares(spec: TableSpec, records: Records) -> Filled[Cell]:
+    """Return the columns and the filled panels; the fewest sample visits of a column are its best, excluding full data.
 
-    A reported number is a share of full data's cost too, and is compared with the share of total time.
+    A reported number is relative to full data's cost too, and is compared with the total time.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     ConfigError
         The metric is not total sample visits.
     """
     if spec["metric"] != TOTAL_VISITS:
         raise ConfigError(f"table {spec['id']}: a table of kind 'cost_shares' has the metric {TOTAL_VISITS}, not {spec['metric']!r}")
     filled = grids.fill_grid(spec | {"compare_reported": False}, records)
-    for _, row, _, cell in list_cells(filled["panels"]):
+    for _, row, _, cell in list_cells(filled.panels):
         if cell["cost"] is None or row["id"] == FULL:
             cell["best"] = False
         cell["below_random"] = False
         if spec["compare_reported"] and cell["reported"] is not None and cell["cost"] is not None:
-            cell["difference"] = cell["cost"]["total"] - cell["reported"]["value"]
-            is_near = abs(cell["difference"]) <= spec["tolerance"]
-            cell["status"] = "reproduced" if is_near else f"off by {cell['difference']:+.2f}".replace("-", "−")
+            difference = cell["cost"]["total"] - cell["reported"]["value"]
+            cell["difference"] = difference
+            cell["status"] = "reproduced" if abs(difference) <= spec["tolerance"] else f"off by {difference:+.2f}".replace("-", "−")
     return filled
 
 
-def describe_shares(table: dict) -> str:
+def describe_shares(table: Table[Cell]) -> str:
     """Return the caption: what the numbers of a cell are."""
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
     seeds = format_range(len(cell["runs"]) for cell in cells)
@@ -51,33 +56,33 @@ def describe_shares(table: dict) -> str:
     return " ".join(sentences)
 
 
-def flatten_share(cell: Cell) -> dict:
+def flatten_share(cell: Cell) -> Line:
     """Return a cell as the columns of the long form."""
-    cost, reported = cell["cost"] or {}, cell["reported"] or {}
+    cost, reported = cell["cost"], cell["reported"]
     return {
         "n": cell["n"],
         "runs": len(cell["runs"]),
-        "sample_visits": cost.get("sample_visits"),
-        "total_time": cost.get("total"),
-        "selection_time": cost.get("selection"),
-        "training_time": cost.get("training"),
-        "reported": reported.get("value"),
-        "evidence": reported.get("evidence"),
+        "sample_visits": cost["sample_visits"] if cost else None,
+        "total_time": cost["total"] if cost else None,
+        "selection_time": cost["selection"] if cost else None,
+        "training_time": cost["training"] if cost else None,
+        "reported": reported["value"] if reported else None,
+        "evidence": reported["evidence"] if reported else None,
         "difference": cell["difference"],
         "run_ids": " ".join(cell["runs"]),
     }
 
 
 def format_share(cell: Cell, metric: str) -> tuple[str, str]:
-    """Return ``("0.58", " (time 0.03 + 0.61)")``, and a dash for none."""
+    """Return ``("0.58", " (time 0.03 + 0.61)")``, or a dash without costs."""
     cost = cell["cost"]
     if cost is None:
         return HOLE, ""
     return f"{cost['sample_visits']:.2f}", f" (time {cost['selection']:.2f} + {cost['training']:.2f})"
 
 
-def list_facts(cell: Cell, table: dict) -> list[tuple[str, str]]:
-    """Return what a cell tells on demand, as (name, text) pairs."""
+def list_facts(cell: Cell, table: Table[Any]) -> Facts:
+    """Return what a page tells about a cell on demand."""
     cost = cell["cost"]
     if cost is None:
         return [("Cost", "no run with a full-data run of its seed")]

@@ -1,12 +1,27 @@
-"""Costs to reach an accuracy: tables with one row a method and one column a share of full data's mean accuracy."""
+"""Costs to reach an accuracy: tables with one row per method and one column per share of full data's mean accuracy."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict, final
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, LOWER_IS_BETTER, METRIC_TITLES, Cell, Hole, Records, fill_panels, list_cells
+from selectbench.artefacts.cells import (
+    FULL,
+    FULL_COLUMN,
+    LOWER_IS_BETTER,
+    METRIC_TITLES,
+    Cell,
+    Hole,
+    fill_panels,
+    list_cells,
+    replace_cells,
+    replace_rows,
+)
 from selectbench.artefacts.formats import HOLE, format_keep, format_number, format_range
 from selectbench.artefacts.grids import name_test_sets
+from selectbench.artefacts.kinds import Facts, Filled, Line, Table
+from selectbench.artefacts.specs import Panel, TableRow, TableSpec, Titled
 from selectbench.errors import ConfigError
+from selectbench.records.rows import Records
 
 NOT_REACHED = "not reached"
 CSV_COLUMNS = ("target", "threshold", "reached", "keep", "mean", "sample_visits", "wall_time", "runs", "run_ids")
@@ -14,9 +29,14 @@ CHOSEN_LATE = "The keep fraction is chosen after looking at the mean accuracies,
 
 
 class Option(TypedDict):
-    """One keep fraction of a row; ``reached`` is None where runs are missing.
+    """One keep fraction of a row.
 
-    ``visits`` and ``wall`` are the total cost (selection and training) as a share of full-data training of the same seed.
+    Parameters
+    ----------
+    keep : keep fraction
+    mean : of the metric
+    visits, wall : total cost (selection and training) relative to the full-data training of the same seed
+    reached : whether the mean reaches the threshold; None if runs are missing
     """
 
     keep: str
@@ -26,11 +46,21 @@ class Option(TypedDict):
     reached: bool | None
 
 
+@final
 class Answer(TypedDict):
-    """One cell: the cheapest keep fraction of a row whose mean accuracy reaches ``threshold``, and all it was chosen from.
+    """One cell: the cheapest keep fraction of a row whose mean accuracy reaches a threshold, and the options it was chosen from.
 
-    ``reached`` is None where no complete keep fraction gets there but some have missing runs. ``runs`` are the row's, by rising
-    keep fraction, and full data's, which set the threshold.
+    Parameters
+    ----------
+    runs : of the row, by rising keep fraction, and of full data, which set the threshold
+    values : one per run, None where there is none
+    holes : runs without a value
+    target, threshold : share of full data's mean that is asked for, and that mean times this share
+    reached : None if no complete keep fraction reaches the threshold but some have missing runs
+    chosen : the answer, or None
+    options : all keep fractions of the row
+    best : whether it is the cheapest of its column
+    footnotes : marks
     """
 
     runs: list[str]
@@ -45,50 +75,55 @@ class Answer(TypedDict):
     footnotes: list[str]
 
 
-def fill_costs(spec: dict, records: Records) -> dict:
+def fill_costs(spec: TableSpec, records: Records) -> Filled[Answer]:
     """Return the columns, the filled panels and the note of a table of costs to reach shares of full data's mean accuracy.
 
-    Among a row's keep fractions with all their runs whose mean over seeds reaches the share ``spec["targets"]`` asks for, the
-    answer is the one with the fewest sample visits; the smaller keep fraction wins a tie.
+    Among the keep fractions of a row that have all their runs and whose mean over seeds reaches the share, the answer is the one
+    with the fewest sample visits; the smaller keep fraction wins a tie.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     ConfigError
         The metric is one where lower is better, or a panel has no full-data runs to compare with.
     """
     if spec["metric"] in LOWER_IS_BETTER:
         raise ConfigError(f"table {spec['id']}: the cost to reach a {spec['metric']} is not defined: lower is better")
-    columns = [{"id": f"{target:g}", "title": f"≥ {100 * target:g} % of full data"} for target in spec["targets"]]
-    panels = fill_panels(spec, records)
-    for panel in panels:
-        full = find_full(spec, panel)
-        for row in panel["rows"]:
-            cells = {
-                column["id"]: find_cheapest(row["cells"], full, target) for column, target in zip(columns, spec["targets"], strict=True)
-            }
-            row["cells"] = {} if row["planned"] else cells
-        mark_cheapest(panel["rows"], columns)
+    columns = [Titled(id=f"{target:g}", title=f"≥ {100 * target:g} % of full data") for target in spec["targets"]]
+    panels = []
+    for panel in fill_panels(spec, records):
+        full = find_full(spec, panel) if panel["rows"] else None
+        rows = [answer_row(row, full, spec["targets"], columns) for row in panel["rows"] if full]
+        mark_cheapest(rows, columns)
+        panels.append(replace_rows(panel, rows))
     thresholds = [text for panel in panels if (text := describe_thresholds(panel, spec["metric"]))]
-    return {"columns": columns, "panels": panels, "note": " ".join(filter(None, [spec["note"], CHOSEN_LATE, *thresholds]))}
+    return Filled(columns, panels, " ".join(filter(None, [spec["note"], CHOSEN_LATE, *thresholds])))
 
 
-def find_full(spec: dict, panel: dict) -> Cell | None:
-    """Return the full-data cell of a panel; None if the panel is absent at this scale."""
+def find_full(spec: TableSpec, panel: Panel[Cell]) -> Cell:
+    """Return the full-data cell of a panel with rows."""
     cells = next((row["cells"] for row in panel["rows"] if row["id"] == FULL), {})
-    if panel["rows"] and FULL_COLUMN not in cells:
+    if FULL_COLUMN not in cells:
         raise ConfigError(f"table {spec['id']}: panel {panel['id']!r} has no full-data runs to compare with")
-    return cells.get(FULL_COLUMN)
+    return cells[FULL_COLUMN]
+
+
+def answer_row(row: TableRow[Cell], full: Cell, targets: Sequence[float], columns: Sequence[Titled]) -> TableRow[Answer]:
+    """Return a row with one answer per column; a planned row has none."""
+    if row["planned"]:
+        return replace_cells(row, {})
+    asked = zip(columns, targets, strict=True)
+    return replace_cells(row, {column["id"]: find_cheapest(row["cells"], full, target) for column, target in asked})
 
 
 def find_cheapest(cells: Mapping[str, Cell], full: Cell, target: float) -> Answer:
     """Return the cheapest of a row's keep fractions whose mean is at least ``target`` times full data's mean."""
-    threshold = None if full["holes"] else target * full["mean"]
+    threshold = None if full["holes"] or full["mean"] is None else target * full["mean"]
     ordered = sorted(cells.items(), key=lambda item: float(item[0]))
     options = [describe_option(keep, cell, threshold) for keep, cell in ordered]
     reaching = [option for option in options if option["reached"]]
-    chosen = min(reaching, key=lambda option: (option["visits"], float(option["keep"])), default=None)
+    chosen = min(reaching, key=lambda option: (read_visits(option), float(option["keep"])), default=None)
     sources = [cell for _, cell in ordered] + ([] if any(cell is full for _, cell in ordered) else [full])
     is_open = any(option["reached"] is None for option in options)
     return Answer(
@@ -107,32 +142,36 @@ def find_cheapest(cells: Mapping[str, Cell], full: Cell, target: float) -> Answe
 
 def describe_option(keep: str, cell: Cell, threshold: float | None) -> Option:
     """Return what one keep fraction costs and whether its mean reaches the threshold."""
-    cost = cell["cost"]
-    is_complete = threshold is not None and not cell["holes"] and cost is not None
+    cost, mean = cell["cost"], cell["mean"]
     return Option(
         keep=keep,
-        mean=cell["mean"],
+        mean=mean,
         visits=cost["sample_visits"] if cost else None,
         wall=cost["total"] if cost else None,
-        reached=cell["mean"] >= threshold if is_complete else None,
+        reached=None if mean is None or threshold is None or cost is None or cell["holes"] else mean >= threshold,
     )
 
 
-def mark_cheapest(rows: Sequence[dict], columns: Sequence[dict]) -> None:
-    """Mark the cheapest answer of each column, full data included; answers that print alike share it, a row alone gets none."""
+def read_visits(option: Option) -> float:
+    """Return the sample visits of an option; infinite if they are unknown."""
+    return math.inf if option["visits"] is None else option["visits"]
+
+
+def mark_cheapest(rows: Sequence[TableRow[Answer]], columns: Sequence[Titled]) -> None:
+    """Mark the cheapest answer of each column, full data included; equal prints are all marked, a single row is not."""
     for column in columns:
         answers = [row["cells"][column["id"]] for row in rows if column["id"] in row["cells"]]
-        reached = [answer for answer in answers if answer["chosen"]]
+        reached = [(answer, read_visits(answer["chosen"])) for answer in answers if answer["chosen"]]
         if len(answers) < 2 or not reached:
             continue
-        least = min(answer["chosen"]["visits"] for answer in reached)
-        for answer in reached:
-            answer["best"] = f"{answer['chosen']['visits']:.2f}" == f"{least:.2f}"
+        least = min(visits for _, visits in reached)
+        for answer, visits in reached:
+            answer["best"] = f"{visits:.2f}" == f"{least:.2f}"
 
 
-def describe_thresholds(panel: dict, metric: str) -> str | None:
+def describe_thresholds(panel: Panel[Answer], metric: str) -> str | None:
     """Return the accuracies that a panel's columns stand for, as a sentence."""
-    full = next((row["cells"] for row in panel["rows"] if row["id"] == FULL), {})
+    full: Mapping[str, Answer] = next((row["cells"] for row in panel["rows"] if row["id"] == FULL), {})
     parts = [
         f"≥ {100 * answer['target']:g} % is {format_number(answer['threshold'], metric)}"
         for answer in full.values()
@@ -141,11 +180,12 @@ def describe_thresholds(panel: dict, metric: str) -> str | None:
     if not parts:
         return None
     (option,) = next(iter(full.values()))["options"]
-    return f"{panel['title']}: full data reaches {format_number(option['mean'], metric)}; {', '.join(parts)}."
+    reached = HOLE if option["mean"] is None else format_number(option["mean"], metric)
+    return f"{panel['title']}: full data reaches {reached}; {', '.join(parts)}."
 
 
-def describe_costs(table: dict) -> str:
-    """Return the caption: what is asked, in which unit, over how many seeds, in which regime and at which scale."""
+def describe_costs(table: Table[Answer]) -> str:
+    """Return the caption: what is asked and in which unit, number of seeds, regime and scale."""
     answers = [answer for _, _, _, answer in list_cells(table["panels"])]
     metric = table["metric"]
     seeds = format_range(
@@ -164,17 +204,17 @@ def describe_costs(table: dict) -> str:
     return " ".join(sentences)
 
 
-def flatten_answer(answer: Answer) -> dict:
+def flatten_answer(answer: Answer) -> Line:
     """Return a cell as the columns of the long form."""
-    chosen = answer["chosen"] or {}
+    chosen = answer["chosen"]
     return {
         "target": answer["target"],
         "threshold": answer["threshold"],
         "reached": answer["reached"],
-        "keep": chosen.get("keep"),
-        "mean": chosen.get("mean"),
-        "sample_visits": chosen.get("visits"),
-        "wall_time": chosen.get("wall"),
+        "keep": chosen["keep"] if chosen else None,
+        "mean": chosen["mean"] if chosen else None,
+        "sample_visits": chosen["visits"] if chosen else None,
+        "wall_time": chosen["wall"] if chosen else None,
         "runs": len(answer["runs"]),
         "run_ids": " ".join(answer["runs"]),
     }
@@ -188,8 +228,8 @@ def format_answer(answer: Answer, metric: str) -> tuple[str, str]:
     return f"{chosen['visits']:.2f}", f" (time {chosen['wall']:.2f}), {format_keep(chosen['keep'])} kept"
 
 
-def list_facts(answer: Answer, table: dict) -> list[tuple[str, str]]:
-    """Return what a cell tells on demand, as (name, text) pairs: the question, the answer, and every keep fraction."""
+def list_facts(answer: Answer, table: Table[Any]) -> Facts:
+    """Return what a page tells about a cell on demand: the question, the answer, and every keep fraction."""
     metric = table["metric"]
     threshold = HOLE if answer["threshold"] is None else format_number(answer["threshold"], metric)
     facts = [

@@ -32,7 +32,7 @@ LATEX = {
 
 
 def count_in_letters(number: int) -> str:
-    """Return a, b, …, z, aa, ab, … for 0, 1, 2, and so on."""
+    """Return a, b, …, z, aa, ab, … for 0, 1, 2, …."""
     letters = ""
     number += 1
     while number:
@@ -43,8 +43,8 @@ def count_in_letters(number: int) -> str:
 
 def format_range(numbers: Iterable[int]) -> str:
     """Return ``"5"`` for equal numbers, ``"3–5"`` for others and ``"0"`` for none."""
-    numbers = list(numbers) or [0]
-    return f"{min(numbers)}" if min(numbers) == max(numbers) else f"{min(numbers)}–{max(numbers)}"
+    found = list(numbers) or [0]
+    return f"{min(found)}" if min(found) == max(found) else f"{min(found)}–{max(found)}"
 
 
 def format_keep(keep: str) -> str:
@@ -53,7 +53,7 @@ def format_keep(keep: str) -> str:
 
 
 def format_number(value: float, metric: str) -> str:
-    """Return a value as it is printed: one decimal, three for a loss, none for a count, two for less than 10 s."""
+    """Return a value as it is printed: with one decimal; three for a loss, none for a count, two for less than 10 s."""
     if metric in COUNTS:
         return f"{value:,.0f}"
     if metric in SECONDS and value < 10:
@@ -62,14 +62,14 @@ def format_number(value: float, metric: str) -> str:
 
 
 def format_run_value(value: float, metric: str) -> str:
-    """Return the value of one run, a decimal finer than a mean."""
+    """Return the value of one run, with one more decimal than a mean."""
     if metric in COUNTS:
         return f"{value:,.0f}"
     return f"{value:.4g}" if metric in LOSSES else f"{value:.2f}"
 
 
 def format_signed(value: float, decimals: int) -> str:
-    """Return a value with its sign, a true minus, and no sign for a zero."""
+    """Return a value with its sign (a true minus); zero has none."""
     text = f"{abs(value):.{decimals}f}"
     if float(text) == 0:
         return text
@@ -89,13 +89,13 @@ def format_cost(cost: Cost | None) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escape what would break a Markdown table or turn into markup."""
+    """Escape what would break a Markdown table or be read as markup."""
     for character in "\\|*_<":
         text = text.replace(character, f"\\{character}")
     return text
 
 
 def escape_latex(text: str) -> str:
-    """Escape LaTeX's special characters and write the symbols we use as commands."""
+    """Escape LaTeX's special characters and replace the symbols we use by commands."""
     text = "".join(LATEX.get(character, character) for character in text)
     return text.replace("“", "``").replace("”", "''")

@@ -1,33 +1,33 @@
 """The front page: every paper's claims with their verdicts at every scale that has results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from selectbench.artefacts.formats import HOLE
-from selectbench.artefacts.page import inline_svg, render_template
-from selectbench.artefacts.verdict import SYMBOLS, count_verdicts
+from selectbench.artefacts.page import Shown, inline_svg, render_template
+from selectbench.artefacts.specs import FrontSpec, Titled
+from selectbench.artefacts.verdict import SYMBOLS, PaperVerdict, count_verdicts
 
-Verdicts = Mapping[str, Mapping[str, dict]]
+Verdicts = Mapping[str, Mapping[str, PaperVerdict]]  # scale → paper → verdict
 
 
-def render_front(spec: dict, verdicts: Verdicts, drawing: tuple[str, str] | None) -> str:
+def render_front(spec: FrontSpec, verdicts: Verdicts, drawing: tuple[str, str] | None) -> str:
     """Return ``index.html`` of all scales.
 
     Parameters
     ----------
-    spec : ``{"title", "scales": [{"id", "title"}, …], "papers": [{"id", "title"}, …], "figure": {"id", "title", "caption", …}}``
-        Scales from the quickest on.
-    verdicts : scale → paper → what ``judge_claims`` wrote; a scale without results is empty
+    spec : of the page, with scales from the fastest to the slowest
+    verdicts : what ``judge_claims`` wrote; a scale without results is empty
     drawing : the title of a scale and its figure as SVG
     """
     scales = [scale for scale in spec["scales"] if verdicts[scale["id"]]]
     papers = [
-        paper | {"claims": list_claims(paper["id"], scales, verdicts)}
+        {**paper, "claims": list_claims(paper["id"], scales, verdicts)}
         for paper in spec["papers"]
         if any(paper["id"] in verdicts[scale["id"]] for scale in scales)
     ]
-    figure = None
-    if drawing:
-        figure = spec["figure"] | {"scale": drawing[0], "svg": inline_svg(drawing[1], "front", spec["figure"]["title"], set())}
+    figure: Shown | None = None
+    if drawing and spec["figure"]:
+        figure = {**spec["figure"], "scale": drawing[0], "svg": inline_svg(drawing[1], "front", spec["figure"]["title"], set())}
     return render_template(
         "front.html.j2",
         title=spec["title"],
@@ -38,45 +38,47 @@ def render_front(spec: dict, verdicts: Verdicts, drawing: tuple[str, str] | None
     )
 
 
-def list_claims(paper: str, scales: list[dict], verdicts: Verdicts) -> list[dict]:
-    """Return a paper's claims, in its order, each with one cell a scale: its verdict there, or None.
+def list_claims(paper: str, scales: Sequence[Titled], verdicts: Verdicts) -> list[Shown]:
+    """Return a paper's claims, in its order, each with one cell per scale: its verdict there, or None.
 
-    A claim's text is that of the largest scale that has judged it.
+    A claim's text is taken from the largest scale that has judged it.
     """
-    found = {scale["id"]: {claim["id"]: claim for claim in verdicts[scale["id"]].get(paper, {"claims": []})["claims"]} for scale in scales}
-    claims: dict[str, dict] = {}
+    judged_at = {scale["id"]: verdicts[scale["id"]].get(paper) for scale in scales}
+    found = {scale: {claim["id"]: claim for claim in (verdict["claims"] if verdict else ())} for scale, verdict in judged_at.items()}
+    claims: dict[str, Shown] = {}
     for scale in reversed(scales):
-        for name, claim in found[scale["id"]].items():
-            claims.setdefault(name, {key: claim[key] for key in ("id", "statement", "by", "source")})
+        for name, judged in found[scale["id"]].items():
+            claims.setdefault(name, {"id": name, "statement": judged["statement"], "by": judged["by"], "source": judged["source"]})
     for name, claim in claims.items():
         cells = [(scale["id"], found[scale["id"]].get(name)) for scale in scales]
         claim["cells"] = [
             None
-            if judged is None
-            else {"scale": scale, "symbol": SYMBOLS[judged["verdict"]], **{key: judged[key] for key in ("verdict", "why")}}
-            for scale, judged in cells
+            if cell is None
+            else {"scale": scale_id, "symbol": SYMBOLS[cell["verdict"]], "verdict": cell["verdict"], "why": cell["why"]}
+            for scale_id, cell in cells
         ]
     return list(claims.values())
 
 
-def describe_scale(scale: dict, verdicts: Mapping[str, dict]) -> dict:
-    """Return what a scale ran on: facts as (name, text) pairs, and how many claims have which verdict."""
+def describe_scale(scale: Titled, verdicts: Mapping[str, PaperVerdict]) -> Shown:
+    """Return what a scale ran on: facts as (name, text) pairs, and how many claims have each verdict."""
     origins = [verdict["provenance"] for verdict in verdicts.values()]
 
-    def unite(key: str) -> str:
-        return ", ".join(sorted({str(item) for origin in origins for item in origin.get(key, ())})) or HOLE
+    def unite(found: Iterable[Iterable[object]]) -> str:
+        return ", ".join(sorted({str(item) for items in found for item in items})) or HOLE
 
-    num_runs, num_failed = (sum(origin[what] for origin in origins) for what in ("runs", "failed"))
-    trained, evaluated = (sum(origin.get(f"{what}_s", 0.0) for origin in origins) for what in ("training", "evaluation"))
+    num_runs, num_failed = sum(origin["runs"] for origin in origins), sum(origin["failed"] for origin in origins)
+    trained = sum(origin.get("training_s", 0.0) for origin in origins)
+    evaluated = sum(origin.get("evaluation_s", 0.0) for origin in origins)
     facts = [
-        ("Devices", unite("devices")),
-        ("Processors", unite("processors")),
+        ("Devices", unite(origin["devices"] for origin in origins)),
+        ("Processors", unite(origin.get("processors", ()) for origin in origins)),
         ("Runs", f"{num_runs:,}, each counted by every paper it serves, of which {num_failed:,} failed"),
-        ("Seeds", unite("seeds")),
+        ("Seeds", unite(origin["seeds"] for origin in origins)),
         ("Time", f"{format_duration(trained)} of training and {format_duration(evaluated)} of evaluation, one run after the other"),
-        ("Commits", ", ".join(sorted({commit[:10] for origin in origins for commit in origin["commits"]})) or HOLE),
+        ("Commits", unite((commit[:10] for commit in origin["commits"]) for origin in origins)),
     ]
-    return scale | {"facts": facts, "counts": count_verdicts(list(verdicts.values()))}
+    return {**scale, "facts": facts, "counts": count_verdicts(verdicts.values())}
 
 
 def format_duration(seconds: float) -> str:

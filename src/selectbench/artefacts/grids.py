@@ -1,4 +1,7 @@
-"""Grids: tables with one row a method and one column a keep fraction."""
+"""Grids: tables with one row per method and one column per keep fraction."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from selectbench.artefacts.cells import (
     COST_METRICS,
@@ -8,7 +11,6 @@ from selectbench.artefacts.cells import (
     METRIC_TITLES,
     TEST_METRICS,
     Cell,
-    Records,
     fill_panels,
     list_cells,
 )
@@ -22,22 +24,26 @@ from selectbench.artefacts.formats import (
     format_range,
     format_signed,
 )
+from selectbench.artefacts.kinds import Facts, Filled, Line, Table
+from selectbench.artefacts.specs import TableRow, TableSpec, Titled
+from selectbench.records.rows import Records
 
+GridCell = TypeVar("GridCell", bound=Cell)
 CSV_COLUMNS = (
     *("n", "runs", "mean", "sd", "low", "high", "best_epoch_mean", "minus_random", "below_random"),
     *("selection_cost", "training_cost", "sample_visits", "reported", "evidence", "difference", "status", "run_ids"),
 )
 
 
-def fill_grid(spec: dict, records: Records) -> dict:
+def fill_grid(spec: TableSpec, records: Records) -> Filled[Cell]:
     """Return the columns and the filled panels of a grid.
 
-    The full-data value always has a column of its own, keep 1, which is added when the paper's table has none.
+    Full data always has a column of its own, keep fraction 1, which is added if the paper's table has none.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     """
     panels = fill_panels(spec, records)
     columns = list(spec["columns"])
@@ -49,31 +55,32 @@ def fill_grid(spec: dict, records: Records) -> dict:
     if spec["compare_reported"]:
         for _, _, _, cell in list_cells(panels):
             compare_with_reported(cell, spec["tolerance"])
-    return {"columns": columns, "panels": panels}
+    return Filled(columns, panels, spec["note"])
 
 
-def mark_best(rows: list[dict], columns: list[dict], metric: str) -> None:
-    """Mark the best mean of each column, full data and cells with holes aside; means that print alike share it, one alone gets none."""
+def mark_best(rows: Sequence[TableRow[Cell]], columns: Sequence[Titled], metric: str) -> None:
+    """Mark the best mean of each column, excluding full data and cells with holes; equal prints are all marked, a single one is not."""
     for column in columns:
-        cells = [row["cells"].get(column["id"]) for row in rows if row["id"] != FULL]
-        cells = [cell for cell in cells if cell is not None and cell["mean"] is not None and not cell["holes"]]
-        if len({tuple(cell["runs"]) for cell in cells}) < 2:
+        cells = [row["cells"][column["id"]] for row in rows if row["id"] != FULL and column["id"] in row["cells"]]
+        means = [(cell, cell["mean"]) for cell in cells if cell["mean"] is not None and not cell["holes"]]
+        if len({tuple(cell["runs"]) for cell, _ in means}) < 2:
             continue
-        best = (min if metric in LOWER_IS_BETTER else max)(cell["mean"] for cell in cells)
-        for cell in cells:
-            cell["best"] = format_number(cell["mean"], metric) == format_number(best, metric)
+        best = (min if metric in LOWER_IS_BETTER else max)(mean for _, mean in means)
+        for cell, mean in means:
+            cell["best"] = format_number(mean, metric) == format_number(best, metric)
 
 
 def compare_with_reported(cell: Cell, tolerance: float) -> None:
-    """Set difference and status of a cell that has both a mean and a reported value."""
+    """Set the difference and status of a cell that has both a mean and a reported value."""
     if cell["mean"] is None or cell["reported"] is None:
         return
-    cell["difference"] = cell["mean"] - cell["reported"]["value"]
-    cell["status"] = "reproduced" if abs(cell["difference"]) <= tolerance else f"off by {format_signed(cell['difference'], 1)}"
+    difference = cell["mean"] - cell["reported"]["value"]
+    cell["difference"] = difference
+    cell["status"] = "reproduced" if abs(difference) <= tolerance else f"off by {format_signed(difference, 1)}"
 
 
-def describe_grid(table: dict) -> str:
-    """Return the caption: what is measured, over how many seeds, in which regime and at which scale."""
+def describe_grid(table: Table[GridCell]) -> str:
+    """Return the caption: metric, number of seeds, regime and scale."""
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
     metric = table["metric"]
     title = METRIC_TITLES.get(metric, metric)
@@ -97,18 +104,18 @@ def describe_grid(table: dict) -> str:
     return " ".join(sentences)
 
 
-def name_test_sets(table: dict) -> str:
-    """Return ``"the test set “test”"``, or the plural for panels on several ones."""
+def name_test_sets(table: Table[Any]) -> str:
+    """Return ``"the test set “test”"``, or the plural if panels have different ones."""
     names = dict.fromkeys(panel["test_set"] for panel in table["panels"] if panel["absent"] is None)
     if not names:
         return "a test set"
     return f"the test set{'s' if len(names) > 1 else ''} {' and '.join(f'“{name}”' for name in names)}"
 
 
-def flatten_cell(cell: Cell) -> dict:
+def flatten_cell(cell: Cell) -> Line:
     """Return a cell as the columns of the long form."""
     low, high = cell["interval"] or (None, None)
-    cost, reported = cell["cost"] or {}, cell["reported"] or {}
+    cost, reported, against = cell["cost"], cell["reported"], cell["against_random"]
     return {
         "n": cell["n"],
         "runs": len(cell["runs"]),
@@ -117,13 +124,13 @@ def flatten_cell(cell: Cell) -> dict:
         "low": low,
         "high": high,
         "best_epoch_mean": cell["best_epoch"],
-        "minus_random": (cell["against_random"] or {}).get("mean"),
+        "minus_random": against["mean"] if against else None,
         "below_random": cell["below_random"],
-        "selection_cost": cost.get("selection"),
-        "training_cost": cost.get("training"),
-        "sample_visits": cost.get("sample_visits"),
-        "reported": reported.get("value"),
-        "evidence": reported.get("evidence"),
+        "selection_cost": cost["selection"] if cost else None,
+        "training_cost": cost["training"] if cost else None,
+        "sample_visits": cost["sample_visits"] if cost else None,
+        "reported": reported["value"] if reported else None,
+        "evidence": reported["evidence"] if reported else None,
         "difference": cell["difference"],
         "status": cell["status"],
         "run_ids": " ".join(cell["runs"]),
@@ -138,8 +145,8 @@ def format_cell(cell: Cell, metric: str) -> tuple[str, str]:
     return format_number(cell["mean"], metric), deviation
 
 
-def list_facts(cell: Cell, table: dict) -> list[tuple[str, str]]:
-    """Return what a cell tells on demand, as (name, text) pairs."""
+def list_facts(cell: Cell, table: Table[Any]) -> Facts:
+    """Return what a page tells about a cell on demand."""
     metric = table["metric"]
     facts = [
         ("Value", f"{''.join(format_cell(cell, metric))}, n = {cell['n']} of {len(cell['runs'])}"),
@@ -148,13 +155,9 @@ def list_facts(cell: Cell, table: dict) -> list[tuple[str, str]]:
     if cell["interval"] is not None:
         facts.append(("95 % interval", " to ".join(format_number(bound, metric) for bound in cell["interval"])))
     if cell["against_random"] is not None:
-        difference = cell["against_random"]
-        bounds = (
-            ""
-            if difference["low"] is None
-            else " [{}, {}]".format(*(format_difference(difference[key], metric) for key in ("low", "high")))
-        )
-        facts.append(("Against random", format_difference(difference["mean"], metric) + bounds))
+        found = cell["against_random"]
+        bounds = [format_difference(bound, metric) for bound in (found["low"], found["high"]) if bound is not None]
+        facts.append(("Against random", format_difference(found["mean"], metric) + (f" [{', '.join(bounds)}]" if bounds else "")))
     if cell["best_epoch"] is not None:
         facts.append(("Best epoch (extra)", f"{format_number(cell['best_epoch'], metric)}: peeks at the test set"))
     if cell["cost"] is not None:

@@ -9,7 +9,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from selectbench.artefacts.formats import format_keep
+from selectbench.artefacts.overlaps import Overlap
 from selectbench.artefacts.plots import add_note, draw_absence, wrap_title
+from selectbench.artefacts.specs import FigureSpec
 
 SQUARE, LEAST_SIDE = 0.27, 2.1  # inches
 LABEL_LETTER, TITLE_HEIGHT = 0.072, 0.45  # inches
@@ -17,16 +19,16 @@ COLOURS = "RdBu"
 MISSING_COLOUR = "#EDEDED"
 
 
-def draw_overlap(spec: dict, overlaps: Sequence[dict]) -> Figure:
-    """Draw one heat map a keep fraction and data set: methods × methods in the order of the table, with the numbers in it.
+def draw_overlap(spec: FigureSpec, overlaps: Sequence[Overlap]) -> Figure:
+    """Draw one heat map per keep fraction and data set: methods × methods, in the order of the table, with numbers.
 
     Two methods are compared seed by seed; the diagonal compares a method with itself over different seeds. Only the table's rows
     and keep fractions are drawn.
 
     Parameters
     ----------
-    spec : a figure of the plan
-    overlaps : what ``compare_subsets`` found, one for each data set and keep fraction
+    spec : of the figure
+    overlaps : what ``compare_subsets`` found, one per data set and keep fraction
     """
     datasets = [panel["id"] for panel in spec["panels"]]
     keeps = [column["id"] for column in spec["columns"]]
@@ -63,8 +65,8 @@ def draw_overlap(spec: dict, overlaps: Sequence[dict]) -> Figure:
     return figure
 
 
-def order_matrix(overlap: dict, methods: Sequence[str]) -> np.ndarray:
-    """Return the overlaps as a (M, M) matrix in the order of ``methods``, NaN where nothing is compared."""
+def order_matrix(overlap: Overlap, methods: Sequence[str]) -> np.ndarray:
+    """Return the overlaps as an (M, M) matrix in the order of ``methods``; NaN where nothing is compared."""
     places = {method: place for place, method in enumerate(overlap["methods"])}
     matrix = np.full((len(methods), len(methods)), np.nan)
     for row, left in enumerate(methods):
@@ -94,6 +96,6 @@ def draw_heatmap(axes: Axes, matrix: np.ndarray, chance: float) -> None:
 
 
 def format_share(value: float) -> str:
-    """Return a share with two decimals and nothing that needs no room: ``".43"``, ``"1"``."""
+    """Return a share with two decimals in as few characters as possible: ``".43"``, ``"1"``."""
     text = f"{value:.2f}"
     return "1" if text == "1.00" else text.removeprefix("0")

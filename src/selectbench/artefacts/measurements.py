@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -11,10 +11,44 @@ from selectbench.errors import RecordError
 MOST_BINS = 20
 
 
+class Measured(TypedDict):
+    """What was measured of one proposition.
+
+    Parameters
+    ----------
+    x_label, y_label : what x and y are
+    x, y : points
+    statistic : name → number, such as ``"spearman"``
+    """
+
+    x_label: str
+    y_label: str
+    x: list[float | None]
+    y: list[float | None]
+    statistic: dict[str, float | None]
+
+
+class Measurement(TypedDict):
+    """What was measured on one data set with one seed.
+
+    Parameters
+    ----------
+    dataset, seed : where
+    propositions : name → what was measured
+    """
+
+    dataset: str
+    seed: int
+    propositions: dict[str, Measured]
+
+
 class Bins(NamedTuple):
     """The quartiles of y in bins of x; NaN where a seed has no point in a bin.
 
-    ``centres`` (B,) are the medians of x over all seeds; ``medians``, ``lower`` and ``upper`` (S, B) are of y, one row a seed.
+    Parameters
+    ----------
+    centres : (B,) medians of x over all seeds
+    medians, lower, upper : (S, B) of y, one row per seed
     """
 
     centres: np.ndarray
@@ -23,7 +57,7 @@ class Bins(NamedTuple):
     upper: np.ndarray
 
 
-def group_measurements(measurements: Iterable[dict], proposition: str) -> dict[str, dict[int, dict]]:
+def group_measurements(measurements: Iterable[Measurement], proposition: str) -> dict[str, dict[int, Measured]]:
     """Return data set → seed → what was measured of a proposition, both sorted; files without it are skipped.
 
     Raises
@@ -31,7 +65,7 @@ def group_measurements(measurements: Iterable[dict], proposition: str) -> dict[s
     RecordError
         Two files measured it on the same data set with the same seed.
     """
-    groups: dict[str, dict[int, dict]] = {}
+    groups: dict[str, dict[int, Measured]] = {}
     for item in sorted(measurements, key=lambda item: (item["dataset"], item["seed"])):
         if proposition in item["propositions"]:
             seeds = groups.setdefault(item["dataset"], {})
@@ -43,21 +77,21 @@ def group_measurements(measurements: Iterable[dict], proposition: str) -> dict[s
     return groups
 
 
-def finite_points(measured: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y of the points of which both are finite numbers."""
-    x, y = (np.array(measured[axis], dtype=np.float64) for axis in ("x", "y"))
+def finite_points(measured: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of the points whose coordinates are both finite."""
+    x, y = (np.array(values, dtype=np.float64) for values in (measured["x"], measured["y"]))
     kept = np.isfinite(x) & np.isfinite(y)
     return x[kept], y[kept]
 
 
-def mean_statistic(measured: Iterable[dict], statistic: str) -> tuple[float, int] | None:
-    """Return the mean of a statistic over the seeds that have a finite one, and their number; None without any."""
+def mean_statistic(measured: Iterable[Measured], statistic: str) -> tuple[float, int] | None:
+    """Return the mean of a statistic over the seeds for which it is finite, and their number; None if there are none."""
     values = [value for item in measured if (value := read_statistic(item, statistic)) is not None]
     return (float(np.mean(values)), len(values)) if values else None
 
 
-def read_statistic(measured: dict, statistic: str) -> float | None:
-    """Return a statistic of a measured proposition, or None if it has no finite one."""
+def read_statistic(measured: Measured, statistic: str) -> float | None:
+    """Return a statistic of a measured proposition; None if it is missing or not finite."""
     value = measured["statistic"].get(statistic)
     return value if value is not None and math.isfinite(value) else None
 
@@ -65,7 +99,7 @@ def read_statistic(measured: dict, statistic: str) -> float | None:
 def bin_points(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Bins:
     """Summarise the points (x, y) of several seeds in common bins of x.
 
-    The bins are the quantiles of the pooled x, at most 20 and as many as there are distinct values; ties never fall into two bins.
+    The bins are quantiles of the pooled x, at most 20 and at most one per distinct value; ties never fall into two bins.
     """
     pooled = np.concatenate([x for x, _ in seeds])
     levels = np.unique(pooled)
@@ -82,5 +116,5 @@ def bin_points(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Bins:
 
 
 def spans_decades(values: np.ndarray, decades: float = 2.0) -> bool:
-    """Say whether all values are positive and span more than so many decades."""
+    """Tell whether all values are positive and span more than this many decades."""
     return bool(len(values) and values.min() > 0 and math.log10(values.max() / values.min()) > decades)

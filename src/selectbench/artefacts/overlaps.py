@@ -1,6 +1,7 @@
 """Overlaps: how many samples the subsets of two methods have in common."""
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 import numpy as np
 
@@ -9,7 +10,48 @@ from selectbench.policy import count_kept
 Subsets = Mapping[str, Mapping[int, np.ndarray]]
 
 
-def compare_subsets(subsets: Subsets, keep: str, num_pool: int) -> dict:
+class Compared(TypedDict):
+    """How much the subsets of methods have in common.
+
+    Parameters
+    ----------
+    chance : overlap of random subsets, k / N
+    methods : ids
+    overlap : matrix in the order of the methods: two methods are compared seed by seed, a method with itself over all pairs of
+        different seeds; None where there is no pair
+    """
+
+    chance: float
+    methods: list[str]
+    overlap: list[list[float | None]]
+
+
+class Overlap(Compared):
+    """How much the subsets of a data set and keep fraction have in common.
+
+    Parameters
+    ----------
+    dataset, keep : of the subsets
+    """
+
+    dataset: str
+    keep: str
+
+
+class Overlaps(TypedDict):
+    """How much the subsets of a paper have in common.
+
+    Parameters
+    ----------
+    paper : whose subsets they are
+    overlaps : one per data set and keep fraction
+    """
+
+    paper: str
+    overlaps: list[Overlap]
+
+
+def compare_subsets(subsets: Subsets, keep: str, num_pool: int) -> Compared:
     """Return the mean overlap |A ∩ B| / k of every pair of methods, and the chance level k / N.
 
     Parameters
@@ -17,12 +59,6 @@ def compare_subsets(subsets: Subsets, keep: str, num_pool: int) -> dict:
     subsets : method → seed → ids of its subset; runs without a subset are left out
     keep : keep fraction, which gives k
     num_pool : N
-
-    Returns
-    -------
-    dict
-        ``chance``, ``methods`` and ``overlap``, a matrix in their order: two methods are compared seed by seed, a method with
-        itself over all pairs of different seeds; None where there is no pair.
     """
     num_kept = count_kept(keep, num_pool)
     methods = list(subsets)
@@ -34,7 +70,7 @@ def compare_subsets(subsets: Subsets, keep: str, num_pool: int) -> dict:
 
 
 def mean_overlap(left: Mapping[int, np.ndarray], right: Mapping[int, np.ndarray], num_kept: int, is_same: bool) -> float | None:
-    """Return the mean of |A ∩ B| / k over pairs of equal seeds, or of different seeds of the same method; None without a pair."""
+    """Return the mean of |A ∩ B| / k over equal seeds, or over pairs of different seeds of one method; None without a pair."""
     if is_same:
         seeds = sorted(left)
         pairs = [(first, second) for place, first in enumerate(seeds) for second in seeds[place + 1 :]]

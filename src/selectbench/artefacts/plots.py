@@ -1,22 +1,26 @@
 """What all figures share: their look, their size, line styles, legends and panel titles."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selectbench.artefacts.cells import FULL
+from selectbench.artefacts.specs import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType, RcKeyType
 
 # Okabe–Ito without yellow, which is too pale for lines, and without black, which is for the controls
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
+DASHES: "tuple[LineStyleType, ...]" = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
 CONTROL_COLOURS = ("#000000", "#6E6E6E", "#A0A0A0")
 FULL_COLOUR = "#3A3A3A"
 NOTE_COLOUR = "#7A2E00"
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -44,21 +48,26 @@ STYLE = {
     "svg.hashsalt": "selectbench",
 }
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND_WIDTH, PANELS_A_ROW = 2.9, 2.5, 1.9, 3  # inches
-LONE_PANEL = 1.5  # a column of panels that stands alone is drawn this much larger
+LONE_PANEL = 1.5  # enlargement of panels in a single column
 LEGEND_LINE = 0.19  # inches
 TITLE_WIDTH = 38  # characters
 
 
 class LineStyle(NamedTuple):
-    """How one row is drawn in every panel of a figure."""
+    """How one row is drawn in every panel of a figure.
+
+    Parameters
+    ----------
+    colour, marker, dashes, width : of its line, as matplotlib names them
+    """
 
     colour: str
     marker: str
-    dashes: object
+    dashes: "LineStyleType"
     width: float
 
 
-def make_figure(num_rows: int, num_columns: int, panels: list[dict]) -> Figure:
+def make_figure(num_rows: int, num_columns: int, panels: Sequence[Panel[Any]]) -> Figure:
     """Return an empty figure with room for the panels and, to their right, for a legend of all their rows."""
     scale = LONE_PANEL if num_columns == 1 else 1.0
     num_lines = len({row["id"] for panel in panels for row in panel["rows"]}) + 2
@@ -73,8 +82,8 @@ def draw_absence(scale: str, reasons: Iterable[str]) -> Figure:
     return figure
 
 
-def assign_styles(panels: list[dict]) -> dict[str, LineStyle]:
-    """Give each row one style for all panels, by its place among the rows, planned ones included, so that building one moves no other."""
+def assign_styles(panels: Sequence[Panel[Any]]) -> dict[str, LineStyle]:
+    """Return one style per row for all panels, by its place among the rows; planned rows count, so building one changes no other."""
     styles: dict[str, LineStyle] = {}
     num_controls = num_methods = 0
     for row in (row for panel in panels for row in panel["rows"] if row["id"] != FULL):
@@ -84,8 +93,8 @@ def assign_styles(panels: list[dict]) -> dict[str, LineStyle]:
             styles[row["id"]] = LineStyle(CONTROL_COLOURS[num_controls % len(CONTROL_COLOURS)], "o", DASHES[-1 - num_controls % 2], 1.8)
             num_controls += 1
         else:
-            colour, marker, dashes = (choices[num_methods % len(choices)] for choices in (COLOURS, MARKERS, DASHES))
-            styles[row["id"]] = LineStyle(colour, marker, dashes, 1.4)
+            colour, marker = COLOURS[num_methods % len(COLOURS)], MARKERS[num_methods % len(MARKERS)]
+            styles[row["id"]] = LineStyle(colour, marker, DASHES[num_methods % len(DASHES)], 1.4)
             num_methods += 1
     return styles
 
@@ -98,8 +107,10 @@ def wrap_title(title: str) -> str:
     return textwrap.fill(title, TITLE_WIDTH)
 
 
-def add_legend(figure: Figure, panels: list[dict], styles: dict[str, LineStyle], title: str | None, extras: Sequence[Line2D] = ()) -> None:
-    """Put one legend for all panels to their right; rows that are not built yet are named in it, ``extras`` stand at its end."""
+def add_legend(
+    figure: Figure, panels: Sequence[Panel[Any]], styles: Mapping[str, LineStyle], title: str | None, extras: Sequence[Line2D] = ()
+) -> None:
+    """Put one legend for all panels to their right: their rows, the rows that are not built yet, and ``extras``."""
     rows = {row["id"]: row for panel in reversed(panels) for row in panel["rows"]}
     order = dict.fromkeys(row["id"] for panel in panels for row in panel["rows"])
     handles = []
@@ -122,6 +133,6 @@ def add_legend(figure: Figure, panels: list[dict], styles: dict[str, LineStyle],
 
 
 def add_note(figure: Figure, parts: Sequence[str]) -> None:
-    """Write what a reader must know into the figure itself, below its panels; no parts, no note."""
+    """Write what a reader must know into the figure itself, below its panels."""
     if parts:
         figure.supxlabel("; ".join(parts), fontsize=7.5, color=NOTE_COLOUR)

@@ -1,6 +1,7 @@
-"""The table of verdicts in README.md, between two markers, made of the verdicts of a scale.
+"""The table of verdicts in README.md, between two markers, made from the verdicts of a scale.
 
-The opening marker says the scale and which claims are shown by name: ``<!-- verdicts tiny: rl_selector/transfers data_agent/lossless -->``.
+The opening marker names the scale and the claims that are shown in full:
+``<!-- verdicts tiny: rl_selector/transfers data_agent/lossless -->``.
 """
 
 import re
@@ -9,32 +10,33 @@ from collections.abc import Mapping
 
 from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED
 from selectbench.artefacts.formats import escape_markdown
-from selectbench.artefacts.verdict import SYMBOLS, format_worst
+from selectbench.artefacts.specs import Author
+from selectbench.artefacts.verdict import SYMBOLS, PaperVerdict, format_worst
 from selectbench.errors import ConfigError, suggest
 
 BLOCK = re.compile(r"(<!-- verdicts (\w+): ([\w/ ]+) -->\n)(.*?)(<!-- end of verdicts -->)", flags=re.DOTALL)
-MAKERS = {"paper": "claimed by the paper", "field": "asked by the field"}
+MAKERS: Mapping[Author, str] = {"paper": "claimed by the paper", "field": "asked by the field"}
 
 
 def find_shown(readme: str) -> tuple[str, set[str]] | None:
-    """Return the scale whose verdicts README shows and the papers whose claims it names, or None if it shows none."""
+    """Return the scale whose verdicts README shows and the papers whose claims it names; None if it shows none."""
     found = BLOCK.search(readme)
     return (found[2], {name.partition("/")[0] for name in found[3].split()}) if found else None
 
 
-def refresh_verdicts(readme: str, verdicts: Mapping[str, dict], titles: Mapping[str, str]) -> str:
-    """Return README with the table of verdicts made anew.
+def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: Mapping[str, str]) -> str:
+    """Return README with an up-to-date table of verdicts.
 
     Parameters
     ----------
     readme : the file's text
-    verdicts : paper → content of its verdict.json
+    verdicts : paper → content of its ``verdict.json``
     titles : paper → its name
 
     Raises
     ------
     ConfigError
-        The marker names a claim that no paper has; the closest one is named.
+        The marker names a claim that no paper has; the message suggests the closest one.
     """
     found = BLOCK.search(readme)
     if not found:
@@ -55,6 +57,6 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, dict], titles: Mapping[
     lines += ["", "| of these | verdict | the comparison that speaks most against it |", "|:--|:--|:--|"]
     for name in found[3].split():
         paper, claim = claims[name]
-        verdict = f"{SYMBOLS[claim['verdict']]} {claim['verdict']}"
-        lines.append(f"| {titles[paper]}: {escape_markdown(claim['statement'])} | {verdict} | {escape_markdown(format_worst(claim))} |")
+        statement, verdict_name = escape_markdown(claim["statement"]), claim["verdict"]
+        lines.append(f"| {titles[paper]}: {statement} | {SYMBOLS[verdict_name]} {verdict_name} | {escape_markdown(format_worst(claim))} |")
     return readme[: found.start()] + found[1] + "\n" + "\n".join(lines) + "\n\n" + found[5] + readme[found.end() :]

@@ -1,4 +1,4 @@
-"""Measured relations: y by x in bins, one faint line a seed and their mean."""
+"""Measured relations: y by x in bins, one faint line per seed and their mean."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,14 +10,23 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from selectbench.artefacts.formats import format_signed
-from selectbench.artefacts.measurements import bin_points, finite_points, group_measurements, mean_statistic, spans_decades
+from selectbench.artefacts.measurements import (
+    Measured,
+    Measurement,
+    bin_points,
+    finite_points,
+    group_measurements,
+    mean_statistic,
+    spans_decades,
+)
 from selectbench.artefacts.plots import COLOURS, FULL_COLOUR, PANELS_A_ROW, draw_absence, make_figure, wrap_title
+from selectbench.artefacts.specs import FigureSpec
 
 LABEL_WIDTH = 30  # characters
 
 
-def draw_measured(spec: dict, measurements: Sequence[dict]) -> Figure:
-    """Draw what was measured of ``spec["proposition"]``: one panel a data set of the table, with the mean Spearman correlation in a corner.
+def draw_measured(spec: FigureSpec, measurements: Sequence[Measurement]) -> Figure:
+    """Draw what was measured of a proposition: one panel per data set of the table, with the mean Spearman correlation in a corner.
 
     Each seed's points are summarised in quantile bins of x by their median and quartiles; the thick line is the mean of the
     medians. An axis is logarithmic if all of its values are positive and span more than two decades.
@@ -66,8 +75,8 @@ def draw_bins(axes: Axes, seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Non
         axes.set_yscale("log")
 
 
-def note_correlation(axes: Axes, seeds: Sequence[dict]) -> None:
-    """Print the mean Spearman correlation over seeds in the upper corner that a curve of its sign leaves free."""
+def note_correlation(axes: Axes, seeds: Sequence[Measured]) -> None:
+    """Print the mean Spearman correlation over seeds in the upper corner that a curve of this sign leaves free."""
     found = mean_statistic(seeds, "spearman")
     if found is None:
         return

@@ -1,12 +1,10 @@
 """Severities: accuracy on a corrupted test set by how strong the corruption is."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, Records, explain_absences, fill_panels, t_interval
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, Cell, explain_absences, fill_panels, find_finished, find_outcome, t_interval
 from selectbench.artefacts.formats import format_keep
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
@@ -18,22 +16,24 @@ from selectbench.artefacts.plots import (
     make_figure,
     wrap_title,
 )
+from selectbench.artefacts.specs import FigureSpec
 from selectbench.errors import ConfigError, suggest
+from selectbench.records.rows import Outcome, Records
 
 FULL_STYLE = LineStyle(FULL_COLOUR, "", "-", 1.4)
 
 
-def draw_severities(spec: dict, records: Records) -> Figure:
-    """Draw one line a method at ``spec["keep"]``, with its 95 % t-interval over seeds: severity 0 is the clean test set.
+def draw_severities(spec: FigureSpec, records: Records) -> Figure:
+    """Draw one line per method at one keep fraction, with its 95 % t-interval over seeds; severity 0 is the clean test set.
 
-    An accuracy at a severity is the mean over the corruptions of the test set.
+    The accuracy at a severity is the mean over the corruptions of the test set.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     ConfigError
-        The table has no such keep fraction, or a test set that is not a corrupted one.
+        The table has no such keep fraction, or its test set is not a corrupted one.
     """
     keeps = [column["id"] for column in spec["columns"]]
     if spec["keep"] not in keeps:
@@ -60,18 +60,20 @@ def draw_severities(spec: dict, records: Records) -> Figure:
     return figure
 
 
-def list_curves(spec: dict, cell: Cell, records: Records, test_set: str) -> np.ndarray | None:
+def list_curves(spec: FigureSpec, cell: Cell, records: Records, test_set: str | None) -> np.ndarray | None:
     """Return the accuracies (S, 1 + severities) of a cell's runs, clean first; None without a run."""
-    tests = [records[run]["test"][test_set] for run, value in zip(cell["runs"], cell["values"], strict=True) if value is not None]
+    present = [run for run, value in zip(cell["runs"], cell["values"], strict=True) if value is not None]
+    finished = [record for run in present if (record := find_finished(records, run))]
+    tests = [outcome for record in finished if (outcome := find_outcome(record, test_set))]
     if any("by_corruption" not in test for test in tests):
         raise ConfigError(f"figure {spec['id']}: test set {test_set!r} is not a corrupted one")
     return np.stack([list_accuracies(test) for test in tests]) if tests else None
 
 
-def list_accuracies(test: Mapping) -> np.ndarray:
+def list_accuracies(test: Outcome) -> np.ndarray:
     """Return the clean accuracy and the mean over corruptions at every severity."""
-    by_corruption: Sequence[Sequence[float]] = list(test["by_corruption"].values())
-    return np.array([test["clean_top1"], *np.mean(by_corruption, axis=0)])
+    by_corruption = np.array(list(test["by_corruption"].values()), dtype=np.float64)
+    return np.array([test["clean_top1"], *by_corruption.mean(axis=0)], dtype=np.float64)
 
 
 def draw_curve(axes: Axes, curves: np.ndarray, label: str, style: LineStyle) -> None:
@@ -79,14 +81,11 @@ def draw_curve(axes: Axes, curves: np.ndarray, label: str, style: LineStyle) -> 
     severities = np.arange(curves.shape[1])
     found = [t_interval(column) for column in curves.T]
     means = [interval.mean for interval in found]
-    look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker, "markersize": 4, "markeredgecolor": "white"}
-    axes.plot(severities, means, label=label, **look)
-    if len(curves) > 1:
-        axes.fill_between(
-            severities,
-            [interval.low for interval in found],
-            [interval.high for interval in found],
-            color=style.colour,
-            alpha=0.07,
-            linewidth=0,
-        )
+    axes.plot(
+        severities, means, label=label, color=style.colour, linestyle=style.dashes, marker=style.marker, markersize=4,
+        markeredgecolor="white",
+    )  # fmt: skip
+    bounds = [(interval.low, interval.high) for interval in found if interval.low is not None and interval.high is not None]
+    if bounds:
+        lows, highs = zip(*bounds, strict=True)
+        axes.fill_between(severities, lows, highs, color=style.colour, alpha=0.07, linewidth=0)

@@ -3,12 +3,13 @@
 A specification is all that may influence an artefact besides the files it reads, and is handed to a stage as JSON.
 """
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Generic, Literal, NotRequired, TypedDict, TypeVar
 
 TableKind = Literal["grid", "cost_to_reach", "shifted", "cost_shares"]
 FigureKind = Literal["accuracy_by_keep", "cost", "severity", "trajectory", "overlap", "measured", "break_even", "states", "coherence"]
 Quantity = Literal["regret", "correlation", "kept_fraction", "weight", "proxy_loss"]
 Author = Literal["paper", "field"]
+CellT = TypeVar("CellT")
 
 
 class Spec(TypedDict):
@@ -63,7 +64,7 @@ class CellSpec(TypedDict):
     reported: Reported | None
 
 
-class RowSpec(TypedDict):
+class TableRow(TypedDict, Generic[CellT]):
     """One row: a method.
 
     Parameters
@@ -71,17 +72,17 @@ class RowSpec(TypedDict):
     id, title : of the method
     control : whether it is a control, such as uniform random
     planned : whether it is not built yet and has no runs
-    cells : keep fraction → cell
+    cells : column → cell; in specifications, columns are keep fractions
     """
 
     id: str
     title: str
     control: bool
     planned: bool
-    cells: dict[str, CellSpec]
+    cells: dict[str, CellT]
 
 
-class PanelSpec(TypedDict):
+class Panel(TypedDict, Generic[CellT]):
     """One block of a table, or one plot of a figure.
 
     Parameters
@@ -97,7 +98,11 @@ class PanelSpec(TypedDict):
     title: str
     test_set: str | None
     absent: str | None
-    rows: list[RowSpec]
+    rows: list[TableRow[CellT]]
+
+
+RowSpec = TableRow[CellSpec]
+PanelSpec = Panel[CellSpec]
 
 
 class PanelsSpec(Spec):

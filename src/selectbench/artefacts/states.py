@@ -1,6 +1,7 @@
-"""Maps of explored states: the sets of clusters on which agents trained proxies, near each other if they share clusters."""
+"""Maps of explored states: the sets of clusters on which agents trained proxies; sets that share clusters lie near each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,17 +10,62 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selectbench.artefacts.plots import FULL_COLOUR, MARKERS, PANELS_A_ROW, draw_absence, make_figure
+from selectbench.artefacts.specs import FigureSpec
+
+
+class Explored(TypedDict):
+    """The sets of clusters that one agent explored.
+
+    Parameters
+    ----------
+    method, title : of the agent
+    best : position of the set that it chose, or None
+    x, y : places on the map
+    top1 : validation accuracy of the proxy in percent
+    size : number of clusters
+    """
+
+    method: str
+    title: str
+    best: int | None
+    x: list[float]
+    y: list[float]
+    top1: list[float]
+    size: list[int]
+
+
+class StateMap(TypedDict):
+    """The map of the sets that several agents explored among the same clusters.
+
+    Parameters
+    ----------
+    dataset, clusters, keep, seed : of the clustering and the search
+    horizon : number of clusters in a complete set
+    map : how places were found
+    methods : one per agent
+    """
+
+    dataset: str
+    clusters: int
+    keep: str
+    seed: int
+    horizon: int
+    map: Literal["umap", "pca"]
+    methods: list[Explored]
+
 
 MAPS = {"umap": "UMAP", "pca": "two principal components"}
 
 
-def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
-    """Draw one panel a data set and seed: a marker a set, by agent, coloured by the proxy's validation accuracy; chosen sets are ringed.
+def draw_states(spec: FigureSpec, states: Sequence[StateMap]) -> Figure:
+    """Draw one panel per data set and seed, one marker per set: its shape is the agent, its colour the proxy's validation accuracy.
+
+    Chosen sets are ringed, incomplete ones small.
 
     Parameters
     ----------
     spec : of the figure
-    states : what ``map_states`` wrote, one a data set and seed
+    states : what ``map_states`` wrote, one per data set and seed
     """
     groups = list_groups(spec, states)
     if not groups:
@@ -36,15 +82,16 @@ def draw_states(spec: dict, states: Sequence[dict]) -> Figure:
         shown = draw_group(axes, group, markers, (np.quantile(values, 0.02), max(values)))
         axes.set_title(f"{titles[group['dataset']]}, seed {group['seed']}\n{group['clusters']} clusters, {MAPS[group['map']]}", loc="left")
     bar = figure.colorbar(shown, ax=figure.axes, label="validation accuracy of the proxy (%)", shrink=0.8)
-    bar.solids.set(rasterized=False, edgecolor="face")  # an SVG would hold an image of it
+    if bar.solids:
+        bar.solids.set(rasterized=False, edgecolor="face")  # else an SVG would embed an image of it
     handles = [Line2D([], [], linestyle="none", marker=markers[name], color="#777777", label=title) for name, title in methods.items()]
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", color=FULL_COLOUR, label="Chosen")
     figure.legend(handles=[*handles, ring], loc="outside right upper", title="small = incomplete", alignment="left")
     return figure
 
 
-def list_groups(spec: dict, states: Sequence[dict]) -> list[dict]:
-    """Return the maps of the table's data sets and keep fractions, of its methods only and without those that explored nothing."""
+def list_groups(spec: FigureSpec, states: Sequence[StateMap]) -> list[StateMap]:
+    """Return the maps of the table's data sets and keep fractions, with its own methods only, excluding those that explored nothing."""
     rows = {panel["id"]: {row["id"] for row in panel["rows"]} for panel in spec["panels"]}
     keeps = {column["id"] for column in spec["columns"]}
     groups = []
@@ -55,8 +102,8 @@ def list_groups(spec: dict, states: Sequence[dict]) -> list[dict]:
     return groups
 
 
-def draw_group(axes: Axes, group: dict, markers: dict[str, str], limits: tuple[float, float]) -> PathCollection:
-    """Draw the sets of one data set and seed; return what a colour bar needs."""
+def draw_group(axes: Axes, group: StateMap, markers: Mapping[str, str], limits: tuple[float, float]) -> PathCollection:
+    """Draw the sets of one map; return what a colour bar needs."""
     for method in group["methods"]:
         sizes = np.where(np.array(method["size"]) < group["horizon"], 7.0, 20.0)
         shown = axes.scatter(
@@ -64,8 +111,8 @@ def draw_group(axes: Axes, group: dict, markers: dict[str, str], limits: tuple[f
             marker=markers[method["method"]], alpha=0.8, linewidths=0,
         )  # fmt: skip
         if method["best"] is not None:
-            place = method["x"][method["best"]], method["y"][method["best"]]
-            axes.scatter(*([value] for value in place), s=90, facecolors="none", edgecolors=FULL_COLOUR, linewidths=1.1, zorder=3)
+            x, y = ([places[method["best"]]] for places in (method["x"], method["y"]))
+            axes.scatter(x, y, s=90, facecolors="none", edgecolors=FULL_COLOUR, linewidths=1.1, zorder=3)
     axes.set_xticks([])
     axes.set_yticks([])
     return shown

@@ -1,38 +1,26 @@
 """Tables: a spec and records → one filled table → CSV, Markdown and LaTeX."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from selectbench.artefacts import cost_shares, costs, grids, shifts
-from selectbench.artefacts.cells import Records, list_cells
+from selectbench.artefacts.cells import Cell, list_cells
+from selectbench.artefacts.costs import Answer
 from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
+from selectbench.artefacts.kinds import Footnote, Kind, Line, Table
+from selectbench.artefacts.shifts import ShiftedCell
+from selectbench.artefacts.specs import Panel, TableKind, TableSpec
 from selectbench.errors import ConfigError, suggest
+from selectbench.records.rows import Records
 
-KEPT = ("paper", "id", "kind", "scale", "title", "note", "metric", "regime", "partial", "tolerance", "compare_reported")
+AnyCell = Cell | ShiftedCell | Answer
 PLACE_COLUMNS = ("paper", "table", "scale", "regime", "metric", "panel", "test_set", "row", "title", "control", "column")
 COUNTS = ("n", "runs", "num_images", "num_clean_images")  # columns that stay integers where lines have none
 
 
-class Kind(NamedTuple):
-    """What tables of one kind do in their own way.
-
-    ``fill`` returns what the kind decides of the table (columns, panels, perhaps the note) and ``describe`` its caption; the others
-    turn one cell into a line of the CSV, into a text in two parts (the first is what is set bold), and into facts told on demand;
-    ``sort_by`` is the column of the CSV by which readers sort the cells.
-    """
-
-    fill: Callable[[dict, Records], dict]
-    describe: Callable[[dict], str]
-    csv_columns: tuple[str, ...]
-    flatten: Callable[[dict], dict]
-    format: Callable[[dict, str], tuple[str, str]]
-    list_facts: Callable[[dict, dict], list[tuple[str, str]]]
-    sort_by: str
-
-
-KINDS = {
+KINDS: Mapping[TableKind, Kind[Any]] = {
     "grid": Kind(grids.fill_grid, grids.describe_grid, grids.CSV_COLUMNS, grids.flatten_cell, grids.format_cell, grids.list_facts, "mean"),
     "cost_to_reach": Kind(
         costs.fill_costs,
@@ -58,43 +46,62 @@ KINDS = {
 }
 
 
-def fill_table(spec: dict, records: Records) -> dict:
-    """Return the table with every cell filled: the JSON sidecar that all renderings read.
+def fill_table(spec: TableSpec, records: Records) -> Table[AnyCell]:
+    """Return a table with every cell filled: the JSON sidecar that all renderings read.
 
     Raises
     ------
     RecordError
-        A run is missing or failed, and the spec is not ``partial``.
+        A run is missing or failed, and the specification is not ``partial``.
     ConfigError
-        The spec's kind is unknown, or the kind cannot show the spec's metric.
+        The kind is unknown, or cannot show the metric.
     """
     if spec["kind"] not in KINDS:
         raise ConfigError(f"table {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], KINDS)}")
     kind = KINDS[spec["kind"]]
-    table = {key: spec[key] for key in KEPT} | kind.fill(spec, records)
-    return table | {"footnotes": set_footnotes(table["panels"]), "caption": kind.describe(table)}
+    filled = kind.fill(spec, records)
+    table = Table[AnyCell](
+        paper=spec["paper"],
+        id=spec["id"],
+        kind=spec["kind"],
+        scale=spec["scale"],
+        title=spec["title"],
+        note=filled.note,
+        metric=spec["metric"],
+        regime=spec["regime"],
+        partial=spec["partial"],
+        tolerance=spec["tolerance"],
+        compare_reported=spec["compare_reported"],
+        columns=filled.columns,
+        panels=filled.panels,
+        footnotes=set_footnotes(filled.panels),
+        caption="",
+    )
+    table["caption"] = kind.describe(table)
+    return table
 
 
-def set_footnotes(panels: list[dict]) -> list[dict]:
-    """Give every cell with holes its footnote; equal texts share a mark (a, b, …, z, aa, …)."""
+def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
+    """Give every cell with holes its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
     marks: dict[str, str] = {}
     for _, _, _, cell in list_cells(panels):
         for text in [*explain_holes(cell), *explain_unreadable(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
-    return [{"mark": mark, "text": text} for text, mark in marks.items()]
+    return [Footnote(mark=mark, text=text) for text, mark in marks.items()]
 
 
-def explain_holes(cell: dict) -> list[str]:
-    """Return one sentence a reason, with how many runs it took and the first of them."""
+def explain_holes(cell: AnyCell) -> list[str]:
+    """Return one sentence per reason, with how many runs it took and the first of them."""
     by_reason: dict[str, list[str]] = {}
     for hole in cell["holes"]:
         by_reason.setdefault(hole["reason"], []).append(hole["run"])
     return [f"{len(runs)} of {len(cell['runs'])} runs: {reason}; first: {runs[0]}" for reason, runs in by_reason.items()]
 
 
-def explain_unreadable(cell: dict) -> list[str]:
-    """Return one sentence for images of the test set that are left out and one for training images that are grey."""
-    counts = cell.get("unreadable", {})
+def explain_unreadable(cell: AnyCell) -> list[str]:
+    """Return one sentence for test images that are left out and one for training images that are grey."""
+    grid = find_grid_cell(cell)
+    counts = grid["unreadable"] if grid else {}
     texts = {
         "test": "up to {} unreadable images of the test set are left out",
         "training": "up to {} unreadable images of a subset are replaced by grey ones",
@@ -102,15 +109,13 @@ def explain_unreadable(cell: dict) -> list[str]:
     return [text.format(counts[place]) for place, text in texts.items() if counts.get(place)]
 
 
-def frame_table(table: dict) -> pd.DataFrame:
-    """Return the table in long form: one line a cell, one for a planned row and one for an absent panel."""
+def frame_table(table: Table[AnyCell]) -> pd.DataFrame:
+    """Return the table in long form: one line per cell, planned row and absent panel."""
     kind = KINDS[table["kind"]]
-    lines = []
+    lines: list[Line] = []
+    about = {"paper": table["paper"], "table": table["id"], "scale": table["scale"], "regime": table["regime"], "metric": table["metric"]}
     for panel in table["panels"]:
-        place = {key: table["id" if key == "table" else key] for key in PLACE_COLUMNS[:5]} | {
-            "panel": panel["id"],
-            "test_set": panel["test_set"],
-        }
+        place = about | {"panel": panel["id"], "test_set": panel["test_set"]}
         if panel["absent"] is not None:
             lines.append(place | {"remark": panel["absent"]})
         for row in panel["rows"]:
@@ -122,15 +127,15 @@ def frame_table(table: dict) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*PLACE_COLUMNS, *kind.csv_columns, "remark"])
 
 
-def render_csv(table: dict) -> str:
+def render_csv(table: Table[AnyCell]) -> str:
     """Return the long form as CSV."""
     frame = frame_table(table)
     frame = frame.astype({name: "Int64" for name in COUNTS if name in frame})
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
-def render_markdown(table: dict) -> str:
-    """Return one Markdown table a panel, under the caption and above the footnotes."""
+def render_markdown(table: Table[AnyCell]) -> str:
+    """Return one Markdown table per panel, below the caption and above the footnotes."""
     lines = [f"# {table['title']}", "", table["caption"]]
     if table["note"]:
         lines += ["", table["note"]]
@@ -152,19 +157,19 @@ def render_markdown(table: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown_cell(cell: dict | None, table: dict) -> str:
-    """Return a cell's text in Markdown; a cell the table does not have is empty."""
+def markdown_cell(cell: AnyCell | None, table: Table[AnyCell]) -> str:
+    """Return a cell's text in Markdown; empty for a cell that the table does not have."""
     if cell is None:
         return ""
-    text = "".join(KINDS[table["kind"]].format(cell, table["metric"]))
+    grid, text = find_grid_cell(cell), "".join(KINDS[table["kind"]].format(cell, table["metric"]))
     text = f"**{text}**" if cell["best"] else text
-    text += f" {BELOW_RANDOM}" if cell.get("below_random") else ""
+    text += f" {BELOW_RANDOM}" if grid and grid["below_random"] else ""
     text += f"<sup>{','.join(cell['footnotes'])}</sup>" if cell["footnotes"] else ""
-    return text + (f"<br>{cell['status']} ({cell['reported']['value']:g})" if cell.get("status") else "")
+    return text + (f"<br>{grid['status']} ({grid['reported']['value']:g})" if grid and grid["status"] and grid["reported"] else "")
 
 
-def render_latex(table: dict) -> str:
-    """Return a LaTeX table float in booktabs style, one block of rows a panel."""
+def render_latex(table: Table[AnyCell]) -> str:
+    """Return a LaTeX table float in booktabs style, one block of rows per panel."""
     width = len(table["columns"]) + 1
     caption = " ".join(filter(None, [f"{table['title']}.", table["caption"], table["note"]]))
     lines = [
@@ -195,13 +200,19 @@ def render_latex(table: dict) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def latex_cell(cell: dict | None, table: dict) -> str:
-    """Return a cell's text in LaTeX; a cell the table does not have is empty."""
+def latex_cell(cell: AnyCell | None, table: Table[AnyCell]) -> str:
+    """Return a cell's text in LaTeX; empty for a cell that the table does not have."""
     if cell is None:
         return ""
+    grid = find_grid_cell(cell)
     head, tail = map(escape_latex, KINDS[table["kind"]].format(cell, table["metric"]))
     text = rf"\textbf{{{head}}}" if cell["best"] else head
     text += rf" {{\scriptsize {tail.strip()}}}" if tail else ""
-    text += r" $\blacktriangledown$" if cell.get("below_random") else ""
+    text += r" $\blacktriangledown$" if grid and grid["below_random"] else ""
     text += rf"\textsuperscript{{{','.join(cell['footnotes'])}}}" if cell["footnotes"] else ""
-    return text + (rf" {{\scriptsize ({escape_latex(cell['status'])})}}" if cell.get("status") else "")
+    return text + (rf" {{\scriptsize ({escape_latex(grid['status'])})}}" if grid and grid["status"] else "")
+
+
+def find_grid_cell(cell: AnyCell) -> Cell | None:
+    """Return a cell if it is one of a grid; None for the answer of a table of costs, which is compared with nothing."""
+    return cell if "below_random" in cell else None

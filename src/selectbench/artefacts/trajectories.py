@@ -1,7 +1,7 @@
-"""Trajectories: how a selection went, epoch by epoch."""
+"""Trajectories: how agents and samplers developed, epoch by epoch."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from selectbench.artefacts.cells import FULL_COLUMN, Records, explain_absences, raise_holes, t_interval
+from selectbench.artefacts.cells import FULL_COLUMN, explain_absences, raise_holes, t_interval
 from selectbench.artefacts.formats import format_keep
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
@@ -22,16 +22,31 @@ from selectbench.artefacts.plots import (
     make_figure,
     wrap_title,
 )
+from selectbench.artefacts.specs import FigureSpec, PanelSpec
+from selectbench.artefacts.specs import Quantity as QuantityName
 from selectbench.errors import ConfigError, suggest
+from selectbench.records.rows import Records, Row
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 MOST_KEEPS = 6
-BAND = 0.01  # how far a kept fraction may be from the wanted one
-FAILED_DASHES = (0, (2.5, 2))
+BAND = 0.01  # accepted difference of a kept fraction from the target
+FAILED_DASHES: "LineStyleType" = (0, (2.5, 2))
 Place = tuple[str, str, str]  # panel, row, keep fraction
 
 
 class Quantity(NamedTuple):
-    """What can be drawn: its axis label, the bounds of its values, values to hold it against, what it is drawn by, and one of those."""
+    """What can be drawn.
+
+    Parameters
+    ----------
+    label : of its axis
+    low, high : bounds of its values
+    marks : reference values
+    across : label of the other axis
+    chosen : what a marker stands for
+    """
 
     label: str
     low: float
@@ -42,7 +57,14 @@ class Quantity(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """One run: epochs and values (T,), NaN where there is none, and the epoch whose mask was taken."""
+    """One run.
+
+    Parameters
+    ----------
+    epochs, values : (T,), NaN where there is no value
+    chosen_epoch : the epoch or training that gave the subset, or None
+    failed : whether the run failed
+    """
 
     epochs: np.ndarray
     values: np.ndarray
@@ -51,7 +73,13 @@ class Curve(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A mean over runs with its t-interval, by epoch (T,); NaN where there is none."""
+    """A mean over runs with its t-interval.
+
+    Parameters
+    ----------
+    epochs : (T,)
+    mean, low, high : (T,), NaN where there is none
+    """
 
     epochs: np.ndarray
     mean: np.ndarray
@@ -59,7 +87,7 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-QUANTITIES = {
+QUANTITIES: Mapping[QuantityName, Quantity] = {
     "regret": Quantity("regret to top-k of E", 0.0, np.inf, (0.0, 1.0)),
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
@@ -68,17 +96,17 @@ QUANTITIES = {
 }
 
 
-def draw_trajectory(spec: dict, records: Records) -> Figure:
-    """Draw one panel a keep fraction and data set with one line a method: the mean over seeds with its 95 % t-interval.
+def draw_trajectory(spec: FigureSpec, records: Records) -> Figure:
+    """Draw one panel per keep fraction and data set with one line per method: the mean over seeds with its 95 % t-interval.
 
-    Failed runs are drawn one by one, thin and dashed, and enter no mean. A marker stands at every run's chosen epoch.
+    Failed runs are drawn one by one as thin dashed lines and enter no mean. A marker shows every run's chosen epoch.
 
     Raises
     ------
     RecordError
-        A run has no record, and the spec is not ``partial``.
+        A run has no record, and the specification is not ``partial``.
     ConfigError
-        ``spec["quantity"]`` is unknown, or ``spec["methods"]`` names a row that the table does not have.
+        The quantity is unknown, or a method is no row of the table.
     """
     check_names(spec)
     panels = [panel for panel in spec["panels"] if panel["absent"] is None]
@@ -102,8 +130,8 @@ def draw_trajectory(spec: dict, records: Records) -> Figure:
     return figure
 
 
-def check_names(spec: dict) -> None:
-    """Raise a ConfigError that names the closest valid word if the quantity or a method does not exist."""
+def check_names(spec: FigureSpec) -> None:
+    """Raise a ConfigError that suggests the closest valid name if the quantity or a method does not exist."""
     if spec["quantity"] not in QUANTITIES:
         raise ConfigError(f"figure {spec['id']}: unknown quantity {spec['quantity']!r}{suggest(spec['quantity'], QUANTITIES)}")
     rows = {row["id"] for panel in spec["panels"] for row in panel["rows"]}
@@ -113,20 +141,20 @@ def check_names(spec: dict) -> None:
 
 
 def spread_keeps(keeps: Sequence[str]) -> list[str]:
-    """Return at most 6 of the keep fractions, evenly spread, the first and the last among them."""
+    """Return at most 6 of the keep fractions, evenly spread, including the first and the last."""
     if len(keeps) <= MOST_KEEPS:
         return list(keeps)
     return [keeps[round(place)] for place in np.linspace(0, len(keeps) - 1, MOST_KEEPS)]
 
 
-def list_runs(spec: dict, panels: Sequence[dict], keeps: Sequence[str]) -> dict[Place, list[str]]:
+def list_runs(spec: FigureSpec, panels: Sequence[PanelSpec], keeps: Sequence[str]) -> dict[Place, list[str]]:
     """Return the runs to draw by panel, row and keep fraction."""
     rows = [(panel, row) for panel in panels for row in panel["rows"] if row["id"] in spec["methods"]]
     return {(panel["id"], row["id"], keep): row["cells"][keep]["runs"] for panel, row in rows for keep in keeps if keep in row["cells"]}
 
 
-def refuse_missing(spec: dict, runs: Mapping[Place, Sequence[str]], records: Records) -> int:
-    """Return how many of the runs have no record; raise a RecordError if there are any and the spec is not ``partial``."""
+def refuse_missing(spec: FigureSpec, runs: Mapping[Place, Sequence[str]], records: Records) -> int:
+    """Return how many of the runs have no record; raise a RecordError if there are any and the specification is not ``partial``."""
     names = {name for place in runs.values() for name in place}
     holes = dict.fromkeys(sorted(names - records.keys()), "no record")
     if holes and not spec["partial"]:
@@ -134,23 +162,23 @@ def refuse_missing(spec: dict, runs: Mapping[Place, Sequence[str]], records: Rec
     return len(holes)
 
 
-def read_curves(records: Records, runs: Sequence[str], quantity: str) -> list[Curve]:
-    """Return one curve for each run that has a trajectory."""
+def read_curves(records: Records, runs: Sequence[str], quantity: QuantityName) -> list[Curve]:
+    """Return one curve per run that has a trajectory."""
     curves = [read_curve(records[run], quantity) for run in runs if run in records]
     return [curve for curve in curves if curve is not None]
 
 
-def read_curve(record: dict, quantity: str) -> Curve | None:
+def read_curve(record: Row, quantity: QuantityName) -> Curve | None:
     """Return the trajectory of a run, failed or not; None if it has none."""
-    trajectory = (record["selection"] or {}).get("trajectory")
+    trajectory = record["selection"].get("trajectory") if record["selection"] else None
     if not trajectory or quantity not in trajectory:
         return None
-    epochs, values = (np.array(trajectory[name], dtype=np.float64) for name in ("epoch", quantity))
+    epochs, values = (np.array(column, dtype=np.float64) for column in (trajectory["epoch"], trajectory[quantity]))
     return Curve(epochs, values, trajectory.get("chosen_epoch"), record["status"] != "ok")
 
 
 def average_curves(curves: Sequence[Curve]) -> Band:
-    """Return the mean of the finite values of each epoch with its 95 % t-interval; both are NaN where there is nothing to tell."""
+    """Return the mean of the finite values of each epoch with its 95 % t-interval; NaN where they are undefined."""
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
     table = np.full((3, len(epochs)), np.nan)
     for place, epoch in enumerate(epochs):
@@ -162,9 +190,13 @@ def average_curves(curves: Sequence[Curve]) -> Band:
 
 
 def draw_panels(
-    spec: dict, panels: list[dict], keeps: Sequence[str], curves: Mapping[Place, list[Curve]], styles: dict[str, LineStyle]
+    spec: FigureSpec,
+    panels: Sequence[PanelSpec],
+    keeps: Sequence[str],
+    curves: Mapping[Place, list[Curve]],
+    styles: Mapping[str, LineStyle],
 ) -> Figure:
-    """Draw a block of panels for each data set; all but kept fractions share one axis."""
+    """Draw one block of panels per data set; except for kept fractions, all panels share one axis."""
     quantity, is_kept = QUANTITIES[spec["quantity"]], spec["quantity"] == "kept_fraction"
     num_columns = min(len(keeps), PANELS_A_ROW)
     rows_a_panel = -(-len(keeps) // num_columns)
@@ -177,7 +209,7 @@ def draw_panels(
             axes = figure.add_subplot(num_rows, num_columns, place, sharey=share)
             places = {row["id"]: (panel["id"], row["id"], keep) for row in panel["rows"]}
             draw_lines(axes, {name: curves[key] for name, key in places.items() if key in curves}, styles, quantity)
-            draw_wanted(axes, quantity, float(keep) if is_kept else None)
+            draw_references(axes, quantity, float(keep) if is_kept else None)
             title = f"{format_keep(keep)} kept"
             axes.set_title(f"{wrap_title(panel['title'])}\n{title}" if len(panels) > 1 else title, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -190,7 +222,7 @@ def draw_panels(
     return figure
 
 
-def draw_lines(axes: Axes, lines: dict[str, list[Curve]], styles: dict[str, LineStyle], quantity: Quantity) -> None:
+def draw_lines(axes: Axes, lines: Mapping[str, Sequence[Curve]], styles: Mapping[str, LineStyle], quantity: Quantity) -> None:
     """Draw the runs of every method of one panel, labelled with the row ids."""
     for name, curves in lines.items():
         style = styles[name]
@@ -212,8 +244,8 @@ def draw_lines(axes: Axes, lines: dict[str, list[Curve]], styles: dict[str, Line
         axes.text(0.5, 0.5, "no trajectory", transform=axes.transAxes, ha="center", va="center", color="#777777")
 
 
-def draw_wanted(axes: Axes, quantity: Quantity, keep: float | None) -> None:
-    """Draw what a quantity is held against: its marks, or the wanted keep fraction with the band around it."""
+def draw_references(axes: Axes, quantity: Quantity, keep: float | None) -> None:
+    """Draw the reference values of a quantity, and the target keep fraction with the accepted band around it."""
     for mark in quantity.marks:
         axes.axhline(mark, color=FULL_COLOUR, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1.5)
     if keep is not None:

@@ -1,17 +1,200 @@
-"""The verdict on a paper: its claims first, then what its tables hold, who loses to random, what it cost, and where it came from."""
+"""The verdict on a paper: its claims first, then how full its tables are, which methods lose to random, the costs, and the provenance."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeGuard
 
-from selectbench.artefacts.cells import COST_METRICS, FULL, Records, explain_absences, find_absence, list_cells
-from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED, format_comparison, judge_claims
+from selectbench.artefacts.cells import (
+    COST_METRICS,
+    FULL,
+    Cell,
+    Cost,
+    Difference,
+    explain_absences,
+    find_absence,
+    list_cells,
+    read_reason,
+)
+from selectbench.artefacts.claims import (
+    CONTRADICTED,
+    NOT_ASKED,
+    SUPPORTED,
+    UNDECIDED,
+    JudgedClaim,
+    VerdictName,
+    format_comparison,
+    judge_claims,
+)
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
+from selectbench.artefacts.kinds import Table
+from selectbench.artefacts.measurements import Measurement
+from selectbench.artefacts.specs import ClaimsSpec, Titled
 from selectbench.errors import RecordError
+from selectbench.records.rows import Records, Row
+
+if TYPE_CHECKING:
+    from selectbench.artefacts.tables import AnyCell  # which would import pandas
 
 SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_ASKED: "–"}
 
 
-def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measurements: Sequence[dict] = ()) -> dict:
+class TableCount(TypedDict):
+    """How full a table is.
+
+    Parameters
+    ----------
+    id, title : of the table
+    cells, filled, holes : number of cells, of those with all their runs, and of the others
+    planned : titles of rows that are not built yet
+    absent : panels that this scale does not have, each with the reason
+    reproduced, off : cells that agree with the reported value, and that do not
+    """
+
+    id: str
+    title: str
+    cells: int
+    filled: int
+    holes: int
+    planned: list[str]
+    absent: list[str]
+    reproduced: int
+    off: int
+
+
+class LossColumn(Difference):
+    """Where a method is worse than uniform random, and by how much.
+
+    Parameters
+    ----------
+    column : title of the column
+    metric : of the table
+    """
+
+    column: str
+    metric: str
+
+
+class Loss(TypedDict):
+    """A method that is worse than uniform random.
+
+    Parameters
+    ----------
+    table, panel, method : titles
+    columns : where
+    """
+
+    table: str
+    panel: str
+    method: str
+    columns: list[LossColumn]
+
+
+class CostRow(TypedDict):
+    """The costs of a method.
+
+    Parameters
+    ----------
+    title : of the method
+    cells : keep fraction → cost; None without a full-data run of the same seed
+    """
+
+    title: str
+    cells: dict[str, Cost | None]
+
+
+class CostTable(TypedDict):
+    """The costs of the methods of one panel.
+
+    Parameters
+    ----------
+    table, panel : titles
+    columns : keep fractions
+    rows : one per method
+    """
+
+    table: str
+    panel: str
+    columns: list[Titled]
+    rows: list[CostRow]
+
+
+class FailureCount(TypedDict):
+    """A reason for failures.
+
+    Parameters
+    ----------
+    reason : in words
+    runs : how many failed for it
+    """
+
+    reason: str
+    runs: int
+
+
+class ProvenanceSummary(TypedDict):
+    """Where a paper's records come from.
+
+    Parameters
+    ----------
+    runs, failed : number of records, and of failed runs among them
+    failures : reasons, most frequent first
+    seeds, commits, versions, devices, processors, code : all that took part, sorted; older verdicts lack the processors
+    training_s, evaluation_s : seconds over all runs; older verdicts lack them
+    """
+
+    runs: int
+    failed: int
+    failures: list[FailureCount]
+    seeds: list[int]
+    commits: list[str]
+    versions: list[str]
+    devices: list[str]
+    processors: NotRequired[list[str]]
+    training_s: NotRequired[float]
+    evaluation_s: NotRequired[float]
+    code: list[str]
+
+
+class PaperVerdict(TypedDict):
+    """The verdict on a paper at a scale: the content of ``verdict.json``.
+
+    Parameters
+    ----------
+    paper, scale, confidence : as specified
+    claims : with their verdicts
+    tables : how full each is
+    losses : methods that are worse than uniform random
+    costs : one table per panel with full-data runs
+    provenance : of all records
+    """
+
+    paper: str
+    scale: str
+    confidence: float
+    claims: list[JudgedClaim]
+    tables: list[TableCount]
+    losses: list[Loss]
+    costs: list[CostTable]
+    provenance: ProvenanceSummary
+
+
+class VerdictCount(TypedDict):
+    """How many claims have a verdict.
+
+    Parameters
+    ----------
+    verdict, symbol : which one
+    count : number of claims
+    """
+
+    verdict: VerdictName
+    symbol: str
+    count: int
+
+
+def make_verdict(
+    spec: ClaimsSpec, tables: "Sequence[Table[AnyCell]]", records: Records, measurements: Sequence[Measurement] = ()
+) -> PaperVerdict:
     """Return everything ``verdict.md`` says, as JSON.
 
     Parameters
@@ -19,7 +202,7 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
     spec : the paper's claims
     tables : the paper's filled tables
     records : run id → record
-    measurements : what was measured of the paper's propositions, one a data set and seed
+    measurements : what was measured of the paper's propositions, one per data set and seed
 
     Raises
     ------
@@ -31,7 +214,7 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
             raise RecordError(
                 f"table {table['id']!r} is of {table['paper']} at scale {table['scale']}, not of {spec['paper']} at scale {spec['scale']}"
             )
-    grids = [table for table in tables if table["kind"] in ("grid", "shifted")]
+    grids = [table for table in tables if is_grid(table)]
     return {
         "paper": spec["paper"],
         "scale": spec["scale"],
@@ -44,10 +227,16 @@ def make_verdict(spec: dict, tables: Sequence[dict], records: Records, measureme
     }
 
 
-def count_table(table: dict) -> dict:
-    """Return how full a table is: cells with every run, cells with holes, rows not built yet, what of it this scale does not have."""
+def is_grid(table: "Table[AnyCell]") -> "TypeGuard[Table[Cell]]":
+    """Tell whether the cells of a table hold a metric, which methods may be worse at than uniform random."""
+    return table["kind"] in ("grid", "shifted")
+
+
+def count_table(table: "Table[AnyCell]") -> TableCount:
+    """Return how full a table is."""
     absence = find_absence(table["panels"])
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
+    statuses = [cell["status"] or "" for cell in cells if "status" in cell]
     return {
         "id": table["id"],
         "title": table["title"],
@@ -56,32 +245,32 @@ def count_table(table: dict) -> dict:
         "holes": sum(bool(cell["holes"]) for cell in cells),
         "planned": list(dict.fromkeys(row["title"] for panel in table["panels"] for row in panel["rows"] if row["planned"])),
         "absent": explain_absences(table["panels"]) if absence is None else [f"{table['title']}: {absence}"],
-        "reproduced": sum(cell.get("status") == "reproduced" for cell in cells),
-        "off": sum((cell.get("status") or "").startswith("off") for cell in cells),
+        "reproduced": statuses.count("reproduced"),
+        "off": sum(status.startswith("off") for status in statuses),
     }
 
 
-def list_losses(tables: Iterable[dict]) -> list[dict]:
-    """Return table, panel, method and columns wherever a method is worse than uniform random; being dearer is no loss."""
-    losses: dict[tuple[str, str, str], list[dict]] = {}
+def list_losses(tables: Iterable[Table[Cell]]) -> list[Loss]:
+    """Return where methods are worse than uniform random; a higher cost is no loss."""
+    losses: dict[tuple[str, str, str], list[LossColumn]] = {}
     for table in (table for table in tables if table["metric"] not in COST_METRICS):
         titles = {column["id"]: column["title"] for column in table["columns"]}
         for panel, row, column, cell in list_cells(table["panels"]):
-            if cell["below_random"]:
-                loss = {"column": titles[column], "metric": table["metric"], **cell["against_random"]}
+            if cell["below_random"] and cell["against_random"]:
+                loss = LossColumn(column=titles[column], metric=table["metric"], **cell["against_random"])
                 losses.setdefault((table["title"], panel["title"], row["title"]), []).append(loss)
-    return [{"table": table, "panel": panel, "method": row, "columns": columns} for (table, panel, row), columns in losses.items()]
+    return [Loss(table=table, panel=panel, method=row, columns=columns) for (table, panel, row), columns in losses.items()]
 
 
-def list_costs(tables: Iterable[dict]) -> list[dict]:
-    """Return a cost table for every panel with full-data runs; panels over the same runs, such as other test sets, appear once."""
+def list_costs(tables: Iterable[Table[Cell]]) -> list[CostTable]:
+    """Return a cost table for every panel with full-data runs; panels of the same runs, such as other test sets, appear once."""
     seen: set[str] = set()
-    costs = []
+    costs: list[CostTable] = []
     for table in tables:
         for panel in table["panels"]:
             runs = {run for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
             rows = [
-                {"title": row["title"], "cells": {column: cell["cost"] for column, cell in row["cells"].items()}}
+                CostRow(title=row["title"], cells={column: cell["cost"] for column, cell in row["cells"].items()})
                 for row in panel["rows"]
                 if row["id"] != FULL and any(cell["cost"] for cell in row["cells"].values())
             ]
@@ -89,51 +278,47 @@ def list_costs(tables: Iterable[dict]) -> list[dict]:
                 continue
             seen |= runs
             columns = [column for column in table["columns"] if any(row["cells"].get(column["id"]) for row in rows)]
-            costs.append({"table": table["title"], "panel": panel["title"], "columns": columns, "rows": rows})
+            costs.append(CostTable(table=table["title"], panel=panel["title"], columns=columns, rows=rows))
     return costs
 
 
-def summarise_provenance(records: Iterable[dict]) -> dict:
-    """Return how many runs there are, their seeds, and every commit, version and device that took part."""
-    records = list(records)
+def summarise_provenance(records: Collection[Row]) -> ProvenanceSummary:
+    """Return the number of runs, their seeds, and every commit, version and device that took part."""
     origins = [record["provenance"] for record in records]
     versions = {f"{name} {version}" for origin in origins for name, version in origin["versions"].items()}
+    finished = [record for record in records if record["status"] == "ok"]
+    reasons = Counter(read_reason(record) for record in records if record["status"] != "ok")
     return {
         "runs": len(records),
-        "failed": sum(record["status"] != "ok" for record in records),
-        "failures": [
-            {"reason": reason, "runs": count}
-            for reason, count in Counter(
-                ((record["failure"] or {}).get("reason") or "no reason recorded") for record in records if record["status"] != "ok"
-            ).most_common()
-        ],
+        "failed": len(records) - len(finished),
+        "failures": [FailureCount(reason=reason, runs=count) for reason, count in reasons.most_common()],
         "seeds": sorted({record["run"]["seed"] for record in records}),
         "commits": sorted({f"{origin['commit']}{' with uncommitted changes' if origin['dirty'] else ''}" for origin in origins}),
         "versions": sorted({f"selectbench {origin['version']}" for origin in origins}) + sorted(versions),
         "devices": sorted({origin["device"] for origin in origins}),
         "processors": sorted({origin["processor"] for origin in origins if "processor" in origin}),
-        "training_s": round(sum(record["training"]["wall_s"] for record in records if record["status"] == "ok"), 1),
-        "evaluation_s": round(sum(record["evaluation"]["wall_s"] for record in records if record.get("evaluation")), 1),
+        "training_s": round(sum(record["training"]["wall_s"] for record in finished), 1),
+        "evaluation_s": round(sum(record["evaluation"]["wall_s"] for record in finished if record.get("evaluation")), 1),
         "code": sorted({origin["code"] for origin in origins}),
     }
 
 
-def count_verdicts(verdicts: Iterable[dict]) -> list[dict]:
-    """Return how many claims have which verdict; that some were not asked is counted only where it happened."""
+def count_verdicts(verdicts: Iterable[PaperVerdict]) -> list[VerdictCount]:
+    """Return how many claims have each verdict; "not asked" is listed only if some claim has it."""
     counts = Counter(claim["verdict"] for verdict in verdicts for claim in verdict["claims"])
     named = [name for name in SYMBOLS if counts[name] or name != NOT_ASKED]
-    return [{"verdict": name, "symbol": SYMBOLS[name], "count": counts[name]} for name in named]
+    return [VerdictCount(verdict=name, symbol=SYMBOLS[name], count=counts[name]) for name in named]
 
 
-def format_worst(claim: dict) -> str:
-    """Return a claim's worst comparison: its label, difference and interval."""
+def format_worst(claim: JudgedClaim) -> str:
+    """Return the strongest evidence against a claim: the label of the comparison, its difference and interval."""
     if claim["worst"] is None:
         return HOLE
     worst = claim["comparisons"][claim["worst"]]
     return f"{worst['label']}: {format_comparison(worst)}"
 
 
-def render_markdown(verdict: dict) -> str:
+def render_markdown(verdict: PaperVerdict) -> str:
     """Return ``verdict.md``."""
     sections = [claims_section, tables_section, losses_section, costs_section, provenance_section]
     lines = [f"# Verdict: {verdict['paper']} at scale {verdict['scale']}"]
@@ -143,12 +328,12 @@ def render_markdown(verdict: dict) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_left: int) -> list[str]:
-    """Return the lines of a Markdown table; the first ``num_left`` columns are set left, the rest right."""
+    """Return the lines of a Markdown table; the first ``num_left`` columns are aligned left, the rest right."""
     lines = ["| " + " | ".join(header) + " |", "|" + ":--|" * num_left + "--:|" * (len(header) - num_left)]
     return lines + ["| " + " | ".join(escape_markdown(text) for text in row) + " |" for row in rows]
 
 
-def claims_section(verdict: dict) -> list[str]:
+def claims_section(verdict: PaperVerdict) -> list[str]:
     """Return the claims with their verdicts."""
     header = ["Claim", "By", "Verdict", "Why", "Worst comparison", "n"]
     rows = []
@@ -169,7 +354,7 @@ def claims_section(verdict: dict) -> list[str]:
     ]
 
 
-def tables_section(verdict: dict) -> list[str]:
+def tables_section(verdict: PaperVerdict) -> list[str]:
     """Return how full every table is."""
     lines = ["## Tables", ""]
     rows = []
@@ -182,7 +367,7 @@ def tables_section(verdict: dict) -> list[str]:
     return [*lines, "", "Not at this scale:", "", *absent] if absent else lines
 
 
-def losses_section(verdict: dict) -> list[str]:
+def losses_section(verdict: PaperVerdict) -> list[str]:
     """Return which methods lose to uniform random, and where."""
     lines = [f"## Worse than uniform random ({BELOW_RANDOM})", ""]
     if not verdict["losses"]:
@@ -196,7 +381,7 @@ def losses_section(verdict: dict) -> list[str]:
     return lines + markdown_table(["Method", "Panel", "Table", "Where (difference)"], rows, 4)
 
 
-def costs_section(verdict: dict) -> list[str]:
+def costs_section(verdict: PaperVerdict) -> list[str]:
     """Return the mean cost of every method relative to full-data training."""
     lines = ["## Cost", "", "Total (selection + training) wall time, full-data training of the same seed = 1."]
     for cost in verdict["costs"]:
@@ -206,12 +391,12 @@ def costs_section(verdict: dict) -> list[str]:
     return lines if verdict["costs"] else [*lines[:2], "There are no full-data runs to compare with."]
 
 
-def provenance_section(verdict: dict) -> list[str]:
+def provenance_section(verdict: PaperVerdict) -> list[str]:
     """Return the commits, versions, devices, runs and seeds."""
     return ["## Provenance", "", *(f"- {name}: {escape_markdown(text)}" for name, text in list_provenance(verdict["provenance"]))]
 
 
-def list_provenance(origin: dict) -> list[tuple[str, str]]:
+def list_provenance(origin: ProvenanceSummary) -> list[tuple[str, str]]:
     """Return provenance as (name, text) pairs."""
     runs = f"{origin['runs']} records, {origin['failed']} failed"
     reasons = "; ".join(f"{failure['runs']} × {failure['reason'].strip().splitlines()[0]}" for failure in origin["failures"])

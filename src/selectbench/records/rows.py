@@ -413,4 +413,4 @@ class FailedRow(TypedDict):
 
 
 Row = FinishedRow | FailedRow
-Rows = Mapping[str, Row]  # run id → row
+Records = Mapping[str, Row]  # run id → row
