@@ -168,11 +168,14 @@ class EncoderEntry(TypedDict):
     title : for people
     kind : ``simclr``, ``pretrained`` or ``sentence``
     model, stem, epochs : of SimCLR: the network that it trains, and for how long
+    name, weights : of a pretrained model of timm
     distribution, path : the registry package that holds a sentence encoder, and where
     """
 
     title: str
     kind: Literal["simclr", "pretrained", "sentence"]
+    name: NotRequired[str]
+    weights: NotRequired[str]
     model: NotRequired[str]
     stem: NotRequired[str]
     epochs: NotRequired[int]

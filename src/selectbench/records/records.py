@@ -167,7 +167,7 @@ def find_damage(folder: Path, manifests: Iterable[str]) -> None:
                 raise RecordError(f"{error} after deleting {name} too: only this run is repeated") from None
 
 
-def tabulate(trajectory: Sequence[Mapping[str, float | None]], chosen_epoch: int | None) -> "Trajectory":
+def tabulate(trajectory: Sequence[Mapping[str, Any]], chosen_epoch: int | None) -> "Trajectory":
     """Return a trajectory column by column, rounded to six digits, for a record."""
     names: Iterable[str] = trajectory[0] if trajectory else ()
     columns = {name: [_round(row[name]) for row in trajectory] for name in names}

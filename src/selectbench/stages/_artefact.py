@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 
-def parse_artefact_arguments(description: str, inputs: Sequence[str], outputs: Sequence[str]) -> argparse.Namespace:
+def parse_artefact_arguments(description: str, inputs: Collection[str], outputs: Collection[str]) -> argparse.Namespace:
     """Read the specification as JSON from standard input, ``--<input> PATH…`` for each input and ``--<output> PATH`` for each output."""
     parser = argparse.ArgumentParser(description=f"{description} The specification comes on standard input.", allow_abbrev=False)
     for name in inputs:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from selectbench.records.leases import hold_lock
 from selectbench.records.progress import report_run
 from selectbench.records.provenance import describe_provenance
 from selectbench.records.records import read_finished, record_path, write_record
+from selectbench.stages._specs import Asked, BatchSpec
 from selectbench.training.parallel import find_crew
 
 _NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # what torch and its libraries say in errors of no class of their own
@@ -31,12 +33,12 @@ def is_result(error: Exception) -> bool:
 
 def run_batch(
     stage: str,
-    spec: dict,
+    spec: BatchSpec[Asked],
     manifest: Path,
     device: str,
-    make_key: Callable[[dict], str],
-    work: Callable[[dict], tuple[dict, str]],
-    forget: Callable[[dict], object] = lambda run: None,
+    make_key: Callable[[Asked], str],
+    work: Callable[[Asked], tuple[dict[str, Any], str]],
+    forget: Callable[[Asked], object] = lambda run: None,
 ) -> None:
     """Do the runs of a batch that have no finished record of the same key, then write the batch's manifest.
 
@@ -52,7 +54,8 @@ def run_batch(
     work : run → (fields of its record, one line for the log); what it raises becomes a failed record if it says something of the run
     forget : run → drops what was kept to take it up again; called once its record is written
     """
-    folder, keys, is_first = Path(spec["folder"]), {}, find_crew().rank == 0
+    folder, is_first = Path(spec["folder"]), find_crew().rank == 0
+    keys: dict[str, str] = {}
     waiting = f"waiting: another process is at work on {manifest}"
     with hold_lock(manifest.with_name(f".{manifest.name}.lock"), waiting) if is_first else nullcontext():
         for run in spec["runs"]:
@@ -76,14 +79,14 @@ def run_batch(
             write_json(manifest, {"stage": stage, "runs": keys})
 
 
-def _do_run(run: dict, work: Callable[[dict], tuple[dict, str]]) -> tuple[dict, str]:
+def _do_run(run: Asked, work: Callable[[Asked], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
     """Return the outcome of a run for its record, success or failure, and a line for the log."""
     try:
         fields, line = work(run)
     except Exception as error:
         if not is_result(error):
             raise
-        fields = error.fields if isinstance(error, RunFailedError) else {}
+        fields = dict(error.fields) if isinstance(error, RunFailedError) else {}
         reason, tail = str(error) or type(error).__name__, "".join(traceback.format_exception(error)[-3:])
         return {"status": "failed", "failure": {"reason": reason, "log_tail": tail}, **fields}, f"failed: {reason}"
     return {"status": "ok", "failure": None, **fields}, line

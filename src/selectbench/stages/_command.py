@@ -5,7 +5,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +15,7 @@ from selectbench.records.leases import lease_devices
 from selectbench.records.records import check_made, write_record
 
 
-def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(description: str, inputs: Collection[str], outputs: Collection[str]) -> argparse.Namespace:
     """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output.
 
     Waits for the GPUs that the specification asks for, and hides all others; a stage that asks for none sees none.
@@ -40,7 +40,7 @@ def parse_arguments(description: str, inputs: Sequence[str], outputs: Sequence[s
     return arguments
 
 
-def write_made(arguments: argparse.Namespace, fields: dict) -> None:
+def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
     """Write the record of a stage's arrays and weights, which lie beside it, with the SHA-256 of each.
 
     Parameters

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
+from selectbench.stages._specs import TrainingSpec
 from selectbench.stages._targets import Family
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
 from selectbench.training.pools import choose_device
 
 
-def make_family(spec: dict, data: Path) -> Family:
+def make_family(spec: TrainingSpec, data: Path) -> Family:
     """Return the family of the targets of a specification.
 
     Parameters

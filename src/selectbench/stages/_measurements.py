@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from selectbench.planning.config import as_list
-from selectbench.planning.stage import Output
+from selectbench.planning.resolve import find_proxy
+from selectbench.planning.stage import Output, Stage
 from selectbench.stages.measure_theory import MeasureTheory
 from selectbench.stages.measure_validity import MeasureValidity
 
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 def list_measurements(plan: "Plan", paper: str, tables: Iterable[str]) -> list[Output]:
     """List one measurement per data set, proxy (of texts, and target) and seed of a paper's tables."""
-    axes, jobs = plan.config.scale["axes"], []
+    axes = plan.config.scale["axes"]
+    jobs: list[Stage] = []
     for where in (plan.config.papers[paper]["tables"][table]["where"] for table in tables):
-        seeds, proxy = map(str, plan.config.scale["seeds"][: where.get("seeds")]), axes["model"][where["proxy"]]
-        places = []
+        seeds, proxy = map(str, plan.config.scale["seeds"][: where.get("seeds")]), find_proxy(plan.config, where["proxy"])
+        places: list[tuple[str, str | None]] = []
         for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
             targets = filter(None, (axes["model"][name] for name in as_list(where["target"])))
             places += [(dataset, target) for target in targets] if plan.config.is_text(dataset) else [(dataset, None)]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from selectbench.records.provenance import read_peak_memory_mb
 from selectbench.records.records import tabulate
 from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
-from selectbench.rl.selector import Store, make_reward, run_agent, take_mask
+from selectbench.rl.selector import RunState, Store, make_reward, run_agent, take_mask
 from selectbench.seeds import derive_seed
 from selectbench.stages._training import build_from_spec, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
@@ -71,11 +71,11 @@ def make_store(path: Path, key: str, every_s: float = 300.0) -> Store:
     """Return a store in one file, bound to a key, that is written at most every ``every_s`` seconds and when an agent has finished."""
     last = time.perf_counter()
 
-    def load() -> dict[str, Any] | None:
+    def load() -> RunState | None:
         saved = load_state(path)
-        return saved if saved and saved["key"] == key else None
+        return cast(RunState, saved) if saved and saved["key"] == key else None
 
-    def save(content: dict[str, Any]) -> None:
+    def save(content: RunState) -> None:
         nonlocal last
         finished = content["environment"]["epoch"] == content["environment"]["epochs"]
         if finished or time.perf_counter() - last > every_s:
@@ -88,7 +88,10 @@ def make_store(path: Path, key: str, every_s: float = 300.0) -> Store:
 def load_finished(state: Path, key: str) -> tuple[list[int], dict[str, Any]] | None:
     """Return what ``select_subset`` returned in an interrupted job of the same key."""
     saved = load_state(state)
-    return tuple(saved["finished"]) if saved and saved["key"] == key else None
+    if not saved or saved["key"] != key:
+        return None
+    ids, described = saved["finished"]
+    return ids, described
 
 
 def load_state(state: Path) -> dict[str, Any] | None:
@@ -96,7 +99,8 @@ def load_state(state: Path) -> dict[str, Any] | None:
     if not state.exists():
         return None
     try:
-        return torch.load(state, map_location="cpu", weights_only=True)
+        saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
+        return saved
     except Exception:
         return None
 

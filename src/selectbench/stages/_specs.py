@@ -1,15 +1,16 @@
 """Parts that the specifications of several stages have in common."""
 
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypedDict, TypeVar
 
 from selectbench.models.pretrained import digest_declared
+from selectbench.planning.entries import AnyModel, EncoderEntry, RecipeEntry
 from selectbench.records.rows import RunAxes
 from selectbench.seeds import derive_seed
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
-Entry = dict[str, Any]  # of a configuration file, checked by its schema
+Parameters = dict[str, Any]  # of a method, checked by its file
 
 
 class DataSpec(TypedDict):
@@ -54,27 +55,36 @@ class EncoderSpec(TypedDict):
     """
 
     encoder_name: str
-    encoder: Entry
+    encoder: EncoderEntry
 
 
-class TrainingSpec(DataSpec, DeviceSpec):
+class ModelSpec(DataSpec):
+    """A model for a data set.
+
+    Parameters
+    ----------
+    model_name, model : id and entry of the model
+    """
+
+    model_name: str
+    model: AnyModel
+
+
+class TrainingSpec(ModelSpec, DeviceSpec):
     """How a model is trained in its role.
 
     Parameters
     ----------
     role : ``proxy``, ``selector`` or ``target``
     id_test_set : the test set from the distribution of the pool
-    model_name, model : id and entry of the model
-    recipe_name, recipe : id and entry of its recipe
+    recipe_name, recipe : id and entry of the recipe
     weights : SHA-256 of the file of weights that the recipe starts from, if it names one
     """
 
     role: str
     id_test_set: str
-    model_name: str
-    model: Entry
     recipe_name: str
-    recipe: Entry
+    recipe: RecipeEntry
     weights: str | None
 
 
@@ -92,7 +102,7 @@ class MethodSpec(TypedDict):
 
     proxy: str
     method: str
-    parameters: Entry
+    parameters: Parameters
     seed: int
     selection_seed: int
 
@@ -120,7 +130,7 @@ class SamplerSpec(TypedDict):
     """
 
     name: str
-    parameters: Entry
+    parameters: Parameters
     seed: int
     code: str
 
@@ -149,43 +159,44 @@ class EvaluatedRun(RunAxes):
     test_sets: list[str]
 
 
-class TargetSpec(TrainingSpec):
+Asked = TypeVar("Asked", TrainedRun, EvaluatedRun)
+
+
+class BatchSpec(TypedDict, Generic[Asked]):
+    """A batch of runs that one job does.
+
+    Parameters
+    ----------
+    runs : the runs
+    folder : results folder of the scale
+    code : fingerprint
+    """
+
+    runs: list[Asked]
+    folder: str
+    code: str
+
+
+class TargetSpec(TrainingSpec, BatchSpec[TrainedRun]):
     """A batch of targets that are trained.
 
     Parameters
     ----------
     regime : ``equal_epochs`` or ``equal_steps``
-    runs : the targets
-    folder : results folder of the scale
-    code : fingerprint
     """
 
     regime: str
-    runs: list[TrainedRun]
-    folder: str
-    code: str
 
 
-class EvaluationSpec(TrainingSpec):
-    """A batch of targets that are evaluated.
-
-    Parameters
-    ----------
-    runs : the targets
-    folder : results folder of the scale
-    code : fingerprint
-    """
-
-    runs: list[EvaluatedRun]
-    folder: str
-    code: str
+class EvaluationSpec(TrainingSpec, BatchSpec[EvaluatedRun]):
+    """A batch of targets that are evaluated."""
 
 
 def specify_data(plan: "Plan", dataset: str) -> DataSpec:
     """Return the part of a specification that describes a data set."""
     entry, threads = plan.config.datasets[dataset], plan.config.scale["resources"]["threads"]
     shared = DataSpec(dataset=dataset, num_classes=entry["classes"], threads=threads)
-    if plan.config.is_text(dataset):
+    if "task" in entry:
         return {**shared, "task": entry["task"], "class_names": entry.get("class_names")}
     return {**shared, "input_shape": entry["input_shape"]}
 

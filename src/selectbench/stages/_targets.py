@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from selectbench.records.files import digest_file, digest_value, read_arrays, re
 from selectbench.records.provenance import read_peak_memory_mb
 from selectbench.records.records import EVALUATE, TRAIN, check_made, find_maker, read_record, record_path
 from selectbench.stages._batch import is_out_of_memory, run_batch
-from selectbench.stages._training import read_weights
+from selectbench.stages._specs import BatchSpec, EvaluatedRun, EvaluationSpec, TargetSpec, TrainedRun
+from selectbench.stages._training import Seeds, read_weights
 from selectbench.training.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import Progress
@@ -30,6 +31,8 @@ from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import argparse
+
+Weights = Mapping[str, torch.Tensor]  # name → tensor
 
 _PARTS, _SMALLEST_PART = 4, 2  # batch normalisation needs two samples
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -54,11 +57,11 @@ class Family:
 
     device: torch.device
     open_split: Callable[[str], Pool]
-    build: Callable[[tuple[object, ...]], tuple[nn.Module, dict]]
-    warm_start: Callable[[nn.Module], dict | None]
-    start: dict | None
-    read_state: Callable[[nn.Module], dict]
-    write_state: Callable[[nn.Module, dict], object]
+    build: Callable[[tuple[object, ...]], tuple[nn.Module, Seeds]]
+    warm_start: Callable[[nn.Module], Mapping[str, object] | None]
+    start: Mapping[str, str] | None
+    read_state: Callable[[nn.Module], Weights]
+    write_state: Callable[[nn.Module, Weights], object]
     tokens: np.ndarray | None = None
     encode_s: float = 0.0
 
@@ -71,7 +74,8 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     arguments : of the command: spec, data, subsets and manifest
     family : of the targets
     """
-    spec, data = arguments.spec, arguments.data[0]
+    spec: TargetSpec = arguments.spec
+    data: Path = arguments.data[0]
     recipe, content = Recipe.from_config(spec["recipe"]), read_json(data)["splits"]["pool"]
     pool = family.open_split("pool")
     test = family.open_split(spec["id_test_set"]) if recipe.track_test else None
@@ -80,26 +84,28 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
     described = {name: read_record(find_maker(Path(name))) for name in files}
 
-    def make_key(run: dict) -> str:
-        choice = run["sampler"] or identify_subset(described[run["subset"]]["subsets"][run["keep"]])
+    def make_key(run: TrainedRun) -> str:
+        choice = run["sampler"] or identify_subset(described[run["subset"] or ""]["subsets"][run["keep"]])
         start = family.start and family.start["sha256"]
         return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start})
 
-    def work(run: dict) -> tuple[dict, str]:
-        def train(micro_batch: int | None) -> tuple[dict, str]:
+    def work(run: TrainedRun) -> tuple[dict[str, Any], str]:
+        def train(micro_batch: int | None) -> tuple[dict[str, Any], str]:
             choice = make_choice(run, described, len(pool), recipe.epochs)
             choice.micro_batch = micro_batch
             return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
 
         return train_within_memory(train, recipe.batch_size, run["id"])
 
-    def forget(run: dict) -> None:
+    def forget(run: TrainedRun) -> None:
         _checkpoint_path(spec, run).unlink(missing_ok=True)
 
     run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work, forget)
 
 
-def train_within_memory(train: Callable[[int | None], tuple[dict, str]], batch_size: int, name: str) -> tuple[dict, str]:
+def train_within_memory(
+    train: Callable[[int | None], tuple[dict[str, Any], str]], batch_size: int, name: str
+) -> tuple[dict[str, Any], str]:
     """Train a run; if memory does not suffice, once more with the same batches in four parts.
 
     Parameters
@@ -120,7 +126,7 @@ def train_within_memory(train: Callable[[int | None], tuple[dict, str]], batch_s
             raise
         reason = first_line(error)
     gc.collect()  # what the failed attempt left on the device
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's stubs
         torch.cuda.empty_cache()
     micro_batch = max(_SMALLEST_PART, math.ceil(batch_size / _PARTS))
     if micro_batch >= batch_size:
@@ -135,18 +141,18 @@ def train_within_memory(train: Callable[[int | None], tuple[dict, str]], batch_s
         raise RunFailedError(told) from error
 
 
-def _checkpoint_path(spec: dict, run: dict) -> Path:
+def _checkpoint_path(spec: TargetSpec, run: TrainedRun) -> Path:
     return Path(spec["folder"]) / "state" / "runs" / f"{run['id']}.pt"
 
 
-def identify_subset(subset: Mapping) -> str | list | None:
+def identify_subset(subset: Mapping[str, Any]) -> object:
     """Return what of a subset's record a run depends on: its digest, and with it what a search reports, which the run's record shows."""
     if not subset.get("search"):
         return subset["sha256"]
     return [subset["sha256"], {name: value for name, value in subset["search"].items() if name != "trained_s"}]
 
 
-def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: int) -> Choice:
+def make_choice(run: TrainedRun, described: Mapping[str, Mapping[str, Any]], num_pool: int, epochs: int) -> Choice:
     """Return what a run is trained on.
 
     Parameters
@@ -164,17 +170,18 @@ def make_choice(run: dict, described: dict[str, dict], num_pool: int, epochs: in
     """
     if run["sampler"] is not None:
         return make_sampler_choice(run["sampler"], num_pool, run["keep"], epochs)
-    record = described[run["subset"]]
+    file = run["subset"] or ""
+    record = described[file]
     subset = record["subsets"][run["keep"]]
     if subset["failure"] is not None:
         raise SelectionFailedError(subset["failure"], {"selection": describe_subset_cost(subset)})
-    check_made(Path(run["subset"]))
-    return SubsetChoice(np.array(read_arrays(Path(run["subset"]))[run["keep"]]), subset, record["seed"])
+    check_made(Path(file))
+    return SubsetChoice(np.array(read_arrays(Path(file))[run["keep"]]), subset, record["seed"])
 
 
 def train_target(
-    family: Family, spec: dict, run: dict, choice: Choice, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
-) -> tuple[dict, str]:
+    family: Family, spec: TargetSpec, run: TrainedRun, choice: Choice, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
+) -> tuple[dict[str, Any], str]:
     """Train one target, save its weights and return its record's fields and a line for the log.
 
     Its last checkpoint stays until the record is written, so that a kill in between costs no more than any other.
@@ -249,7 +256,7 @@ def train_target(
     return record, f"{last}{progress.wall_s:.1f} s"
 
 
-def describe_micro_batch(model: nn.Module, size: int | None) -> dict | None:
+def describe_micro_batch(model: nn.Module, size: int | None) -> dict[str, Any] | None:
     """Return, for the record, how many samples were learned from at a time and whether that changed the arithmetic; None for whole batches.
 
     Gradients of parts add up to those of their batch, but batch normalisation takes its statistics from each part.
@@ -273,25 +280,26 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
     arguments : of the command: spec, data and manifest
     family : of the targets
     """
-    spec, contents, folder = arguments.spec, read_json(arguments.data[0])["splits"], Path(arguments.spec["folder"])
+    spec: EvaluationSpec = arguments.spec
+    contents, folder = read_json(arguments.data[0])["splits"], Path(spec["folder"])
     clean = spec["id_test_set"]
     wanted = sorted({clean, *(name for run in spec["runs"] for name in run["test_sets"])})
     pools = {name: family.open_split(name) for name in wanted}
     model, _ = family.build((spec["role"],))
     shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
 
-    def weights(run: dict) -> Path:
+    def weights(run: EvaluatedRun) -> Path:
         path = record_path(folder, run["id"], TRAIN).with_name("model.pt")
         if not path.exists():
             raise RecordError(f"{path}: missing; delete {path.parent} and the manifest of its batch and run again")
         return path
 
-    def make_key(run: dict) -> str:
+    def make_key(run: EvaluatedRun) -> str:
         tests = {name: contents[name] for name in (clean, *run["test_sets"])}
         asked = {"run": run["id"], "test_sets": run["test_sets"], "tests": tests}
         return digest_value({"spec": shared, "weights": digest_file(weights(run)), **asked})
 
-    def work(run: dict) -> tuple[dict, str]:
+    def work(run: EvaluatedRun) -> tuple[dict[str, Any], str]:
         clock = time.perf_counter()
         family.write_state(model, read_weights(weights(run), family.device))
         test = measure_tests(model, pools, clean, run["test_sets"])
@@ -299,4 +307,5 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
         return {"test": test, "wall_s": time.perf_counter() - clock}, line
 
     trained = [run for run in spec["runs"] if read_record(record_path(folder, run["id"], TRAIN))["status"] == "ok"]
-    run_batch(EVALUATE, {**spec, "runs": trained}, arguments.manifest, name_device(family.device), make_key, work)
+    batch: BatchSpec[EvaluatedRun] = {"runs": trained, "folder": spec["folder"], "code": spec["code"]}
+    run_batch(EVALUATE, batch, arguments.manifest, name_device(family.device), make_key, work)

@@ -16,7 +16,9 @@ from selectbench.llm.pools import TextPool, open_text_pool
 from selectbench.records.files import digest_value, read_arrays
 from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.stages._specs import TrainingSpec
 from selectbench.stages._targets import Family
+from selectbench.stages._training import Seeds
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
 from selectbench.training.evaluation import measure_test
@@ -26,7 +28,7 @@ from selectbench.training.recipes import Recipe
 LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
 
 
-def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
+def make_family(spec: TrainingSpec, data: Path, embeddings: Path | None) -> Family:
     """Return the family of language models of a specification.
 
     Parameters
@@ -45,11 +47,11 @@ def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
         read = arrays.get(name_matches(name) if spec["task"] == "choice" else name)
         return open_text_pool(open_texts(data.parent, name), entry, read, spec["class_names"], device)
 
-    def build(stream: tuple[object, ...]) -> tuple[nn.Module, dict]:
-        seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
-        with isolated_torch_rng(seeds["init"]):
+    def build(stream: tuple[object, ...]) -> tuple[nn.Module, Seeds]:
+        init = derive_seed(*stream, "init", spec["model_name"])
+        with isolated_torch_rng(init):
             model = build_language_model(entry, spec["num_classes"], width, spec["task"])
-        return model.to(device), seeds
+        return model.to(device), {"init": init, "streams": list(stream)}
 
     start = {"origin": embedded["context"]["encoder"], "sha256": embedded["key"]} if embedded else digest_model(entry)
     return Family(
@@ -66,7 +68,7 @@ def make_family(spec: dict, data: Path, embeddings: Path | None) -> Family:
 
 
 def train_and_measure(
-    family: Family, spec: dict, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, Pool], state: Path
+    family: Family, spec: TrainingSpec, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, Pool], state: Path
 ) -> dict[str, dict[str, float]]:
     """Train a model of the family on samples of a pool, or leave it as it is built for none, and measure it.
 

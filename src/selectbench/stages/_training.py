@@ -1,6 +1,7 @@
 """What the stages that train share: opening a pool, and a model and streams that are functions of the axes."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 from torch import nn
@@ -13,6 +14,24 @@ from selectbench.models.weights import find_weights, warm_start
 from selectbench.records.files import read_json
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.training.pools import Pool, open_pool
+
+if TYPE_CHECKING:
+    from selectbench.models.entries import ModelEntry
+    from selectbench.models.weights import WarmStart
+    from selectbench.stages._specs import ModelSpec, TrainingSpec
+
+
+class Seeds(TypedDict):
+    """The seeds of a model's weights, for the record.
+
+    Parameters
+    ----------
+    init : of the initial weights
+    streams : names that all streams of the training are derived from
+    """
+
+    init: int
+    streams: list[object]
 
 
 def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
@@ -32,7 +51,7 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
     return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
 
 
-def read_weights(path: Path, device: torch.device) -> list[dict] | dict:
+def read_weights(path: Path, device: torch.device) -> Any:
     """Read the weights that a proxy run kept, or those of a target, without ever unpickling code.
 
     Raises
@@ -46,29 +65,35 @@ def read_weights(path: Path, device: torch.device) -> list[dict] | dict:
         raise RecordError(f"{path}: cannot be read as weights ({first_line(error)}); delete it and run again") from None
 
 
-def build_from_spec(spec: dict, stem: str, stream: tuple[object, ...], device: torch.device) -> tuple[nn.Module, dict]:
+def build_from_spec(spec: "ModelSpec", stem: str, stream: tuple[object, ...], device: torch.device) -> tuple[nn.Module, "Seeds"]:
     """Build the model of a specification, initialised by (stream, model), and return it with the seeds for the record."""
-    seeds = {"init": derive_seed(*stream, "init", spec["model_name"]), "streams": list(stream)}
-    with isolated_torch_rng(seeds["init"]):
-        model = build_model(spec["model"], stem, tuple(spec["input_shape"]), spec["num_classes"], spec["model_name"])
-    return model.to(device, memory_format=torch.channels_last), seeds
+    init = derive_seed(*stream, "init", spec["model_name"])
+    channels, height, width = spec["input_shape"]
+    with isolated_torch_rng(init):
+        model = build_model(_image_model(spec), stem, (channels, height, width), spec["num_classes"], spec["model_name"])
+    moved: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack the format
+    return moved, {"init": init, "streams": list(stream)}
 
 
-def warm_start_from_spec(model: nn.Module, spec: dict) -> dict | None:
+def warm_start_from_spec(model: nn.Module, spec: "TrainingSpec") -> "WarmStart | None":
     """Put the weights that a specification's recipe starts from into its model; return what to record, None for a fresh start."""
     weights = _find_start(spec)
-    return weights and warm_start(model, spec["model"], spec["recipe"]["stem"], weights, _name_start(spec))
+    return None if weights is None else warm_start(model, _image_model(spec), spec["recipe"]["stem"], weights, _name_start(spec))
 
 
-def describe_start(spec: dict) -> dict | None:
+def describe_start(spec: "TrainingSpec") -> dict[str, str] | None:
     """Return origin and SHA-256 of the weights that a specification's recipe starts from, None for a fresh start."""
     weights = _find_start(spec)
-    return weights and {"origin": weights.origin, "sha256": weights.sha256}
+    return None if weights is None else {"origin": weights.origin, "sha256": weights.sha256}
 
 
-def _find_start(spec: dict) -> Weights | None:
-    return find_weights(spec["recipe"].get("pretrained", False), spec["model"], _name_start(spec))
+def _image_model(spec: "ModelSpec") -> "ModelEntry":
+    return cast("ModelEntry", spec["model"])  # the plan never lets a language model meet images
 
 
-def _name_start(spec: dict) -> str:
+def _find_start(spec: "TrainingSpec") -> Weights | None:
+    return find_weights(spec["recipe"].get("pretrained", False), _image_model(spec), _name_start(spec))
+
+
+def _name_start(spec: "TrainingSpec") -> str:
     return f"config/recipes.yaml: {spec.get('recipe_name')}.pretrained"

@@ -76,7 +76,9 @@ def build_front_page(spec: FrontSpec, *, html: Path) -> None:
 def read_drawing(spec: FrontSpec, verdicts: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
     """Return the title of the largest scale that has the figure of the specification, and its SVG; None if no scale has it."""
     figure = spec["figure"]
-    for scale in reversed(spec["scales"] if figure else []):
+    if figure is None:
+        return None
+    for scale in reversed(spec["scales"]):
         path = Path(spec["results"]) / scale["id"] / figure["paper"] / "figures" / f"{figure['id']}.svg"
         if figure["paper"] in verdicts[scale["id"]] and path.exists():
             try:

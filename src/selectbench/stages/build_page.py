@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.errors import RecordError
@@ -21,6 +21,11 @@ from selectbench.stages.judge_claims import JudgeClaims
 from selectbench.stages.make_table import MakeTable
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.browser import Subsets
+    from selectbench.artefacts.kinds import Table
+    from selectbench.artefacts.overlaps import Overlaps
+    from selectbench.artefacts.tables import AnyCell
+    from selectbench.artefacts.verdict import PaperVerdict
     from selectbench.planning.plan import Plan
 
 
@@ -76,7 +81,9 @@ def describe_paper(plan: "Plan", paper: str) -> PagePaper:
     """Return what the page says of a paper."""
     entry = plan.config.papers[paper]
     return {
-        **{"id": paper, "title": entry["title"], "citation": entry["citation"]},
+        "id": paper,
+        "title": entry["title"],
+        "citation": entry["citation"],
         "tables": list(entry["tables"]),
         "figures": [
             {"id": name, "title": figure["title"], "caption": figure["caption"], "table": figure["table"]}
@@ -105,8 +112,15 @@ def build_page(spec: PageSpec, files: Files, *, html: Path) -> None:
     except OSError as error:
         raise RecordError(f"{error.filename}: {error.strerror}") from None
     records = {run: record for path in files.records for run, record in read_records(path).items()}
-    others = {name: [read_json(path) for path in getattr(files, name)] for name in ("verdicts", "tables", "subsets", "overlaps")}
-    write_text(html, render_page(spec, Inputs(figures=drawings, records=records, **others)))
+    inputs = Inputs(
+        verdicts=[cast("PaperVerdict", read_json(path)) for path in files.verdicts],
+        tables=[cast("Table[AnyCell]", read_json(path)) for path in files.tables],
+        figures=drawings,
+        records=records,
+        subsets=[cast("Subsets", read_json(path)) for path in files.subsets],
+        overlaps=[cast("Overlaps", read_json(path)) for path in files.overlaps],
+    )
+    write_text(html, render_page(spec, inputs))
 
 
 def main() -> None:

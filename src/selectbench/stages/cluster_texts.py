@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -76,7 +78,7 @@ class ClusterTexts(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of the clustering."""
-        return record["wall_s"]
+        return float(record["wall_s"])
 
 
 def main() -> None:
@@ -89,11 +91,13 @@ def main() -> None:
     spec: Spec = arguments.spec
     (path,) = arguments.signals
     started, clock = datetime.now(UTC), time.perf_counter()
-    signals, seed = Signals.load(path), derive_seed("clusters", spec["dataset"], spec["clustering"], spec["clusters"], spec["seed"])
+    signals = Signals.load(path)
+    embeddings = np.asarray(signals.embeddings)
+    seed = derive_seed("clusters", spec["dataset"], spec["clustering"], spec["clusters"], spec["seed"])
     with threadpool_limits(spec["threads"]):
-        assignment = cluster_embeddings(signals.embeddings, signals.labels, spec["clustering"], spec["clusters"], seed)
+        assignment = cluster_embeddings(embeddings, signals.labels, spec["clustering"], spec["clusters"], seed)
         wall_s = time.perf_counter() - clock
-        coherence = describe_clusters(signals.embeddings, signals.labels, assignment, seed=seed)
+        coherence = describe_clusters(embeddings, signals.labels, assignment, seed=seed)
     write_arrays(arguments.clusters, {"assignment": assignment})
     write_made(
         arguments,

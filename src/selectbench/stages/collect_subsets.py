@@ -18,6 +18,8 @@ from selectbench.stages._subsets import find_scores, find_subset, list_subsets
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
+    from selectbench.data.splits import Split
+    from selectbench.data.texts import TextSplit
     from selectbench.planning.plan import Plan
     from selectbench.planning.runs import Run
 
@@ -56,7 +58,7 @@ class CollectSubsets(Stage):
                     "title": plan.config.datasets[dataset]["title"],
                     "data": PrepareData(dataset).find_output(plan, "manifest"),
                     "is_text": plan.config.is_text(dataset),
-                    "classes": plan.config.datasets[dataset].get("class_names"),
+                    "classes": plan.config.find_texts(dataset).get("class_names"),
                     "seed": derive_seed("browser", dataset),
                     "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
                     "runs": [describe_browsed(plan, run) for run in runs if run.dataset == dataset],
@@ -71,7 +73,9 @@ def describe_browsed(plan: "Plan", run: "Run") -> BrowsedRun:
     """Return a run with the files of its subsets and of the scores that they are taken from."""
     (chooser, subsets), scores = find_subset(plan, run), find_scores(plan, run)
     return {
-        **{"method": run.method, "keep": run.keep, "seed": run.seed},
+        "method": run.method,
+        "keep": run.keep,
+        "seed": run.seed,
         "subset": chooser.find_output(plan, subsets),
         "scores": None if scores is None else scores.job.find_output(plan, scores.name),
     }
@@ -86,7 +90,7 @@ def collect_subsets(spec: SubsetsSpec) -> dict[str, Any]:
 
 def list_files(runs: list[BrowsedRun]) -> list[str]:
     """List the files of subsets and scores that are there."""
-    names = {run[key] for run in runs for key in ("subset", "scores") if run[key] is not None}
+    names = {name for run in runs for name in (run["subset"], run["scores"]) if name is not None}
     return sorted(name for name in names if Path(name).exists())
 
 
@@ -97,15 +101,18 @@ def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, n
     from selectbench.data.texts import open_texts
 
     prepared = Path(dataset["data"]).parent
-    pool = open_texts(prepared, "pool") if dataset["is_text"] else open_split(prepared, "pool")
+    pool: TextSplit | Split
+    samples: dict[str, object]
     if dataset["is_text"]:
-        shown = choose_samples(len(pool), dataset["most"], dataset["seed"])
-        samples = {"texts": [shorten_text(prompt) for prompt in np.array(pool.prompts(), dtype=object)[shown]]}
+        pool = texts = open_texts(prepared, "pool")
+        shown = choose_samples(len(texts), dataset["most"], dataset["seed"])
+        samples = {"texts": [shorten_text(prompt) for prompt in np.array(texts.prompts(), dtype=object)[shown]]}
     else:
-        _, channels, height, width = pool.load(np.zeros(1, dtype=np.int64)).shape
-        is_small = channels * height * width * len(pool) <= SMALL
-        shown = choose_samples(len(pool), len(pool) if is_small else dataset["most"], dataset["seed"])
-        samples = {"pictures": pack_pictures(pool.load(shown))}
+        pool = images = open_split(prepared, "pool")
+        _, channels, height, width = images.load(np.zeros(1, dtype=np.int64)).shape
+        is_small = channels * height * width * len(images) <= SMALL
+        shown = choose_samples(len(images), len(images) if is_small else dataset["most"], dataset["seed"])
+        samples = {"pictures": pack_pictures(images.load(shown))}
     labels = pool.labels[shown]
     names = dataset["classes"] or [str(label) for label in range(int(pool.labels.max()) + 1)]
     return {

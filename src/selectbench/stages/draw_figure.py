@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
 
 from selectbench.artefacts.specs import FigureSpec
 from selectbench.planning.runs import format_keep
@@ -19,6 +20,8 @@ from selectbench.stages.compare_subsets import CompareSubsets
 from selectbench.stages.map_states import MapStates
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.coherence import Clustering
+    from selectbench.artefacts.measurements import Measurement
     from selectbench.planning.plan import Plan
 
 
@@ -76,13 +79,9 @@ class DrawFigure(Stage):
         """Return the panels of the figure's table, and how they are drawn."""
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         keep = {"keep": format_keep(entry["keep"])} if "keep" in entry else {}
-        return {  # type: ignore[typeddict-item]  # the schema of papers checks the entry
-            **plan.tables[self.paper, entry["table"]],
-            "id": self.figure,
-            **{name: value for name, value in entry.items() if name != "table"},
-            **keep,
-            "code": fingerprint_stage(self.name),
-        }
+        drawn = {name: value for name, value in entry.items() if name != "table"}
+        panels = plan.tables[self.paper, entry["table"]]
+        return cast(FigureSpec, {**panels, "id": self.figure, **drawn, **keep, "code": fingerprint_stage(self.name)})
 
 
 def draw_figure(spec: FigureSpec, files: Files, *, pdf: Path, png: Path, svg: Path) -> None:
@@ -93,13 +92,17 @@ def draw_figure(spec: FigureSpec, files: Files, *, pdf: Path, png: Path, svg: Pa
         spec,
         {run: record for path in files.records for run, record in read_records(path).items()},
         [overlap for path in files.overlaps for overlap in read_json(path)["overlaps"]],
-        [read_json(path) for path in files.measurements],
+        [cast("Measurement", read_json(path)) for path in files.measurements],
         [group for path in files.states for group in read_json(path)["groups"]],
-        [read_json(path) for path in files.clusters],
+        [cast("Clustering", read_json(path)) for path in files.clusters],
     )
     for path, file_format in ((pdf, "pdf"), (png, "png"), (svg, "svg")):
-        content = figures.render_figure(figure, file_format)
-        write_atomically(path, lambda stream, content=content: stream.write(content))
+        write_atomically(path, partial(write_bytes, figures.render_figure(figure, file_format)))
+
+
+def write_bytes(content: bytes, stream: BinaryIO) -> None:
+    """Write a drawing to a stream."""
+    stream.write(content)
 
 
 def main() -> None:

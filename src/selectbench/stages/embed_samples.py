@@ -5,18 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from selectbench.costs.visits import FORWARD_SHARE, sum_seconds
+from selectbench.planning.entries import AnyModel, EncoderEntry
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
 from selectbench.records.files import digest_value, read_json
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, Entry, specify_data
+from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, ModelSpec, specify_data
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Spec(DataSpec, DeviceSpec, EncoderSpec):
     """
 
     model_name: str | None
-    model: Entry | None
+    model: AnyModel | None
     seed: int
     state: str
     code: str
@@ -61,7 +62,7 @@ class EmbedSamples(Stage):
     log = "{results}/logs/encoders/{dataset}/seed-{seed}.log"
     computes = threaded = True
 
-    def _find_encoder(self, plan: "Plan") -> tuple[str, dict[str, Any]]:
+    def _find_encoder(self, plan: "Plan") -> tuple[str, EncoderEntry]:
         name = plan.config.scale["encoders"][plan.config.base_of(self.dataset)]
         return name, plan.config.encoders[name]
 
@@ -150,7 +151,7 @@ def train_and_embed(spec: Spec, pool: "Pool", stream: tuple[object, ...], key: s
     from selectbench.training.epochs import visit_subset
 
     recipe = SimCLRRecipe.from_config(spec["encoder"])
-    encoder, seeds = build_from_spec(spec, recipe.stem, stream, pool.device)
+    encoder, seeds = build_from_spec(cast("ModelSpec", spec), recipe.stem, stream, pool.device)
     with isolated_torch_rng(derive_seed(*stream, "init", "projection")):
         model = SimCLR(encoder, recipe.projection).to(pool.device)
     progress = train_model(

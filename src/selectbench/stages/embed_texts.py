@@ -74,7 +74,7 @@ class EmbedTexts(Stage):
         models = {model for run in runs for model in (run.proxy, run.target) if model != NO_PROXY}
         sources = {source for run in runs for source in plan.run_sources(run)}
         is_read = "influences" in sources or any(plan.config.is_head(model) for model in models)
-        return plan.config.datasets[self.dataset]["task"] == "choice" and is_read
+        return plan.config.find_texts(self.dataset)["task"] == "choice" and is_read
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of what selection reads."""
@@ -106,7 +106,7 @@ def main() -> None:
         clock = time.perf_counter()
         opened = open_texts(data.parent, split)
         arrays[split] = encoder.embed(opened.prompts())
-        if spec["matches"]:
+        if spec["matches"] and opened.options is not None:
             arrays[name_matches(split)] = encoder.embed_matches(opened.texts, opened.options)
         if split == "pool":
             arrays[LENGTHS] = encoder.count_tokens(opened.prompts())

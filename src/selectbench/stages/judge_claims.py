@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from selectbench.artefacts.specs import ClaimsSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
@@ -16,6 +16,9 @@ from selectbench.stages.collect_records import CollectRecords
 from selectbench.stages.make_table import MakeTable
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.kinds import Table
+    from selectbench.artefacts.measurements import Measurement
+    from selectbench.artefacts.tables import AnyCell
     from selectbench.planning.plan import Plan
 
 CONFIDENCE = 0.95
@@ -64,8 +67,9 @@ def judge_claims(
     """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables, ``measurements`` those of its propositions."""
     from selectbench.artefacts.verdict import make_verdict, render_markdown
 
-    inputs = [read_json(path) for path in tables], read_records(records), [read_json(path) for path in measurements]
-    verdict = make_verdict(spec, *inputs)
+    filled = [cast("Table[AnyCell]", read_json(path)) for path in tables]
+    measured = [cast("Measurement", read_json(path)) for path in measurements]
+    verdict = make_verdict(spec, filled, read_records(records), measured)
     write_json(json, verdict)
     write_text(markdown, render_markdown(verdict))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectbench.costs.visits import FORWARD_SHARE, sum_seconds
+from selectbench.planning.entries import RecipeEntry
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
@@ -80,20 +81,24 @@ class MeasureGradients(Stage):
         training = specify_training(plan, "proxy", self.dataset, self.proxy)
         return {**training, "seed": int(self.seed), "signal": self.signal, "code": fingerprint_stage(self.name)}
 
-    def _find_recipe(self, plan: "Plan") -> dict[str, Any]:
+    def _find_recipe(self, plan: "Plan") -> RecipeEntry:
         return plan.config.recipes[plan.recipe_name("proxy", self.dataset, self.proxy)]
+
+    def _count_checkpoints(self, plan: "Plan") -> int:
+        recipe = self._find_recipe(plan)
+        return len(recipe["record_at"] if _PASSES[self.signal][0] == "record_at" else recipe["align_at"])
 
     def count_visits(self, plan: "Plan") -> Visits:
         """Count the passes at every checkpoint."""
         recipe = self._find_recipe(plan)
-        shares, backward, forward = _PASSES[self.signal]
-        passes = len(recipe[shares]) * (backward + forward * FORWARD_SHARE)
+        _, backward, forward = _PASSES[self.signal]
+        passes = self._count_checkpoints(plan) * (backward + forward * FORWARD_SHARE)
         network = Network(self.proxy, recipe.get("stem", ""), self.dataset)
         return Visits(network, passes * plan.config.datasets[self.dataset]["pool_size"])
 
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
         """Count one number per sample and checkpoint."""
-        return _FLOAT * plan.config.datasets[self.dataset]["pool_size"] * len(self._find_recipe(plan)[_PASSES[self.signal][0]])
+        return _FLOAT * plan.config.datasets[self.dataset]["pool_size"] * self._count_checkpoints(plan)
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds at all checkpoints."""

@@ -10,13 +10,14 @@ import numpy as np
 
 from selectbench.costs.visits import sum_seconds
 from selectbench.planning.config import NGRAM
+from selectbench.planning.entries import AnyModel
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import digest_value, read_json
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, Entry, specify_data, specify_text_encoder
+from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, specify_data, specify_text_encoder
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Spec(DataSpec, DeviceSpec, EncoderSpec):
 
     signal: str
     reference_name: str
-    reference: Entry | None
+    reference: AnyModel | None
     code: str
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selectbench.errors import SelectbenchError
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -68,7 +70,7 @@ class MeasureTheory(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of the measurement."""
-        return record["wall_s"]
+        return float(record["wall_s"])
 
 
 def main() -> None:
@@ -110,7 +112,7 @@ def main() -> None:
             "propositions": measured,
             "regression": {
                 "ridge": propositions.RIDGE,
-                "components": min(propositions.MAX_COMPONENTS, signals.features.shape[1]),
+                "components": min(propositions.MAX_COMPONENTS, np.asarray(signals.features).shape[1]),
                 "max_classes": propositions.MAX_CLASSES,
                 "max_per_class": propositions.MAX_PER_CLASS,
                 "pairs": min(propositions.MAX_PAIRS, spec["pairs"]),

@@ -100,7 +100,7 @@ class MeasureValidity(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of all trainings."""
-        return record["wall_s"]
+        return float(record["wall_s"])
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ class ScoreSamples(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of the scoring, without those of signals."""
-        return record["score_s"]
+        return float(record["score_s"])
 
     def recall_work(self, collected: CollectedWork) -> float | None:
         """Return the seconds that runs name for their scores."""

@@ -95,7 +95,7 @@ class SearchClusters(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of all searches."""
-        return sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values())
+        return float(sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
         """Return the seconds that runs name for their agents."""

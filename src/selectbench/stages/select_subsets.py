@@ -78,7 +78,7 @@ class SelectSubsets(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of the selection, without those of scores and signals."""
-        return sum(subset["cost"]["select_s"] for subset in record["subsets"].values())
+        return float(sum(subset["cost"]["select_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
         """Return the seconds that runs name for the selection."""

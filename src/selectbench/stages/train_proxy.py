@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectbench.costs.visits import FORWARD_SHARE
+from selectbench.planning.entries import RecipeEntry
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
 from selectbench.records.files import digest_value, read_json, write_atomically
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -69,7 +70,7 @@ class TrainProxy(Stage):
             "code": fingerprint_stage(self.name),
         }
 
-    def _find_recipe(self, plan: "Plan") -> dict[str, Any]:
+    def _find_recipe(self, plan: "Plan") -> RecipeEntry:
         return plan.config.recipes[plan.recipe_name("proxy", self.dataset, self.proxy)]
 
     def count_visits(self, plan: "Plan") -> Visits:
@@ -89,7 +90,7 @@ class TrainProxy(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of the training."""
-        return record["training"]["wall_s"]
+        return float(record["training"]["wall_s"])
 
     def recall_work(self, collected: CollectedWork) -> float | None:
         """Return the seconds of the whole training, of which methods pay shares."""

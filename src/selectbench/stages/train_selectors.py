@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.select_subsets import size_subsets
 
 if TYPE_CHECKING:
+    from selectbench.methods.rl_selector import RLSelector
     from selectbench.planning.plan import Plan
 
 
@@ -92,7 +93,7 @@ class TrainSelectors(Stage):
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of all agents."""
-        return sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values())
+        return float(sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
         """Return the seconds that runs name for their agents."""
@@ -114,7 +115,7 @@ def main() -> None:
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
     device = choose_device()
-    pool, method = open_prepared(data, "pool", device), make_method(spec["method"], spec["parameters"])
+    pool, method = open_prepared(data, "pool", device), cast("RLSelector", make_method(spec["method"], spec["parameters"]))
     start = describe_start(spec)
     key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"], "start": start and start["sha256"]})
     subsets, described = {}, {}
