@@ -115,7 +115,7 @@ def make_project(root, target: Path):
         ("methods", cut_methods),
     ):
         edit_yaml(project.path(f"config/{name}.yaml"), change)
-    project.edit("src/selectbench/planning/plan.py", "THEORY_PAIRS = 2000", "THEORY_PAIRS = 50")
+    project.edit("src/selectbench/stages/measure_theory.py", "PAIRS = 2000", "PAIRS = 50")
     project.edit("src/selectbench/training/engine.py", "every_s: float = 300.0", "every_s: float = 0.0")  # a checkpoint after every epoch
     return project
 

@@ -8,7 +8,11 @@ import sys
 import pytest
 
 from selectbench.artefacts.front import format_duration, render_front
+from selectbench.planning.jobs import list_wanted_files
 from selectbench.planning.plan import load_plan
+from selectbench.stages.build_front_page import BuildFrontPage
+from selectbench.stages.collect_subsets import CollectSubsets
+from selectbench.stages.compare_subsets import CompareSubsets
 
 ORIGIN = {"runs": 1200, "failed": 3, "seeds": [0, 1], "commits": ["0123456789abcdef"], "devices": ["cpu"]}
 
@@ -124,12 +128,13 @@ def test_a_verdict_that_cannot_be_read_is_one_line_and_leaves_the_page(results):
 def test_scales_for_trying_are_not_listed_and_leave_the_front_page_alone(root):
     tiny, smoke = (load_plan(root, {"scale": scale}) for scale in ("tiny", "smoke"))
     assert list(tiny.config.listed) == ["tiny", "small_cpu", "fast", "small", "full"]
-    assert tiny.front_page() in tiny.artefacts() and smoke.front_page() not in smoke.artefacts()
-    assert tiny.front_spec() == smoke.front_spec()
+    page = BuildFrontPage()
+    assert page.find_output(tiny, "html") in list_wanted_files(tiny) and page.find_output(smoke, "html") not in list_wanted_files(smoke)
+    assert page.specify(tiny) == page.specify(smoke)
 
 
 def test_the_front_page_knows_papers_that_were_not_asked_for(root):
-    spec = load_plan(root, {"papers": ["cluster_mdp"]}).front_spec()
+    spec = BuildFrontPage().specify(load_plan(root, {"papers": ["cluster_mdp"]}))
     assert [paper["id"] for paper in spec["papers"]] == ["cluster_mdp", "data_agent", "rl_selector"]
 
 
@@ -138,13 +143,13 @@ def test_the_first_seeds_of_the_browsed_table_are_collected(root):
     plan = load_plan(root, {"scale": "tiny"})
     assert plan.browsing_papers() == ["rl_selector", "cluster_mdp"]
     for paper in plan.browsing_papers():
-        spec = plan.subsets_spec(paper)
+        spec = CollectSubsets(paper).specify(plan)
         runs = [run for dataset in spec["datasets"] for run in dataset["runs"]]
         assert {run["seed"] for run in runs} == {0, 1}
         assert "full" not in {run["method"] for run in runs}
         files = {run[key] for run in runs for key in ("subset", "scores")} - {None}
-        assert files == set(plan.browsed_files(paper))
-        assert {run["subset"] for run in runs} <= set(plan.compared_subsets(paper))
+        assert files == set(CollectSubsets(paper).list_input_paths(plan)["subsets"])
+        assert {run["subset"] for run in runs} <= set(CompareSubsets(paper).list_input_paths(plan)["subsets"])
     assert {run["method"] for run in runs if run["scores"] is None} == {
-        name for name in plan.search_methods() if name in {run["method"] for run in runs}
+        name for name in plan.config.list_searches() if name in {run["method"] for run in runs}
     }

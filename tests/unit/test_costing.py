@@ -4,23 +4,27 @@ import json
 import re
 import shutil
 from base64 import urlsafe_b64encode
-from dataclasses import asdict
+from dataclasses import asdict, astuple
+from pathlib import Path
 
 import pytest
 
 from selectbench.cli import main
 from selectbench.costs import costing as costing_module
 from selectbench.costs.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED, SAME_MODEL, SNAKEMAKE, Costing, measure_pace
-from selectbench.costs.disk import estimate_bytes, measure_bytes
+from selectbench.costs.disk import measure_bytes
 from selectbench.costs.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
-from selectbench.costs.reasons import compare_specs, explain_status, find_reasons, log_path, specify_job
+from selectbench.costs.reasons import compare_specs, explain_status, find_reasons
 from selectbench.costs.recorded import measure_run, read_times
-from selectbench.costs.visits import count_visits
 from selectbench.errors import RecordError, SelectbenchError
 from selectbench.models.counting import count_model
-from selectbench.planning.jobs import GPU_RULES, THREADED_RULES, find_needs, list_jobs
+from selectbench.planning.jobs import find_needs, list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import make_rules
 from selectbench.records.records import TRAIN
+from selectbench.stages.build_front_page import BuildFrontPage
+from selectbench.stages.build_page import BuildPage
+from selectbench.stages.collect_records import CollectRecords
 
 RESNET50 = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
 
@@ -37,7 +41,7 @@ def project(root, tmp_path, monkeypatch):
         shutil.copy(path, target)
     plan = plan_scale(tmp_path, "tiny")
     for paper in plan.config.papers:
-        path = tmp_path / plan.records(paper)
+        path = tmp_path / CollectRecords(paper).find_output(plan, "records")
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         by_id = {row["run"]["id"]: row for row in rows}
         added = [rows[0] | {"run": {"id": run, **asdict(plan.runs[run])}} for run in plan.paper_runs(paper) if run not in by_id]
@@ -51,7 +55,11 @@ def plan_scale(project, scale):
 
 
 def find_job(jobs, rule, *parts):
-    return next(job for job in jobs.values() if job.rule == rule and all(part in "/".join(job.key).split("/") for part in parts))
+    return next(
+        job
+        for job in jobs.values()
+        if job.rule == rule and all(part in "/".join(job.stage.wildcards.values()).split("/") for part in parts)
+    )
 
 
 def note_times(project, output, start, end, **more):
@@ -64,30 +72,37 @@ def note_times(project, output, start, end, **more):
 def test_rules_that_ask_for_gpus_and_threads_are_those_of_the_workflow(root):
     text = "\n\n".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk"))
     bodies = dict(re.findall(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", text, flags=re.MULTILINE))
-    assert {name for name, body in bodies.items() if "gpu=" in body} == GPU_RULES
-    assert {name for name, body in bodies.items() if "threads: ask" in body} == THREADED_RULES
+    stages, declared = load_stages(), make_rules(load_plan(root))
+    assert {name for name, rule in declared.items() if "gpu" in rule.resources} == {
+        name for name, stage in stages.items() if stage.computes
+    }
+    assert all(f'**declared["{name}"].resources' in bodies[name] for name, stage in stages.items() if stage.computes)
+    threaded = {name for name, body in bodies.items() if f'threads: declared["{name}"].threads' in body}
+    assert threaded == {name for name, stage in stages.items() if stage.threaded}
 
 
 @pytest.mark.parametrize("scale", ["smoke", "tiny", "full"])
 def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
     plan = plan_scale(project, scale)
     jobs = list_jobs(plan)
-    pages = [page for page in (plan.page(), plan.front_page()) if page in plan.artefacts()]
+    pages = {page.find_output(plan, "html") for page in (BuildPage(), BuildFrontPage())} & set(list_wanted_files(plan))
     needs, waiting, found = find_needs(jobs), [*pages], set()
     while waiting:  # everything is needed for the pages
         name = waiting.pop()
         waiting += [need for need in needs[name] if need not in found]
         found.add(name)
     assert found == set(jobs)
-    assert {job.gpus for job in jobs.values() if job.rule in GPU_RULES} == {plan.config.scale["resources"]["gpu"]}
-    assert {job.gpus for job in jobs.values() if job.rule not in GPU_RULES} == {0}
+    statistics = [job for job in jobs.values() if job.rule == "measure_texts" and job.stage.measure == "statistics"]
+    computing = [job for job in jobs.values() if job.stage.computes and job not in statistics]
+    assert {job.gpus for job in computing} == {plan.config.scale["resources"]["gpu"]}
+    assert {job.gpus for job in jobs.values() if job not in computing} == {0}
 
 
 def test_recorded_work_is_what_records_say(project):
     costing = Costing(plan_scale(project, "tiny"))
     rows = costing.observed.recorded.rows
     job = find_job(costing.jobs, "train_targets", "digits", "resnet8", "0")
-    runs = costing.plan.batches["train"][job.key[0]]
+    runs = costing.plan.batches["train"][f"{job.stage.dataset}/{job.stage.batch}"]
     expected = sum(measure_run(rows[run.id], TRAIN).seconds for run in runs)
     assert costing.costs[job.outputs[0]] == (pytest.approx(expected), RECORDED)
     proxy = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
@@ -101,11 +116,11 @@ def test_recorded_work_is_what_records_say(project):
     chosen = {
         run.keep: rows[run.id]["selection"]["sources"]["agent"]["wall_s"]
         for run in costing.plan.runs.values()
-        if (run.dataset, run.proxy, run.method, str(run.seed)) == selectors.key
+        if (run.dataset, run.proxy, run.method, str(run.seed)) == astuple(selectors.stage)
     }
     assert len(chosen) > 1
     assert costing.costs[selectors.outputs[0]] == (pytest.approx(sum(chosen.values())), RECORDED)
-    assert costing.costs[costing.plan.page()] == (None, None)
+    assert costing.costs[BuildPage().find_output(costing.plan, "html")] == (None, None)
 
 
 def test_work_of_a_run_is_what_its_job_does():
@@ -123,7 +138,7 @@ def test_work_of_a_run_is_what_its_job_does():
 def test_a_scale_without_records_takes_the_pace_of_the_same_models(project):
     costing = Costing(plan_scale(project, "smoke"))
     job = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
-    network, visits = count_visits(costing.plan, job)
+    network, visits = job.stage.count_visits(costing.plan)
     assert network == ("convnet", "small", "digits")
     assert visits == pytest.approx(896 * (8 + 2 / 3))  # clean passes after the first and the last epoch
     runs = Costing(plan_scale(project, "tiny")).observed.recorded.rows.values()
@@ -141,7 +156,7 @@ def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):
     cost = costing.costs[f"results/full/batches/train/{name}.json"]
     share = 1.0 if run.regime == "equal_steps" else float(run.keep)
     assert cost == (pytest.approx(90 * 1_281_167 * share / (9488.39 / 8)), MULTIPLY_ADDS)
-    small = costing.find_pace(count_visits(costing.plan, find_job(costing.jobs, "train_proxy", "cifar10", "resnet18"))[0])
+    small = costing.find_pace(find_job(costing.jobs, "train_proxy", "cifar10", "resnet18").stage.count_visits(costing.plan).network)
     ratio = (
         count_model(costing.plan.config.models["resnet18"], "small", (3, 32, 32), 10).multiply_adds / count_model(*RESNET50).multiply_adds
     )
@@ -166,7 +181,7 @@ def test_a_recorded_gpu_replaces_the_published_one(project):
     costing = Costing(plan_scale(project, "full"))
     assert costing.device == "Some GPU"
     job = find_job(costing.jobs, "train_proxy", "cifar10", "resnet18", "0")
-    assert costing.costs[job.outputs[0]] == (pytest.approx(count_visits(costing.plan, job)[1] * 50 / 100_000), SAME_MODEL)
+    assert costing.costs[job.outputs[0]] == (pytest.approx(job.stage.count_visits(costing.plan).visits * 50 / 100_000), SAME_MODEL)
     other = find_job(costing.jobs, "train_proxy", "cifar100", "resnet18", "0")
     assert costing.costs[other.outputs[0]].seconds == pytest.approx(costing.costs[job.outputs[0]].seconds)  # equal shapes, equal pace
     size = count_model(row["model"], "small", (3, 32, 32), 10).multiply_adds
@@ -206,7 +221,7 @@ def test_multiply_adds_and_parameters_are_the_published_ones():
 
 def describe_works(costing, job):
     """Return the output of a batch, the start and end of its recorded work, and its seconds."""
-    works = costing.observed.list_works(costing.plan, job)
+    works = costing.observed.list_works(job)
     return job.outputs[0], min(work.started for work in works), max(work.finished for work in works), sum(work.seconds for work in works)
 
 
@@ -266,16 +281,16 @@ def test_disk_is_what_lies_there_or_what_shapes_say(project):
     plan, jobs, size = costing.plan, costing.jobs, costing.size_network
     data = find_job(jobs, "prepare_data", "cifar100")
     assert measure_bytes(plan, data) is None
-    assert estimate_bytes(plan, data, size) == 60_000 * 3 * 32 * 32
-    assert estimate_bytes(plan, find_job(jobs, "prepare_data", "imagenet1k"), size) is None  # its images are not copied
+    assert data.stage.estimate_bytes(plan, size) == 60_000 * 3 * 32 * 32
+    assert find_job(jobs, "prepare_data", "imagenet1k").stage.estimate_bytes(plan, size) is None  # its images are not copied
     scores = find_job(jobs, "score_samples", "cifar10", "el2n", "0")
-    assert estimate_bytes(plan, scores, size) == 50_000 * 24
+    assert scores.stage.estimate_bytes(plan, size) == 50_000 * 24
     subsets = find_job(jobs, "select_subsets", "cifar10", "el2n", "0")
     keeps = {run.keep for run in plan.runs.values() if (run.dataset, run.method, run.seed) == ("cifar10", "el2n", 0)}
-    assert estimate_bytes(plan, subsets, size) == 8 * sum(round(float(keep) * 50_000) for keep in keeps)
+    assert subsets.stage.estimate_bytes(plan, size) == 8 * sum(round(float(keep) * 50_000) for keep in keeps)
     proxy = find_job(jobs, "train_proxy", "cifar10", "resnet18", "0")
     network = count_model(plan.config.models["resnet18"], "small", (3, 32, 32), 10)
-    assert estimate_bytes(plan, proxy, size) == 4 * (11 * network.parameters + (2 * 512 + 3 * 10 + 200) * 50_000)
+    assert proxy.stage.estimate_bytes(plan, size) == 4 * (11 * network.parameters + (2 * 512 + 3 * 10 + 200) * 50_000)
     for output in scores.outputs:
         (project / output).parent.mkdir(parents=True, exist_ok=True)
         (project / output).write_bytes(b"12345")
@@ -286,7 +301,7 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
     plan = plan_scale(project, "tiny")
     assert describe_last_estimate(Costing(plan)) is None
     monkeypatch.setattr("selectbench.costs.estimates.time.time", lambda: 1000.0)
-    table, page = find_job(list_jobs(plan), "make_table", "rl_selector", "main").outputs[0], plan.page()
+    table, page = find_job(list_jobs(plan), "make_table", "rl_selector", "main").outputs[0], BuildPage().find_output(plan, "html")
     note_times(project, table, 10.0, 14.0)
     write_estimate(plan)
     assert "no job with an estimate has finished since" in describe_last_estimate(Costing(plan))
@@ -328,7 +343,7 @@ def test_commands_print_costs_and_schedules(project, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["simulate", "--gpus", "many"])
     assert caught.value.code == 2
-    assert "'many' is no number of devices" in capsys.readouterr().err
+    assert "'many' is not a number of devices" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -355,19 +370,20 @@ def test_jobs_that_would_run_are_grouped_by_cause(project):
     jobs = list_jobs(plan)
     score, other, third = [job for job in jobs.values() if job.rule == "score_samples"][:3]
     batch = find_job(jobs, "train_targets", "digits", "resnet8", "0")
-    spec = specify_job(plan, score)
+    spec, page = score.stage.specify(plan), BuildPage().find_output(plan, "html")
     note_times(project, score.outputs[0], 0.0, 1.0, params=[repr(json.dumps(spec | {"code": "other"}))])
-    note_times(project, other.outputs[0], 0.0, 1.0, params=[repr(json.dumps(specify_job(plan, other) | {"seed": 99}))])
+    note_times(project, other.outputs[0], 0.0, 1.0, params=[repr(json.dumps(other.stage.specify(plan) | {"seed": 99}))])
     failed = find_job(jobs, "make_table", "rl_selector", "main")
-    log_path(plan, failed).parent.mkdir(parents=True)
-    log_path(plan, failed).write_text("error", encoding="utf-8")
+    log = Path(failed.stage.find_log(plan))
+    log.parent.mkdir(parents=True)
+    log.write_text("error", encoding="utf-8")
     lines = ["output_file\tdate\trule\tlog-file(s)\tstatus\tplan"]
     for job, status in (
         *((score, "params changed"), (other, "params changed"), (third, "updated input files"), (batch, "ok")),
         *((failed, "missing"), (find_job(jobs, "make_table", "rl_selector", "cross"), "missing")),
     ):
         lines += [f"{output}\t-\t{job.rule}\t-\t{status}\tupdate pending" for output in job.outputs]
-    lines += [f"{plan.page()}\t-\tbuild_page\t-\tok\tno update"]
+    lines += [f"{page}\t-\tbuild_page\t-\tok\tno update"]
     counts, runs = find_reasons(plan, lines)
     assert counts == {
         ("score_samples", "code changed"): 1,
@@ -377,9 +393,9 @@ def test_jobs_that_would_run_are_grouped_by_cause(project):
         ("make_table", "failed or was stopped before"): 1,
         ("make_table", "not made yet"): 1,
     }
-    assert runs["train_targets", "an input will be made again"] == len(plan.batches["train"][batch.key[0]])
+    assert runs["train_targets", "an input will be made again"] == len(plan.batches["train"][f"{batch.stage.dataset}/{batch.stage.batch}"])
     assert explain_status(plan, score, "set of input files changed") == "other inputs than before"
-    assert all(specify_job(plan, job) for job in jobs.values())
+    assert all(job.stage.specify(plan) for job in jobs.values())
 
 
 def test_constants_of_the_published_rate_stand_in_the_documents(root):
