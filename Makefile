@@ -4,7 +4,7 @@ CORES ?= 2
 SCALE ?= tiny
 BIN := .venv/bin
 
-.PHONY: reproduce test test-units test-workflows test-systems setup figures bench lock lint
+.PHONY: reproduce test test-units test-workflows test-systems check lint types imports quick architecture setup figures bench lock
 
 reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE)
@@ -22,11 +22,27 @@ test-workflows: setup
 test-systems: setup
 	$(BIN)/python -m pytest tests/browser tests/slurm
 
-lint:
+# Fast feedback while you work; make test runs everything.
+check: setup
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 lint quick
+
+quick: setup
+	$(BIN)/python -m pytest -m quick tests/unit
+
+lint: types imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell src docs config workflow README.md CHANGELOG.md CONTRIBUTING.md
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+architecture: setup
+	$(BIN)/python docs/draw_architecture.py
 
 setup: .venv/installed
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,16 +17,14 @@ from selectbench.rl.live import LiveEnvironment
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.selector import RunState, Store, make_reward, run_agent, take_mask
 from selectbench.seeds import derive_seed
+from selectbench.stages._specs import SelectorSpec
 from selectbench.stages._training import build_from_spec, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
 from selectbench.training.pools import Pool
 from selectbench.training.recipes import Recipe
 
-if TYPE_CHECKING:
-    from selectbench.stages.train_selectors import Spec
 
-
-def select_subset(spec: "Spec", method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
+def select_subset(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
     """Train one agent and return the ids it keeps and their description; a policy that misses its band is described as failed."""
     labels, num_kept = pool.labels.cpu().numpy(), count_kept(keep, len(pool))
     environment = train_agent(spec, method, pool, keep, lambda phase: make_store(state.with_suffix(f".{phase}.pt"), key))
@@ -44,7 +42,7 @@ def select_subset(spec: "Spec", method: RLSelector, pool: Pool, keep: str, state
     return finished
 
 
-def train_agent(spec: "Spec", method: RLSelector, pool: Pool, keep: str, store_of: Callable[[str], Store]) -> LiveEnvironment:
+def train_agent(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, store_of: Callable[[str], Store]) -> LiveEnvironment:
     """Return the environment after an agent's last epoch, fine-tuned from another keep fraction if the method says so."""
     recipe, stream = Recipe.from_config(spec["recipe"]), ("selector", spec["dataset"], spec["seed"])
     labels, seed = pool.labels.cpu().numpy(), spec["selection_seed"]

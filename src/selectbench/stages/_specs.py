@@ -118,6 +118,23 @@ class SelectionSpec(MethodSpec):
     dataset: str
 
 
+class SelectorSpec(TrainingSpec, MethodSpec):
+    """Which agents are trained, beside which model.
+
+    Parameters
+    ----------
+    method_name : id of the method's entry
+    keeps : keep fractions, ascending
+    state : folder of the states from which an interrupted job continues
+    code : fingerprint, with that of the method
+    """
+
+    method_name: str
+    keeps: list[str]
+    state: str
+    code: str
+
+
 class SamplerSpec(TypedDict):
     """A dynamic sampler.
 

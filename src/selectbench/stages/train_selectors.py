@@ -13,30 +13,13 @@ from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, S
 from selectbench.records.files import digest_value, read_json, write_arrays
 from selectbench.records.provenance import describe_provenance
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._specs import MethodSpec, TrainingSpec, specify_selection, specify_training
+from selectbench.stages._specs import SelectorSpec, specify_selection, specify_training
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.select_subsets import size_subsets
 
 if TYPE_CHECKING:
     from selectbench.methods.rl_selector import RLSelector
     from selectbench.planning.plan import Plan
-
-
-class Spec(TrainingSpec, MethodSpec):
-    """Which agents are trained, beside which model.
-
-    Parameters
-    ----------
-    method_name : id of the method's entry
-    keeps : keep fractions, ascending
-    state : folder of the states from which an interrupted job continues
-    code : fingerprint, with that of the method
-    """
-
-    method_name: str
-    keeps: list[str]
-    state: str
-    code: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class TrainSelectors(Stage):
         """Return the prepared data set."""
         return {"data": [Output(PrepareData(self.dataset), "manifest")]}
 
-    def specify(self, plan: "Plan") -> Spec:
+    def specify(self, plan: "Plan") -> SelectorSpec:
         """Return the method, the model beside it and the keep fractions that runs ask for."""
         return {
             **specify_training(plan, "selector", self.dataset, self.proxy),
@@ -110,7 +93,7 @@ def main() -> None:
     from selectbench.training.pools import choose_device, name_device
 
     arguments = parse_arguments(__doc__, TrainSelectors.reads, TrainSelectors.writes)
-    spec: Spec = arguments.spec
+    spec: SelectorSpec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
