@@ -6,7 +6,10 @@ import re
 import pytest
 import yaml
 
+from selectbench.planning.jobs import load_stages
 from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import make_rules
+from selectbench.stages.measure_texts import MeasureTexts
 
 RULE = re.compile(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", flags=re.MULTILINE)
 
@@ -42,15 +45,20 @@ def computes_on_gpu(root, stage: str) -> bool:
 
 
 def test_stages_that_compute_on_a_gpu_ask_for_one_and_others_do_not(root, stages):
-    asking = {name for name, text in stages.items() if re.search(r"^ {8}gpu=", text, flags=re.MULTILINE)}
-    assert asking == {name for name in stages if computes_on_gpu(root, name)}
+    declared = load_stages()
+    asking = {name for name in stages if declared[name].computes}
+    assert asking == {name for name in declared if computes_on_gpu(root, name)}
+    assert asking == {name for name, rule in make_rules(load_plan(root)).items() if "gpu" in rule.resources}
     assert 0 < len(asking) < len(stages)
 
 
-def test_every_job_asks_for_time_and_memory(stages):
+def test_every_job_asks_for_time_and_memory(root, stages):
+    plan = load_plan(root)
+    asked = {name: plan.config.scale["resources"][name] for name in ("mem_mb", "runtime")}
+    rules = make_rules(plan)
     for name, text in stages.items():
-        assert 'mem_mb=ask["mem_mb"]' in text, name
-        assert 'runtime=ask["runtime"]' in text, name
+        assert re.search(rf'^ {{4}}resources:\n {{8}}\*\*declared\["{name}"\]\.resources,$', text, flags=re.MULTILINE), name
+        assert asked.items() <= rules[name].resources.items(), name
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_every_job_asks_for_time_and_memory(stages):
     [("small", "tweets", "perplexities", 1), ("small", "tweets", "statistics", 0), ("tiny", "tweets", "perplexities", 0)],
 )
 def test_texts_are_measured_on_a_gpu_only_by_a_language_model(root, scale, dataset, signal, gpus):
-    assert load_plan(root, {"scale": scale}).texts_gpus(dataset, signal) == gpus
+    assert MeasureTexts(dataset, signal).count_gpus(load_plan(root, {"scale": scale})) == gpus
 
 
 def test_only_the_profile_names_anything_of_a_site(root):

@@ -7,6 +7,11 @@ import pytest
 
 from conftest import make_project
 from selectbench.planning.plan import load_plan
+from selectbench.stages.embed_samples import EmbedSamples
+from selectbench.stages.embed_texts import EmbedTexts
+from selectbench.stages.search_clusters import SearchClusters
+from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_selectors import TrainSelectors
 
 PLACE = "digits/convnet"
 SIGNALS = [f"results/smoke/proxies/{PLACE}/seed-0.{form}" for form in ("npz", "pt", "json")]
@@ -77,22 +82,20 @@ def test_an_altered_entry_is_told_before_anything_is_made_of_it(shared, root, tm
 
 def test_seeds_keep_fractions_precisions_and_code_never_share_an_entry(root, tmp_path, monkeypatch):
     plan = load_plan(root, {"scale": "tiny"})
-    specs = [plan.proxy_spec("digits", "convnet", seed) for seed in "01"]
-    specs += [
-        plan.selector_spec("digits", "convnet", "rl_selector", "0"),
-        plan.selector_spec("digits_symmetric", "convnet", "rl_selector", "0"),
-    ]
-    specs += [plan.encoder_spec("digits", "0"), plan.embed_spec("tweets"), plan.search_spec("tweets", "minilm_head", "climb_disc", "0")]
-    plan._keeps_of["digits", "convnet", "rl_selector", 0].remove("0.2")
-    fewer = plan.selector_spec("digits", "convnet", "rl_selector", "0")
+    proxies = [TrainProxy("digits", "convnet", seed) for seed in "01"]
+    selectors = [TrainSelectors(dataset, "convnet", "rl_selector", "0") for dataset in ("digits", "digits_symmetric")]
+    others = [EmbedSamples("digits", "0"), EmbedTexts("tweets"), SearchClusters("tweets", "minilm_head", "climb_disc", "0")]
+    specs = [job.specify(plan) for job in (*proxies, *selectors, *others)]
+    plan._keeps_of["digits", "convnet", "rl_selector", "0"].remove("0.2")
+    fewer = selectors[0].specify(plan)
     assert {key for key in fewer if fewer[key] != specs[2][key]} == {"keeps"}
     recipe = plan.config.recipes["digits"]
     plan.config.recipes["digits"] = recipe | {"precision": "bf16"}
-    changed = plan.proxy_spec("digits", "convnet", "0")
+    changed = proxies[0].specify(plan)
     plan.config.recipes["digits"] = recipe
     assert {key for key in changed if changed[key] != specs[0][key]} == {"recipe"}
-    monkeypatch.setattr("selectbench.planning.plan.fingerprint", lambda *modules, **files: "other")
-    edited = plan.proxy_spec("digits", "convnet", "0")
+    monkeypatch.setattr("selectbench.planning.stage.fingerprint", lambda *modules, **files: "other")
+    edited = proxies[0].specify(plan)
     assert {key for key in edited if edited[key] != specs[0][key]} == {"code"}
     spelled = [str(sorted(spec.items())) for spec in (*specs, fewer, changed, edited)]
     assert len(set(spelled)) == len(spelled)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from selectbench.costs.reasons import log_path
 from selectbench.costs.recorded import read_note
 from selectbench.planning.jobs import list_jobs
 from selectbench.planning.plan import load_plan
@@ -18,4 +17,4 @@ def test_jobs_are_those_that_snakemake_ran(request, monkeypatch, name):
             note = read_note(output)
             assert note["rule"] == job.rule, output
             assert sorted(note["input"]) == sorted(job.inputs), output
-            assert note["log"] == [str(log_path(plan, job))], output
+            assert note["log"] == [job.stage.find_log(plan)], output

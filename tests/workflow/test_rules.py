@@ -11,6 +11,13 @@ from pathlib import Path
 import pytest
 
 from conftest import DYNAMIC
+from selectbench.planning.jobs import list_jobs, load_stages
+from selectbench.planning.plan import load_plan
+from selectbench.planning.rules import make_rules, to_json
+from selectbench.stages.embed_samples import EmbedSamples
+from selectbench.stages.measure_gradients import MeasureGradients
+from selectbench.stages.measure_texts import MeasureTexts
+from selectbench.stages.train_proxy import TrainProxy
 
 FIELD = re.compile(r"(?<!\{)\{([a-z_]+)[^{}]*\}")
 
@@ -44,9 +51,33 @@ def test_only_params_inputs_and_outputs_reach_a_command(rules):
             assert command.startswith(f"python -m selectbench.stages.{name} --spec {{params.spec:q}}"), name
             assert command.endswith(" 2>&1 | tee {log:q} >&2"), name
         assert re.findall(r"^ *(\w+)=", rule["params"], flags=re.MULTILINE) == ["spec"], name
-        params = re.sub(r"\s+", "", rule["params"])
-        assert params.startswith(("spec=lambdaw:to_json(plan.", "spec=to_json(plan.")), name
-        assert rule["log"], name
+
+
+def test_every_rule_takes_its_directives_from_the_declaration_of_its_name(rules, root):
+    stages, declared = load_stages(), make_rules(load_plan(root))
+    for name, stage in stages.items():
+        rule, source = rules[name], f'declared["{name}"]'
+        assert rule["log"] == f"{source}.log,", name
+        assert rule["params"] == f"spec={source}.spec,", name
+        assert rule.get("input") == (f"**{source}.input," if stage.reads else None), name
+        updated = f'html=update({source}.output["html"]),'  # workflows of several scales share the front page
+        assert rule["output"] == (updated if name == "build_front_page" else f"**{source}.output,"), name
+        assert rule.get("threads") == (f"{source}.threads" if stage.threaded else None), name
+        is_local = rule.get("localrule") == "True" or name == "select_subsets"
+        assert rule.get("resources") == (None if is_local else f"**{source}.resources,"), name
+        assert not (is_local and (stage.computes or stage.threaded)), name
+        constraints = f"**{source}.wildcard_constraints," if declared[name].wildcard_constraints else None
+        assert rule.get("wildcard_constraints") == constraints, name
+        command = ast.literal_eval(f"({rule['shell']})")
+        assert set(re.findall(r"--(\w+) \{output", command)) == set(stage.writes), name
+        read = set(re.findall(r"--(\w+) \{input", command))
+        assert read == (set() if name == "build_front_page" else set(stage.reads)), name
+
+
+def test_no_rule_spells_a_path(rules):
+    for name, rule in rules.items():
+        for directive, text in rule.items():
+            assert directive == "message" or not re.search(r"\{wildcards\.|/", text.replace("2>&1", "")), (name, directive)
 
 
 def test_rendered_commands_hold_the_whole_specification(project):
@@ -77,27 +108,20 @@ def test_rule_files_hold_no_logic(root):
 
 
 def test_no_two_jobs_share_their_specification(root):
-    from selectbench.planning.plan import load_plan, to_json
-
     for scale in ("tiny", "full"):
         plan = load_plan(root, {"scale": scale})
-        specs = [to_json(plan.train_spec(batch)) for batch in plan.batches["train"]]
-        specs += [to_json(plan.evaluate_spec(batch)) for batch in plan.batches["evaluate"]]
-        specs += [to_json(plan.prepare_spec(dataset)) for dataset in plan.datasets()]
-        subsets = {(run.dataset, run.proxy, run.method, str(run.seed)) for run in plan.runs.values() if plan.has_subset(run)}
-        searches = {subset for subset in subsets if plan.config.is_search(subset[2])}
-        specs += [to_json(plan.search_spec(*search)) for search in searches]
-        selections = subsets - searches
-        specs += [to_json(plan.score_spec(*selection)) for selection in selections]
-        specs += [to_json(plan.select_spec(*selection)) for selection in selections]
-        proxies = {(run.dataset, run.proxy, str(run.seed)) for run in plan.runs.values() if run.proxy != "none"}
-        specs += [to_json(plan.proxy_spec(*proxy)) for proxy in proxies]
-        specs += [to_json(plan.gradients_spec(*proxy, signal)) for proxy in proxies for signal in ("gradient_norms", "alignments")]
+        jobs = [job.stage for job in list_jobs(plan).values()]
         texts = [dataset for dataset in plan.datasets() if plan.config.is_text(dataset)]
-        specs += [to_json(plan.embed_spec(dataset)) for dataset in texts]
-        specs += [to_json(plan.texts_spec(dataset, signal)) for dataset in texts for signal in ("statistics", "perplexities")]
-        seeds = {(run.dataset, str(run.seed)) for run in plan.runs.values() if run.dataset not in texts}
-        specs += [to_json(plan.encoder_spec(*seed)) for seed in seeds]
+        proxies = {
+            (run.dataset, run.proxy, str(run.seed)) for run in plan.runs.values() if run.proxy != "none" and run.dataset not in texts
+        }
+        jobs += [TrainProxy(*proxy) for proxy in proxies]
+        jobs += [
+            MeasureGradients(dataset, proxy, name, seed) for dataset, proxy, seed in proxies for name in ("gradient_norms", "alignments")
+        ]
+        jobs += [MeasureTexts(dataset, measure) for dataset in texts for measure in ("statistics", "perplexities")]
+        jobs += [EmbedSamples(run.dataset, str(run.seed)) for run in plan.runs.values() if run.dataset not in texts]
+        specs = [to_json(job.specify(plan)) for job in set(jobs)]
         assert len(set(specs)) == len(specs)
 
 
