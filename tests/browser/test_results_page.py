@@ -13,13 +13,12 @@ from chromium import Browser, find_chromium
 
 from selectbench.artefacts.break_even import find_break_even
 from selectbench.artefacts.formats import format_cost
-from selectbench.artefacts.page import Inputs
 from selectbench.planning.plan import Plan, load_plan
 from selectbench.records.files import read_json, write_array, write_arrays, write_json
-from selectbench.stages.build_front_page import build_front_page
-from selectbench.stages.build_page import build_page
-from selectbench.stages.collect_subsets import collect_subsets
-from selectbench.stages.compare_subsets import compare_subsets
+from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
+from selectbench.stages.build_page import BuildPage, Files, build_page
+from selectbench.stages.collect_subsets import CollectSubsets, collect_subsets
+from selectbench.stages.compare_subsets import CompareSubsets, compare_subsets
 
 PAPER = "rl_selector"
 POOL = 120  # samples
@@ -54,7 +53,8 @@ def write_pool(data: str, is_text: bool) -> np.ndarray:
 
 def write_subsets(plan: Plan, paper: str) -> None:
     """Write pools, subsets and the browser; the scores of the m-th method are those of the first, rotated by m samples."""
-    spec = plan.subsets_spec(paper)
+    browser, comparison = CollectSubsets(paper), CompareSubsets(paper)
+    spec = browser.specify(plan)
     methods = list(dict.fromkeys(run["method"] for dataset in spec["datasets"] for run in dataset["runs"]))
     for dataset in spec["datasets"]:
         num = len(write_pool(dataset["data"], dataset["is_text"]))
@@ -64,10 +64,10 @@ def write_subsets(plan: Plan, paper: str) -> None:
             write_arrays(Path(run["subset"]), {keep: np.argsort(-scores)[: round(float(keep) * num)] for keep in sorted(keeps)})
             if run["scores"]:
                 write_arrays(Path(run["scores"]), {"scores": scores, "ids": np.arange(num)})
-    write_json(Path(plan.browser(paper)), collect_subsets(spec))
-    overlaps = plan.overlaps_spec(paper)
+    write_json(Path(browser.find_output(plan, "browser")), collect_subsets(spec))
+    overlaps = comparison.specify(plan)
     overlaps["groups"] = [group | {"num_pool": POOL} for group in overlaps["groups"]]
-    write_json(Path(plan.overlaps(paper)), {"paper": paper, "overlaps": compare_subsets(overlaps)})
+    write_json(Path(comparison.find_output(plan, "overlaps")), {"paper": paper, "overlaps": compare_subsets(overlaps)})
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,12 @@ def site(root, tmp_path_factory) -> Path:
         plan = load_plan(place)
         for paper in plan.browsing_papers():
             write_subsets(plan, paper)
-        spec = keep_what_is_there(plan.page_spec(), place / plan.folder)
+        page, front = BuildPage(), BuildFrontPage()
+        spec = keep_what_is_there(page.specify(plan), place / plan.folder)
         papers = [(paper["id"], Path(plan.folder) / paper["id"]) for paper in spec["papers"]]
         build_page(
             spec,
-            Inputs(
+            Files(
                 [folder / "verdict.json" for _, folder in papers],
                 [
                     folder / f"tables/{table}.cells.json"
@@ -99,12 +100,12 @@ def site(root, tmp_path_factory) -> Path:
                     for item in paper["figures"]
                 ],
                 [folder / "records.jsonl" for _, folder in papers],
-                [Path(plan.browser(paper)) for paper in plan.browsing_papers()],
-                [Path(plan.overlaps(paper)) for paper in plan.browsing_papers()],
+                [Path(CollectSubsets(paper).find_output(plan, "browser")) for paper in plan.browsing_papers()],
+                [Path(CompareSubsets(paper).find_output(plan, "overlaps")) for paper in plan.browsing_papers()],
             ),
-            html=place / plan.page(),
+            html=place / page.find_output(plan, "html"),
         )
-        build_front_page(plan.front_spec(), html=place / plan.front_page())
+        build_front_page(front.specify(plan), html=place / front.find_output(plan, "html"))
     return place / "results"
 
 
