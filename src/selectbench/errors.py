@@ -37,7 +37,7 @@ class MissingPackage(SelectbenchError, ModuleNotFoundError):
 
 
 @contextmanager
-def needing_packages(what: str, remedy: str = 'pip install "selectbench[library]" brings it') -> Iterator[None]:
+def needing_packages(what: str, remedy: str = 'run `pip install "selectbench[library]"`') -> Iterator[None]:
     """Report in one line which package is missing, and for what, if the code inside the block imports one that is not installed."""
     try:
         yield

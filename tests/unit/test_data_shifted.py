@@ -204,9 +204,9 @@ def test_unreadable_parquet_files_are_named_before_any_work(placed, damage, mess
 @pytest.mark.parametrize(
     ("labels", "content", "message"),
     [
-        ([0, 3], b"image", "row 1 has the labels [0, 3] instead of some of 0…2"),
-        ([-1], b"image", "row 1 has the labels [-1] instead"),
-        ([], b"image", "row 1 has the labels [] instead"),
+        ([0, 3], b"image", "row 1 has the labels [0, 3], not some of 0…2"),
+        ([-1], b"image", "row 1 has the labels [-1], not some"),
+        ([], b"image", "row 1 has the labels [], not some"),
         ([2], b"", "row 1 holds no image"),
     ],
 )

@@ -148,7 +148,7 @@ def test_an_impossible_input_is_refused_by_model_and_shape():
     assert told.startswith("config/models.yaml: densenet: timm's densenet121 cannot take images of 1×8×8 (")
     told = refuse(MODELS["vit_micro"] | {"patch": 3}, "small", GREY, "vit_micro")
     assert told == "config/models.yaml: vit_micro: selectbench's vit cannot take images of 1×8×8 (patches of 3×3 do not tile them)"
-    assert "5 heads do not share a width of 32" in refuse(MODELS["vit_micro"] | {"heads": 5}, "small", GREY, "vit_micro")
+    assert "a width of 32 is not divisible by 5 heads" in refuse(MODELS["vit_micro"] | {"heads": 5}, "small", GREY, "vit_micro")
     told = refuse({"library": "timm", "name": "dpn48b"}, "standard", LARGE, "dpn")
     assert told == "config/models.yaml: dpn: timm's dpn48b has no single linear layer for its head"
 
@@ -281,7 +281,7 @@ def test_weights_that_cannot_be_used_are_told_in_one_line(tmp_path, lite):
     message = told(MODELS["resnet18"], locate_weights(str(tmp_path / "short.pt"), WHERE))
     assert message.endswith("resnet18: it has no tensor 'layer1.0.conv1.weight'; the model has no tensor 'extra'")
     assert told(MODELS["vit_tiny"], lite).startswith(f"{WHERE}: {lite.origin} does not fit timm's vit_tiny_patch16_224")
-    assert "are not named as efficientnet_lite0 names them" in told(
+    assert "do not follow the naming 'efficientnet_lite0'" in told(
         MODELS["efficientnet_lite0"], Weights(tmp_path / "short.pt", "x", "efficientnet_lite0")
     )
     (tmp_path / "junk.pt").write_bytes(b"no weights")

@@ -118,13 +118,13 @@ def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def extract_deb_payload(package: bytes) -> bytes:
     """Return the ``data.tar.*`` member of a Debian package, which is an ``ar`` archive with 60-byte member headers."""
     if not package.startswith(b"!<arch>\n"):
-        raise ValueError("no Debian package")
+        raise ValueError("not a Debian package")
     start = 8
     while start < len(package):
         header = package[start : start + 60]
         length = header[48:58].strip()
         if not length.isdigit():
-            raise ValueError("no Debian package")
+            raise ValueError("not a Debian package")
         size = int(length)
         if header[:16].startswith(b"data.tar"):
             return package[start + 60 : start + 60 + size]

@@ -169,7 +169,7 @@ class ColumnsEntry(TypedDict):
     Parameters
     ----------
     text : joined by line breaks
-    label : the class, or the number of the right option
+    label : the class, or the number of the correct option
     options : the options of a question
     """
 

@@ -75,7 +75,7 @@ def fetch_source(name: str, entry: "Entry", source: "SourceEntry", resources: Pa
             arrived = Path(folder) / file["path"]
             problem = check_digest(arrived, file)
             if problem:
-                raise DataError(f"{raw / file['path']}: the download is not right: {problem}; {describe_help(name, source)} again")
+                raise DataError(f"{raw / file['path']}: the downloaded file is wrong: {problem}; {describe_help(name, source)} again")
             arrived.replace(raw / file["path"])
     return raw
 

@@ -1,4 +1,4 @@
-"""Data sets of either kind, images or texts: checked and prepared by what their entry says they are."""
+"""Checking and preparing a data set of images or of texts, whichever its entry describes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from selectbench.data.texts import check_corpus
 
 
 def check_entry(name: str, entry: Entry, resources: Path, test_sets: Sequence[str]) -> None:
-    """Raise unless the files of a data set and of these test sets are there and whole (see ``check_dataset``, ``check_corpus``)."""
+    """Raise unless the files of a data set and of these test sets are present and intact (see ``check_dataset``, ``check_corpus``)."""
     if "task" in entry:
         check_corpus(name, entry, resources, test_sets)
     else:

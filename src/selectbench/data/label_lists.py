@@ -126,7 +126,7 @@ def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np
                 raise DataError(f"{path}: row {number} holds no image")
             content = image["bytes"]
             if not labels or not 0 <= labels[0] <= labels[-1] < classes:
-                raise DataError(f"{path}: row {number} has the labels {labels} instead of some of 0…{classes - 1}")
+                raise DataError(f"{path}: row {number} has the labels {labels}, not some of 0…{classes - 1}")
             suffix = Path(image["path"] or "").suffix.lower()
             names.append(f"{len(names):06d}{suffix if suffix in SUFFIXES else ''}")
             (target / names[-1]).write_bytes(content)

@@ -145,7 +145,7 @@ def decode_idx_array(compressed: bytes) -> np.ndarray:
     """Return the byte array of a gzipped IDX file: magic number 0, 0, 8, ndim, then big-endian sizes, then the values."""
     content = expand_gzip(compressed)
     if content[:3] != b"\0\0\x08":
-        raise ValueError("no IDX file of bytes")
+        raise ValueError("not an IDX file of bytes")
     dimensions = content[3]
     shape = np.frombuffer(content, ">u4", count=dimensions, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape.astype(int))

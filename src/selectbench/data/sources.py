@@ -64,7 +64,7 @@ def locate_package_file(package: str, path: str) -> Path:
 
 
 def describe_help(name: str, source: "SourceEntry") -> str:
-    """Return the command or action that brings the files of a source."""
+    """Return the command or action that provides the files of a source."""
     match source["fetch"]:
         case "package":
             return REINSTALL

@@ -195,7 +195,7 @@ def vit(input_shape: tuple[int, int, int], num_classes: int, width: int, depth: 
         The patches do not tile the images, or the width is not divisible by the number of heads.
     """
     if width % heads:
-        raise ValueError(f"{heads} heads do not share a width of {width}")
+        raise ValueError(f"a width of {width} is not divisible by {heads} heads")
     patches = _Patches(input_shape, width, patch)
     blocks = [_PreNorm(width, layer) for _ in range(depth) for layer in (_Attention(width, heads), _mlp(width, 4 * width))]
     body = nn.Sequential(patches, _Positions(patches.count, width), *blocks, nn.LayerNorm(width))

@@ -170,7 +170,7 @@ def read_state(weights: Weights, where: str) -> State:
     try:
         return {NAMINGS[weights.naming](name): value for name, value in state.items()}
     except (KeyError, ValueError, IndexError):
-        raise ConfigError(f"{where}: {weights.origin}: its tensors are not named as {weights.naming} names them") from None
+        raise ConfigError(f"{where}: {weights.origin}: its tensors do not follow the naming {weights.naming!r}") from None
 
 
 def adapt_state(model: nn.Module, entry: "ModelEntry", state: State) -> State:
@@ -182,7 +182,7 @@ def adapt_state(model: nn.Module, entry: "ModelEntry", state: State) -> State:
     adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     state = dict(adapt(state, model)) if adapt else state
     own = model.state_dict()
-    published: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # timm sets it; nn.Module declares tensors alone
+    published: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # set by timm; nn.Module declares only tensors
     names = published.get("first_conv") or ()
     for name in (f"{path}.weight" for path in ([names] if isinstance(names, str) else names)):
         if name in state and name in own and state[name].shape[1] == 3 != own[name].shape[1]:
