@@ -24,7 +24,7 @@ __all__ = ["check_before_start", "check_results_folder", "list_wanted_files", "l
 
 
 def check_results_folder(plan: Plan) -> None:
-    """Raise if results cannot be written where the configuration says.
+    """Raise if results cannot be written to the configured folders.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def check_results_folder(plan: Plan) -> None:
 
 
 def list_trainings(plan: Plan) -> set[Training]:
-    """Return what the plan's runs on images train: targets, proxies and encoders."""
+    """Return every network that the plan's runs on images train: targets, proxies and encoders."""
     config = plan.config
     wanted: set[Training] = set()
     for run in plan.runs.values():
@@ -64,7 +64,7 @@ def list_trainings(plan: Plan) -> set[Training]:
 
 
 def check_timm_models(plan: Plan) -> None:
-    """Raise if a timm model of the plan cannot take its images; timm is imported only if there is one.
+    """Raise if a timm model of the plan cannot process its images; timm is imported only if the plan has one.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def check_timm_models(plan: Plan) -> None:
 
 
 def check_language_models(plan: Plan) -> None:
-    """Raise if a registry package that holds an encoder or a language model of the plan is not there; nothing is loaded.
+    """Raise if the package of an encoder or language model of the plan is not installed; nothing is loaded.
 
     Raises
     ------
@@ -100,25 +100,25 @@ def check_language_models(plan: Plan) -> None:
 
 
 def claim_results(folder: Path) -> None:
-    """Hold a results folder until this process ends; a workflow that was killed holds nothing.
+    """Hold a results folder until this process ends; a killed workflow releases it.
 
     Raises
     ------
     SelectbenchError
-        Another workflow is at work in it.
+        Another workflow is running in it.
     """
     lock = folder / "state" / "workflow.lock"
     if not try_lock(lock):
         raise SelectbenchError(
-            f"{folder}: another workflow is at work here; wait until it ends, or end it (`fuser {lock}` names its process)"
+            f"{folder}: another workflow is running here; wait until it ends, or stop it (`fuser {lock}` names its process)"
         )
 
 
 def check_before_start(plan: Plan) -> None:
-    """Raise if another workflow is at work here, data are missing or damaged, a model cannot take its images, or a record cannot be read.
+    """Raise if another workflow is running here, data are missing or damaged, a model cannot process its images, or a record is unreadable.
 
-    Then note what the work is: the number of runs, for progress, and what every job is estimated to take, which ``selectbench plan``
-    compares with what it took.
+    Then write down the number of runs, for progress, and the estimated cost of every job, which ``selectbench plan`` later compares with
+    its actual cost.
 
     Raises
     ------

@@ -319,7 +319,7 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
 
 
 def test_a_schedule_without_gpus_is_told(project):
-    with pytest.raises(SelectbenchError, match="scale full asks for GPUs, and there are none"):
+    with pytest.raises(SelectbenchError, match="scale full needs GPUs, and there are none"):
         Costing(plan_scale(project, "full")).schedule(0, 8)
 
 
@@ -330,7 +330,7 @@ def test_commands_print_costs_and_schedules(project, capsys):
     plan = plan_scale(project, "tiny")
     counts = rf"{len(plan.runs):,} +{len(list_jobs(plan)):,}"
     assert re.search(rf"^all papers +{counts} +\d\.\d\d +\d+ MB +\d+ min$", printed, flags=re.MULTILINE)
-    assert "No recorded costs, counted as nothing: 1 build_front_page, 1 build_page, 3 collect_records" in printed
+    assert "No recorded costs, counted as zero: 1 build_front_page, 1 build_page, 3 collect_records" in printed
     main(["simulate", "--scale", "full", "--gpus", "8", "64"])
     rows = re.findall(
         r"^ +(8|64) +any +([\d,.]+ days) +([\d.]+) % +([\d,.]+ days) +([\d,.]+ days)$", capsys.readouterr().out, flags=re.MULTILINE
@@ -394,7 +394,7 @@ def test_jobs_that_would_run_are_grouped_by_cause(project):
         ("make_table", "not made yet"): 1,
     }
     assert runs["train_targets", "an input will be made again"] == len(plan.batches["train"][f"{batch.stage.dataset}/{batch.stage.batch}"])
-    assert explain_status(plan, score, "set of input files changed") == "other inputs than before"
+    assert explain_status(plan, score, "set of input files changed") == "the list of inputs changed"
     assert all(job.stage.specify(plan) for job in jobs.values())
 
 

@@ -632,5 +632,5 @@ def test_ids_are_unique_over_both_files(root, tmp_path):
         (tmp_path / "config" / path.name).symlink_to(path)
     (tmp_path / "config/corpora.yaml").unlink()
     (tmp_path / "config/corpora.yaml").write_text(yaml.safe_dump({**ENTRIES, "digits": ENTRIES["openbookqa"]}))
-    with pytest.raises(ConfigError, match=r"config/corpora.yaml: digits: the id is taken by another file"):
+    with pytest.raises(ConfigError, match=r"config/corpora.yaml: digits: the id is defined in another file already"):
         load_config(tmp_path)

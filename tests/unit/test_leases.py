@@ -203,7 +203,7 @@ def test_one_workflow_at_a_time_holds_a_results_folder(tmp_path):
     program = "import sys, time; from pathlib import Path; from selectbench.workflow import claim_results; claim_results(Path(sys.argv[1]))"
     other = start(f"{program}; print(flush=True); time.sleep(60)", tmp_path)
     assert other.stdout.readline()
-    with pytest.raises(SelectbenchError, match=rf"^{tmp_path}: another workflow is at work here; wait until it ends"):
+    with pytest.raises(SelectbenchError, match=rf"^{tmp_path}: another workflow is running here; wait until it ends"):
         claim_results(tmp_path)
     other.kill()
     other.communicate()

@@ -38,7 +38,7 @@ KIND = "the mean of recorded jobs of their kind"
 
 
 class Cost(NamedTuple):
-    """Seconds that a job takes, and what that is based on; both None where nothing is known."""
+    """Seconds that a job takes, and what this number is based on; both None if nothing is known."""
 
     seconds: float | None
     basis: str | None
@@ -49,12 +49,12 @@ NO_COST = Cost(None, None)
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a kind of device was seen to train.
+    """How fast a device trained in recorded runs.
 
     Parameters
     ----------
     device : its name
-    seconds_per_visit : identity of a network → seconds for the forward and backward pass of a sample
+    seconds_per_visit : identity of a network → seconds per sample for a forward and a backward pass
     """
 
     device: str
@@ -62,25 +62,25 @@ class Pace:
 
 
 def identify_network(entry: Mapping[str, object], stem: str, inputs: object) -> str:
-    """Return the identity of a network: those of one identity train at one pace.
+    """Return the identity of a network; networks with the same identity train at the same pace.
 
     Parameters
     ----------
-    entry : of ``config/models.yaml``
-    stem : of its recipe
-    inputs : the shape of images, or the data set of texts
+    entry : its entry in ``config/models.yaml``
+    stem : the stem that its recipe names
+    inputs : the shape of the images, or the text data set
     """
     return json.dumps([{name: value for name, value in entry.items() if name != "title"}, stem, inputs], sort_keys=True)
 
 
 def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gpu: bool) -> Pace | None:
-    """Return the pace of the device that worked most, among recorded runs on GPUs or on processors; None without any.
+    """Return the pace of the device with the most recorded work, among runs on GPUs or on CPUs; None if there are none.
 
     Parameters
     ----------
-    rows : collected records of any scales
-    datasets : the entries of the configuration; runs on others are left out
-    asks_gpu : whether to look at runs on GPUs
+    rows : collected records of any scale
+    datasets : entries of the configuration; runs on other data sets are ignored
+    asks_gpu : whether to use runs on GPUs
     """
     work: dict[str, dict[str, list[float]]] = {}
     for row in rows:
@@ -101,7 +101,7 @@ def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gp
 
 
 def size_model(entry: Mapping[str, object], stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
-    """Return the size of a model of ``config/models.yaml`` as it is built for images of a shape; each is counted once."""
+    """Return the size of a model of ``config/models.yaml`` as built for images of a given shape; results are cached."""
     return _size_identity(identify_network(entry, stem, [input_shape, num_classes]))
 
 
@@ -114,11 +114,11 @@ def _size_identity(identity: str) -> "ModelSize":
 
 
 class Observed:
-    """What was seen of costs at a plan's scale, and of devices at any.
+    """Costs recorded at a plan's scale, and paces of devices recorded at any scale.
 
     Parameters
     ----------
-    plan : of all papers that share jobs, as the workflow ran it
+    plan : of all papers, as the workflow ran them
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -126,13 +126,13 @@ class Observed:
         self.recorded = Recorded(plan)
 
     def list_works(self, job: Job) -> list[Work | None]:
-        """Return the recorded work of a job, one entry per run where it makes or tests targets; None for what was not recorded."""
+        """Return the recorded work of a job, one entry per run if it trains or evaluates targets; None for work that was not recorded."""
         stage = job.stage.run_record
         return [self.recorded.find_job(job)] if stage is None else [self.recorded.find_run(run, stage) for run in job.runs]
 
     @cached_property
     def start_s(self) -> dict[str, float]:
-        """Rule → median seconds that its jobs take beside their recorded work, where that was seen: the start of a process, above all."""
+        """Rule → median seconds that its jobs take in addition to their recorded work, mostly the start of a process."""
         gaps: dict[str, list[float]] = {}
         for name, job in list_jobs(self.plan).items():
             times = read_own_times(name)
@@ -143,30 +143,30 @@ class Observed:
 
     @cached_property
     def pace(self) -> Pace | None:
-        """The pace of the kind of device that the scale asks for, from collected records of all scales."""
+        """The pace of the kind of device that the scale requests, from the collected records of all scales."""
         collections = sorted(Path(self.plan.config.main["results"]).glob(f"*/*/{COLLECTION}"))
         rows = {(path.parts[-3], run): row for path in collections for run, row in read_records(path).items()}
         return measure_pace(rows.values(), self.plan.config.datasets, asks_for_gpu(self.plan))
 
 
 def asks_for_gpu(plan: Plan) -> bool:
-    """Tell whether a plan's scale asks for GPUs."""
+    """Tell whether a plan's scale requests GPUs."""
     return plan.config.scale["resources"]["gpu"] > 0
 
 
 def read_own_times(output: str) -> Times | None:
-    """Return Snakemake's times of a job that did not wait in the queue of a cluster; None if there are none."""
+    """Return Snakemake's times of a job that did not wait in a cluster's queue; None if there are none."""
     times = read_times(output)
     return None if times is None or times.queued else times
 
 
 class Costing:
-    """What the jobs of a plan cost.
+    """The costs of a plan's jobs.
 
     Parameters
     ----------
-    plan : whose jobs are asked about
-    observed : what the costs are based on, if the plan is a part of another that was seen; by default what is seen of the plan
+    plan : whose jobs are costed
+    observed : the costs to start from, if the plan is part of a larger one; by default those recorded for the plan
     """
 
     def __init__(self, plan: Plan, observed: Observed | None = None) -> None:
@@ -177,7 +177,7 @@ class Costing:
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
-        """First output → cost of every job."""
+        """First output → cost, for every job."""
         costs = {name: self._find_cost(job) for name, job in self.jobs.items()}
         known: dict[str, list[float]] = {}
         for name, cost in costs.items():
@@ -188,7 +188,7 @@ class Costing:
 
     @property
     def device(self) -> str:
-        """The device that estimates by pace hold for."""
+        """The device that estimates from paces refer to."""
         pace = self.observed.pace
         return pace.device if pace else PUBLISHED_DEVICE if self.asks_gpu else CPU
 
@@ -214,7 +214,7 @@ class Costing:
         return Cost(start_s + sum(work.seconds for work in works if work) + visits * seconds_per_visit, basis)
 
     def find_pace(self, network: Network) -> tuple[float | None, str | None]:
-        """Return the seconds of a sample visit through a network on the kind of device that the scale asks for, and their basis."""
+        """Return the seconds per sample visit of a network on the kind of device that the scale requests, and the basis of this number."""
         config = self.plan.config
         dataset = config.datasets[network.dataset]
         inputs = dataset.get("input_shape", network.dataset)
@@ -227,14 +227,14 @@ class Costing:
         return self.size_network(network).multiply_adds / self.multiply_adds_per_s, MULTIPLY_ADDS
 
     def size_network(self, network: Network) -> "ModelSize":
-        """Return the multiply-adds, parameters and width of a network on images."""
+        """Return the multiply-adds, parameters and width of an image network."""
         dataset = self.plan.config.find_images(network.dataset)
         channels, height, width = dataset["input_shape"]
         return size_model(self.plan.config.models[network.model], network.stem, (channels, height, width), dataset["classes"])
 
     @cached_property
     def multiply_adds_per_s(self) -> float:
-        """Multiply-adds of forward passes that the device does in a second of training, by what was recorded of it or else published."""
+        """Multiply-adds of forward passes that the device computes per second of training: recorded if possible, otherwise published."""
         pace, paces = self.observed.pace, []
         for identity, seconds in (pace.seconds_per_visit if pace else {}).items():
             entry, stem, inputs = json.loads(identity)
@@ -243,15 +243,15 @@ class Costing:
         return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * size_model(*PUBLISHED_MODEL).multiply_adds
 
     def schedule(self, gpus: int, cores: int | None) -> Schedule:
-        """Schedule all jobs; one without a cost takes no time, and one that asks for more cores than there are gets all.
+        """Schedule all jobs; a job without a cost takes no time, and a job that requests more cores than there are gets all of them.
 
         Raises
         ------
         SelectbenchError
-            Jobs ask for GPUs and there are none.
+            Jobs request GPUs and there are none.
         """
         if self.asks_gpu and not gpus:
-            raise SelectbenchError(f"scale {self.plan.scale} asks for GPUs, and there are none: give --gpus at least 1")
+            raise SelectbenchError(f"scale {self.plan.scale} needs GPUs, and there are none: give --gpus at least 1")
         needs = find_needs(self.jobs)
         tasks = {
             name: Task(

@@ -1,4 +1,4 @@
-"""How much disk the files of a job take that lie there."""
+"""How much disk space the files of a job take."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Estimates a person reads before anything starts, and how far off the last one was."""
+"""Estimates for people to read before anything starts, and how accurate the last estimate was."""
 
 import time
 from collections import Counter
@@ -20,15 +20,15 @@ _ENDS = ((90.0, 1.0, "s"), (90 * 60.0, 60.0, "min"), (48 * HOUR, HOUR, "h"), (fl
 
 
 class Total(NamedTuple):
-    """What a set of jobs takes.
+    """What a set of jobs costs.
 
     Parameters
     ----------
     runs, jobs : how many
-    hours : of GPUs, or of processors where the scale asks for no GPU
-    is_whole : whether the cost of every job is known that works on those
+    hours : of GPUs, or of CPUs if the scale requests no GPU
+    is_whole : whether the cost of every such job is known
     disk : bytes
-    wall_s : seconds of the schedule
+    wall_s : length of the schedule in seconds
     """
 
     runs: int
@@ -40,7 +40,7 @@ class Total(NamedTuple):
 
 
 def sum_costs(costing: Costing, gpus: int, cores: int | None) -> Total:
-    """Return what the jobs of a plan take on so many GPUs and cores."""
+    """Return what the jobs of a plan cost on this many GPUs and cores."""
     schedule = costing.schedule(gpus, cores)
     return Total(
         runs=len(costing.plan.runs),
@@ -53,7 +53,7 @@ def sum_costs(costing: Costing, gpus: int, cores: int | None) -> Total:
 
 
 def size_jobs(costing: Costing) -> dict[str, int | None]:
-    """Return job → bytes of its files, on disk or by their shapes; None where neither says."""
+    """Return job → bytes of its files, measured on disk or estimated from shapes; None if neither is possible."""
     plan = costing.plan
     sizes = {name: measure_bytes(plan, job) for name, job in costing.jobs.items()}
     return {
@@ -62,7 +62,7 @@ def size_jobs(costing: Costing) -> dict[str, int | None]:
 
 
 def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, cores: int | None) -> Iterator[str]:
-    """Yield lines: runs, jobs, hours, disk and wall time of every paper and of all together, and what the numbers are based on.
+    """Yield lines with runs, jobs, hours, disk and wall time for every paper and in total, and the basis of the numbers.
 
     Parameters
     ----------
@@ -79,35 +79,35 @@ def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, co
         least = "" if total.is_whole else "≥ "
         hours, wall = (f"{least}{text}" if total.wall_s else "unknown" for text in (f"{total.hours:,.2f}", format_seconds(total.wall_s)))
         yield f"{title:<{width}}{total.runs:>8,}{total.jobs:>8,}{hours:>13}{format_bytes(total.disk):>11}{wall:>14}"
-    yield "A paper's line is what it takes alone; what papers share is counted once in the last line."
+    yield "Each paper's line is its cost alone; jobs that papers share are counted once in the last line."
     yield f"Wall time: a schedule on {describe_machine(gpus, cores)}."
     yield from describe_basis(costing)
     unsized = sum(size is None for size in size_jobs(costing).values())
     if unsized:
-        yield f"Disk: what lies there, else arrays and weights by their shapes; the files of {unsized:,} jobs are known only afterwards."
+        yield f"Disk: measured where files exist, otherwise estimated from shapes; the files of {unsized:,} jobs cannot be estimated."
 
 
 def describe_machine(gpus: int, cores: int | None) -> str:
-    """Return ``"2 cores"`` or ``"8 GPUs and as many cores as jobs ask for"``."""
+    """Return ``"2 cores"`` or ``"8 GPUs and as many cores as jobs request"``."""
     parts = [f"{gpus} GPU{'s' if gpus != 1 else ''}"] if gpus else []
-    parts.append("as many cores as jobs ask for" if cores is None else f"{cores} core{'s' if cores != 1 else ''}")
+    parts.append("as many cores as jobs request" if cores is None else f"{cores} core{'s' if cores != 1 else ''}")
     return " and ".join(parts)
 
 
 def describe_basis(costing: Costing) -> Iterator[str]:
-    """Yield lines: what the seconds of how many jobs are based on, and which jobs have no recorded costs."""
+    """Yield lines: the basis of the seconds, with the number of jobs, and which jobs have no recorded costs."""
     bases = Counter(cost.basis for cost in costing.costs.values() if cost.basis)
     if bases:
         yield f"Based on: {'; '.join(f'{basis} ({count:,} jobs)' for basis, count in bases.most_common())}. Device: {costing.device}."
         start_s = costing.observed.start_s.values()
         if start_s:
             least, most = min(start_s), max(start_s)
-            yield f"Jobs take {least:.1f} to {most:.1f} s beside their recorded work, by rule, the median of those seen here."
+            yield f"Jobs take {least:.1f} to {most:.1f} s in addition to their recorded work (medians per rule, measured here)."
         else:
-            yield "The time that processes take to start is not in it: it was never seen here."
+            yield "The time to start processes is not included, because none was measured here."
     unknown = Counter(costing.jobs[name].rule for name, cost in costing.costs.items() if cost.basis is None)
     if unknown:
-        yield f"No recorded costs, counted as nothing: {format_counts(unknown)}."
+        yield f"No recorded costs, counted as zero: {format_counts(unknown)}."
 
 
 def format_counts(counts: Counter[str]) -> str:
@@ -116,7 +116,7 @@ def format_counts(counts: Counter[str]) -> str:
 
 
 def describe_schedules(costing: Costing, machines: Sequence[tuple[int, int | None]]) -> Iterator[str]:
-    """Yield lines: makespan, utilisation and lower bounds of all jobs on each of some machines, given as (GPUs, cores)."""
+    """Yield lines with makespan, utilisation and lower bounds of all jobs on several machines, given as (GPUs, cores)."""
     yield f"{costing.plan.config.scale['title']}: {len(costing.plan.runs):,} runs, {len(costing.jobs):,} jobs"
     yield f"{'GPUs':>6}{'cores':>8}{'makespan':>12}{'utilisation':>13}{'critical path':>15}{'work ÷ devices':>16}"
     for gpus, cores in machines:
@@ -128,7 +128,7 @@ def describe_schedules(costing: Costing, machines: Sequence[tuple[int, int | Non
 
 
 def measure_use(schedule: Schedule, gpus: int, cores: int | None) -> tuple[float, float]:
-    """Return the share of the makespan in which GPUs (or cores, without any) work, and the seconds if all of them always worked."""
+    """Return the share of the makespan in which GPUs (cores, if there are none) work, and the seconds if they always worked."""
     work, devices = (schedule.gpu_seconds, gpus) if gpus else (schedule.core_seconds, cores)
     if not devices or not schedule.makespan:
         return 0.0, 0.0
@@ -153,7 +153,7 @@ def format_bytes(size: int) -> str:
 
 
 def write_estimate(plan: Plan) -> None:
-    """Write what every job is estimated to take to ``results/<scale>/estimate.json``; called once, when the workflow starts."""
+    """Write the estimate for every job to ``results/<scale>/estimate.json``; called once, when the workflow starts."""
     costing = Costing(plan)
     seconds = {name: round(cost.seconds, 3) for name, cost in costing.costs.items() if cost.seconds is not None}
     write_json(estimate_path(plan), {"schema": SCHEMA, "written": time.time(), "seconds": seconds})
@@ -165,12 +165,12 @@ def estimate_path(plan: Plan) -> Path:
 
 
 def describe_last_estimate(costing: Costing) -> str | None:
-    """Return one line: how far off the last estimate was, over the jobs that have done all their work since; None without any.
+    """Return one line on the accuracy of the last estimate, over the jobs that did all their work since; None if there is none.
 
     Raises
     ------
     RecordError
-        The estimate cannot be read, or is of a newer version.
+        The estimate cannot be read, or was written by a newer version.
     """
     path = estimate_path(costing.plan)
     if not path.exists():
@@ -178,7 +178,7 @@ def describe_last_estimate(costing: Costing) -> str | None:
     estimate = read_json(path)
     check_layout(path, estimate.get("schema"))
     if not isinstance(estimate.get("seconds"), dict) or not isinstance(estimate.get("written"), float):
-        raise RecordError(f"{path}: no estimate; delete it")
+        raise RecordError(f"{path}: not an estimate; delete it")
     expected, took, jobs, unexpected = 0.0, 0.0, 0, 0
     for name in costing.jobs:
         seconds = measure_job(costing, name, estimate["written"])
@@ -198,7 +198,7 @@ def describe_last_estimate(costing: Costing) -> str | None:
 
 
 def measure_job(costing: Costing, name: str, since: float) -> float | None:
-    """Return what a job took that did all its work since a moment; None if it did not, or nothing says."""
+    """Return the seconds of a job that did all its work since a moment; None if it did not, or if no record tells."""
     times = read_times(name)
     if times is None or times.start < since:
         return None

@@ -14,7 +14,7 @@ from selectbench.planning.plan import Plan
 _CAUSES = {
     "ok": "an input will be made again",
     "updated input files": "an input was updated",
-    "set of input files changed": "other inputs than before",
+    "set of input files changed": "the list of inputs changed",
     "rule implementation changed": "the rule changed",
 }
 
@@ -31,7 +31,7 @@ def find_reasons(plan: Plan, summary: Iterable[str]) -> tuple[Counter[Reason], C
 
     Parameters
     ----------
-    plan : of the scale that was asked about
+    plan : of the scale in question
     summary : lines of ``snakemake --summary``, a header first
 
     Returns
@@ -56,7 +56,7 @@ def find_reasons(plan: Plan, summary: Iterable[str]) -> tuple[Counter[Reason], C
 
 
 def explain_status(plan: Plan, job: Job, status: str) -> str:
-    """Return the cause that a person understands for a status of Snakemake's summary."""
+    """Return a status of Snakemake's summary as a cause that people understand."""
     if status == "missing":
         return "failed or was stopped before" if Path(job.stage.find_log(plan)).exists() else "not made yet"
     if status == "params changed":
@@ -65,7 +65,7 @@ def explain_status(plan: Plan, job: Job, status: str) -> str:
 
 
 def read_spec(job: Job) -> dict[str, Any] | None:
-    """Return the specification by which a job's files were made, from Snakemake's notes; None if they do not tell."""
+    """Return the specification that a job's files were made from, according to Snakemake's metadata; None if it is not recorded."""
     try:
         (text,) = read_note(job.outputs[0])["params"]
         spec: dict[str, Any] = json.loads(ast.literal_eval(text))

@@ -1,4 +1,4 @@
-"""What was recorded of costs: the work of jobs and runs, and how long Snakemake saw a job take."""
+"""Recorded costs: the work of jobs and runs, and Snakemake's times of jobs."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -25,7 +25,7 @@ _SLACK_S = 1.0  # records name whole seconds
 
 
 class Times(NamedTuple):
-    """When Snakemake started a job and saw it end, in seconds since the epoch; a queued one waited for its processors in between."""
+    """When Snakemake started a job and saw it end, in seconds since the epoch; a queued job waited for resources in between."""
 
     start: float
     end: float
@@ -33,7 +33,7 @@ class Times(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Seconds that a job or a run worked, without the start of its process, and when its record says it began and ended."""
+    """Seconds of work of a job or a run, without the start of its process, and the start and end that its record gives."""
 
     seconds: float
     started: float
@@ -41,7 +41,7 @@ class Work(NamedTuple):
 
 
 def read_times(output: str, metadata: Path = METADATA) -> Times | None:
-    """Return when Snakemake last made an output; None if it did not, or keeps its notes elsewhere."""
+    """Return when Snakemake last made an output; None if it did not, or if its metadata lie elsewhere."""
     note = read_note(output, metadata)
     try:
         return Times(float(note["starttime"]), float(note["endtime"]), note.get("external_jobid") is not None)
@@ -50,7 +50,7 @@ def read_times(output: str, metadata: Path = METADATA) -> Times | None:
 
 
 def read_note(output: str, metadata: Path = METADATA) -> dict[str, Any]:
-    """Return what Snakemake noted when it last made an output; empty if it did not, or keeps its notes elsewhere."""
+    """Return Snakemake's metadata of an output; empty if it did not make the output, or if its metadata lie elsewhere."""
     name = urlsafe_b64encode(output.encode()).decode()
     parts = [name[start : start + _LONGEST_NAME] for start in range(0, len(name), _LONGEST_NAME)]
     path = metadata.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
@@ -64,7 +64,7 @@ def read_note(output: str, metadata: Path = METADATA) -> dict[str, Any]:
 def measure_run(row: "Row", stage: str) -> Work:
     """Return the work of a run's stage from its collected record.
 
-    A training that failed worked as long as its record was open, and is not evaluated.
+    A failed training counts from its start to the end of its record, and has no evaluation.
     """
     started, finished = read_span(row["provenance"])
     if stage == EVALUATE:
@@ -90,11 +90,11 @@ def know_all(works: Sequence[Work | None]) -> list[Work] | None:
 
 
 class Recorded:
-    """What was recorded of a plan's costs: collected records first, then the records of single runs and jobs.
+    """Recorded costs of a plan: collected records first, then the records of single runs and jobs.
 
     Parameters
     ----------
-    plan : whose scale is asked about
+    plan : whose costs are looked up
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -174,5 +174,5 @@ class Recorded:
 
 
 def is_inside(times: Times, works: Iterable[Work]) -> bool:
-    """Tell whether all this work was done between the start and the end of a job."""
+    """Tell whether all work was done between the start and the end of a job."""
     return all(times.start - _SLACK_S <= work.started and work.finished <= times.end + _SLACK_S for work in works if work.seconds)

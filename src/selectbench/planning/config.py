@@ -28,7 +28,7 @@ NGRAM = "ngram"  # the reference of perplexities that is no language model
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration, checked: every name that one file uses stands in another."""
+    """The whole configuration, checked: every name that a file refers to is defined."""
 
     main: Main
     scale: Scale
@@ -38,12 +38,12 @@ class Config:
     encoders: dict[str, EncoderEntry]
     methods: dict[str, MethodEntry]
     papers: dict[str, Paper]
-    known_papers: Mapping[str, str]  # asked for or not, with their titles
-    listed: Mapping[str, str]  # the scales that the front page shows, from the quickest on, with their titles
-    named: frozenset[str]  # the methods that some paper's table names, be that paper among those asked for or not
+    known_papers: Mapping[str, str]  # all papers, requested or not, with their titles
+    listed: Mapping[str, str]  # the scales on the front page, quickest first, with their titles
+    named: frozenset[str]  # the methods that a table of any paper names, requested or not
 
     def base_of(self, dataset: str) -> str:
-        """Return the data set whose files, recipes and encoder a data set uses: its own, or those of the one it is made of."""
+        """Return the data set whose files, recipes and encoder a data set uses: itself, or the one that it is made from."""
         entry = self.datasets[dataset]
         return dataset if "task" in entry else entry.get("base", dataset)
 
@@ -56,11 +56,11 @@ class Config:
         return cast(CorpusEntry, self.datasets[dataset])
 
     def is_dynamic(self, name: str) -> bool:
-        """Tell whether a method chooses anew every epoch: a sampler of ``selectbench.dynamic``, without a subset."""
+        """Tell whether a method selects anew in every epoch: a sampler of ``selectbench.dynamic``, without a fixed subset."""
         return self.methods[name].get("dynamic", False)
 
     def is_text(self, dataset: str) -> bool:
-        """Tell whether a data set is one of texts, an entry of ``config/corpora.yaml``."""
+        """Tell whether a data set is a text data set, an entry of ``config/corpora.yaml``."""
         return "task" in self.datasets[dataset]
 
     def is_search(self, name: str) -> bool:
@@ -78,7 +78,7 @@ class Config:
         return make_agent(self.method_file(name), self.methods[name].get("parameters", {}))
 
     def find_method(self, name: str) -> type["Method"]:
-        """Return the class of a static method, by the id of its entry, which may be a variant of another file's."""
+        """Return the class of a static method by the id of its entry, which may be a variant that runs another method's file."""
         from selectbench.methods import load_method
 
         return load_method(self.method_file(name))
@@ -103,7 +103,7 @@ class Config:
         return [name for name in self.datasets if self.is_text(name)]
 
     def method_file(self, name: str) -> str:
-        """Return the file that a method's entry stands for."""
+        """Return the file that a method's entry runs."""
         return self.methods[name].get("method", name)
 
 
@@ -118,7 +118,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     Raises
     ------
     ConfigError
-        A file is missing or no YAML, a key is unknown, missing or of the wrong kind, or a name stands nowhere.
+        A file is missing or not YAML, a key is unknown, missing or of the wrong kind, or a name is not defined anywhere.
     """
     main = _read_checked(root, Path("config/config.yaml"), "config", dict(overrides or {}))
     scales = sorted(path.stem for path in (root / SCALES).glob("*.yaml"))
@@ -154,7 +154,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
 
 
 def _list_scales(root: Path, scales: Iterable[str]) -> dict[str, str]:
-    """Return scale → title of the scales that are not only for trying, by how long their jobs may take."""
+    """Return scale → title of the listed scales, ordered by the time limit of their jobs."""
     entries = {name: _read_checked(root, SCALES / f"{name}.yaml", "scale") for name in scales}
     listed = [name for name, entry in entries.items() if entry.get("listed", True)]
     return {name: entries[name]["title"] for name in sorted(listed, key=lambda name: (entries[name]["resources"]["runtime"], name))}
@@ -166,14 +166,14 @@ def _read_named(root: Path, name: str) -> Any:
 
 
 def _join(entries: dict[str, Any], others: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the entries of two files, the second of which is ``config/<name>.yaml``; an id may stand in one of them."""
+    """Return the entries of two files, the second of which is ``config/<name>.yaml``; an id may be defined in only one of them."""
     for twice in sorted(entries.keys() & others.keys()):
-        raise ConfigError(f"config/{name}.yaml: {twice}: the id is taken by another file")
+        raise ConfigError(f"config/{name}.yaml: {twice}: the id is defined in another file already")
     return entries | others
 
 
 def _fill_derived(datasets: dict[str, Any]) -> dict[str, Any]:
-    """Return the data sets with the entries of noisy pools and of parts filled from those they are made of."""
+    """Return the data sets, in which noisy pools and parts have inherited from the data sets that they are made from."""
     whole = {name: entry for name, entry in datasets.items() if "base" not in entry}
     filled = {}
     for name, entry in datasets.items():
@@ -231,14 +231,14 @@ def _read_checked(root: Path, name: Path, schema: str, overrides: Mapping[str, o
 
 
 def check_schema(content: dict[str, Any], schema: dict[str, Any], name: Path) -> None:
-    """Raise a ``ConfigError`` for the first place where ``content`` does not follow its JSON schema; numbers must be finite."""
+    """Raise a ``ConfigError`` for the first violation of the JSON schema; numbers must be finite."""
     for error in sorted(_make_validator()(schema).iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]):
         raise ConfigError(f"{name}: {_describe(error)}")
 
 
 @cache
 def _make_validator() -> type["Validator"]:
-    """Return a validator for which an integer is no float that happens to be whole, and a number neither NaN nor infinite."""
+    """Return a validator that accepts no whole float as an integer, and neither NaN nor infinity as a number."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -249,7 +249,7 @@ def _make_validator() -> type["Validator"]:
 
 
 def _describe(error: "ValidationError") -> str:
-    """Tell one schema error as ``<key>: <what is wrong>; did you mean …?``."""
+    """Describe one schema error as ``<key>: <what is wrong>; did you mean …?``."""
     while error.context:
         error = min(error.context, key=lambda inner: (inner.validator in ("type", "required"), len(inner.message)))
     key = ".".join(spell(part) for part in error.absolute_path)
@@ -274,7 +274,7 @@ def _describe(error: "ValidationError") -> str:
 
 
 def as_list(names: str | Sequence[str]) -> list[str]:
-    """Return the names of an axis that may be given as one name."""
+    """Return the names of an axis, which may be given as a single name."""
     return [names] if isinstance(names, str) else list(names)
 
 
@@ -358,7 +358,7 @@ def _check_scale(config: Config) -> None:
 
 
 def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where: str) -> None:
-    """Raise for the first of a data set's recipes, by role, without a key that images need, or with one that texts have no use for."""
+    """Raise for the first recipe of a data set that lacks a key which images need, or has one which texts cannot use."""
     if not config.is_text(dataset) and "selector" not in named:
         raise ConfigError(f"{where}: recipes.{dataset}: the key 'selector' is missing")
     for role, recipe in named.items():
@@ -372,7 +372,7 @@ def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where
 
 
 def _check_keeps(keeps: Iterable[Keep], where: str) -> None:
-    """Raise for the first keep fraction that is none; ``where`` holds the key ``keep``."""
+    """Raise for the first value that is not a keep fraction; ``where`` is the place of the key ``keep``."""
     for keep in keeps:
         try:
             parse_keep(keep)

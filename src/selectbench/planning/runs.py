@@ -1,4 +1,4 @@
-"""Runs: the trained targets that tables are made of, and the names they go by."""
+"""Runs: the trained targets that tables are made of, and their ids."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ NO_PROXY = "none"
 class Run:
     """One trained target: the unit of every table.
 
-    ``own_recipe`` is empty for the target's usual recipe; it names the one that a paper trains its targets by instead.
+    ``own_recipe`` is empty for the target's usual recipe; otherwise it names the recipe with which a paper trains its targets.
     """
 
     dataset: str
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def trained(self) -> str:
-        """The target, and the recipe it is trained by if that is not its usual one."""
+        """The target, with its recipe if that is not the usual one."""
         return f"{self.target}-by-{self.own_recipe}" if self.own_recipe else self.target
 
     @property
@@ -40,5 +40,5 @@ class Run:
 
 
 def format_keep(keep: float | str) -> str:
-    """Spell a keep fraction in the one way that ids use: 0.30 and "0.3" are "0.3", 1.0 is "1"."""
+    """Spell a keep fraction as ids do: 0.30 and "0.3" are "0.3", 1.0 is "1"."""
     return f"{float(parse_keep(keep)):.10g}"

@@ -1,4 +1,4 @@
-"""Two repairs of Snakemake's scheduler, made before its first job."""
+"""Two repairs to Snakemake's scheduler, applied before its first job."""
 
 import signal
 from threading import Thread
@@ -6,21 +6,21 @@ from typing import Protocol
 
 
 class Scheduler(Protocol):
-    """What is touched of Snakemake's ``JobScheduler``."""
+    """The parts of Snakemake's ``JobScheduler`` that are changed or called."""
 
     job_rate_limiter: object | None
 
     def exit_gracefully(self) -> None:
-        """Start no more jobs and end when those at work have ended."""
+        """Start no more jobs and stop when the running ones have ended."""
 
 
 def mend_scheduler(scheduler: Scheduler, local: bool) -> None:
-    """Make a scheduler end by SIGTERM at any moment, and look at waiting jobs only when one has ended.
+    """Make SIGTERM stop the scheduler reliably, and let it poll less often.
 
-    - Its handler of SIGTERM waits for a lock that the thread which it interrupts may hold: Snakemake then hangs for ever. The handler
-      here does its work in a thread of its own.
-    - Its limit of jobs a second starts a chain of timers for each job that ends, and no chain ever stops: after hundreds of jobs they
-      take a third of a processor. Jobs on this machine are limited by its cores already.
+    - Its SIGTERM handler waits for a lock that the interrupted thread may hold, and Snakemake then hangs forever. The handler installed
+      here works in a thread of its own.
+    - Its limit on jobs per second starts a chain of timers whenever a job ends, and these chains never stop: after hundreds of jobs they
+      use a third of a core. Local jobs are limited by the number of cores anyway.
 
     Parameters
     ----------
