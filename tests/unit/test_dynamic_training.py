@@ -8,7 +8,8 @@ from training_fixtures import RECIPE, make_pool
 from selectbench import dynamic
 from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
-from selectbench.training.choices import SamplerChoice, SubsetChoice, make_sampler_choice
+from selectbench.stages._targets import make_sampler_choice
+from selectbench.training.choices import SamplerChoice, SubsetChoice
 from selectbench.training.dynamic_training import visit_dynamically
 from selectbench.training.engine import Checkpoint, TrainingDivergedError, train_model
 from selectbench.training.epochs import Progress

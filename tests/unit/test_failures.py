@@ -20,8 +20,8 @@ from selectbench.records.records import TRAIN, read_record, record_path, write_r
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import _batch, _targets
 from selectbench.stages._batch import is_out_of_memory
-from selectbench.stages._targets import Family, train_batch, train_within_memory
-from selectbench.training.choices import SubsetChoice, make_sampler_choice
+from selectbench.stages._targets import Family, make_sampler_choice, train_batch, train_within_memory
+from selectbench.training.choices import SubsetChoice
 from selectbench.training.engine import Checkpoint, train_model
 
 NUM, PART = 70, 5  # batches of 16 and a last one of 6: parts of 5, 5, 6 and of 6

@@ -9,6 +9,7 @@ from selectbench.seeds import derive_seed
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.training.choices import SamplerSpec
 
 Parameters = dict[str, Any]  # of a method, checked by its file
 
@@ -135,23 +136,6 @@ class SelectorSpec(TrainingSpec, MethodSpec):
     code: str
 
 
-class SamplerSpec(TypedDict):
-    """A dynamic sampler.
-
-    Parameters
-    ----------
-    name : its file
-    parameters : of the method's entry
-    seed : of everything random in it
-    code : fingerprint of the sampler
-    """
-
-    name: str
-    parameters: Parameters
-    seed: int
-    code: str
-
-
 class TrainedRun(RunAxes):
     """A run as a batch trains it.
 
@@ -162,7 +146,7 @@ class TrainedRun(RunAxes):
     """
 
     subset: str | None
-    sampler: SamplerSpec | None
+    sampler: "SamplerSpec | None"
 
 
 class EvaluatedRun(RunAxes):

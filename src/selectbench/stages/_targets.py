@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from selectbench.data.splits import NOISY, read_array
+from selectbench.dynamic import make
 from selectbench.errors import RecordError, RunFailedError, SelectionFailedError, first_line
 from selectbench.records.files import digest_file, digest_value, read_arrays, read_json, write_atomically
 from selectbench.records.provenance import read_peak_memory_mb
@@ -21,7 +22,7 @@ from selectbench.records.records import EVALUATE, TRAIN, check_made, find_maker,
 from selectbench.stages._batch import is_out_of_memory, run_batch
 from selectbench.stages._specs import BatchSpec, EvaluatedRun, EvaluationSpec, TargetSpec, TrainedRun
 from selectbench.stages._training import Seeds, read_weights
-from selectbench.training.choices import Choice, SubsetChoice, describe_subset_cost, make_sampler_choice
+from selectbench.training.choices import Choice, SamplerChoice, SamplerSpec, SubsetChoice, describe_subset_cost
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import Progress
 from selectbench.training.evaluation import measure_test, measure_tests
@@ -177,6 +178,12 @@ def make_choice(run: TrainedRun, described: Mapping[str, Mapping[str, Any]], num
         raise SelectionFailedError(subset["failure"], {"selection": describe_subset_cost(subset)})
     check_made(Path(file))
     return SubsetChoice(np.array(read_arrays(Path(file))[run["keep"]]), subset, record["seed"])
+
+
+def make_sampler_choice(sampler: SamplerSpec, num_pool: int, keep: str, epochs: int) -> SamplerChoice:
+    """Return the choice of a sampler, given its name, parameters and seed."""
+    made = make(sampler["name"], num_samples=num_pool, keep=keep, epochs=epochs, seed=sampler["seed"], **sampler["parameters"])
+    return SamplerChoice(made)
 
 
 def train_target(

@@ -1,31 +1,92 @@
-"""What a target is trained on: a subset that was chosen before, or what a dynamic sampler chooses meanwhile."""
+"""What a target is trained on: a subset chosen beforehand, or the samples that a dynamic sampler chooses during training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict, final
 
 import numpy as np
 
-from selectbench.dynamic import DynamicSampler, make
 from selectbench.records.records import tabulate
-from selectbench.training.dynamic_training import observed_loss, observed_parts, visit_dynamically
+from selectbench.records.rows import Search, Selection, Source, Trajectory
+from selectbench.training.dynamic_training import Sampler, observed_loss, observed_parts, visit_dynamically
 from selectbench.training.engine import PartedLoss, cut_loss
 from selectbench.training.epochs import Visits, visit_subset
 from selectbench.training.parallel import find_crew
-from selectbench.training.pools import BatchLoss, Pool
+from selectbench.training.pools import BatchLoss, SamplePool
 from selectbench.training.recipes import Recipe
 
 _RATE_DIGITS = 6
 
 
+@final
+class SubsetCost(TypedDict):
+    """What a subset cost.
+
+    Parameters
+    ----------
+    proxy_share : share of the proxy's training that the method needs
+    sources : name → the cost of recording its signals
+    score_s, select_s : seconds of scoring, and of taking the subset
+    wall_s, sample_visits : total cost, including sources
+    peak_memory_mb : in MiB
+    trajectory : only of agents and searches
+    """
+
+    proxy_share: float
+    sources: dict[str, Source]
+    score_s: float
+    select_s: float
+    wall_s: float
+    sample_visits: float
+    peak_memory_mb: float | None
+    trajectory: NotRequired[Trajectory]
+
+
+class SubsetEntry(TypedDict):
+    """One keep fraction in the record of a method's subsets.
+
+    Parameters
+    ----------
+    failure : why there is no subset, or None
+    num_kept : k, or 0 after a failure
+    sha256, class_counts : digest and class counts of the subset; None after a failure
+    search : only of methods that search for clusters
+    cost : what the subset cost
+    """
+
+    failure: str | None
+    num_kept: int
+    sha256: str | None
+    class_counts: list[int] | None
+    search: NotRequired[Search | None]
+    cost: SubsetCost
+
+
+class SamplerSpec(TypedDict):
+    """A dynamic sampler as the plan declares it.
+
+    Parameters
+    ----------
+    name : id of the sampler
+    parameters : of the method's entry in ``config/methods.yaml``
+    seed : for the order and all random choices
+    code : fingerprint of the sampler's code
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    seed: int
+    code: str
+
+
 class Choice(ABC):
-    """Which samples of a pool a training visits, by which loss it learns from them, and what a record says of it.
+    """Which samples of a pool are trained on, with which loss, and how a record describes the selection.
 
     Attributes
     ----------
     ids : (M,) every sample that may be visited
-    num_kept : samples of an epoch, as the keep fraction asks
+    num_kept : samples per epoch according to the keep fraction
     seed : of the selection
-    micro_batch : samples that are learned from at a time where a whole batch does not fit into memory, or None
+    micro_batch : samples per backward pass if a whole batch does not fit into memory, or None
     """
 
     ids: np.ndarray
@@ -34,93 +95,98 @@ class Choice(ABC):
     micro_batch: int | None = None
 
     @abstractmethod
-    def visit(self, pool: Pool, recipe: Recipe, regime: str) -> Visits:
-        """Return the visits of a training by a recipe."""
+    def visit(self, pool: SamplePool, recipe: Recipe, regime: str) -> Visits:
+        """Return the visits of a training run with a recipe."""
 
     @abstractmethod
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
+    def weigh_losses(self, pool: SamplePool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the loss of a batch; ``stream`` names the draws of augmentation."""
 
     @abstractmethod
-    def describe_selection(self) -> dict:
-        """Return what selection cost and chose, for the record; asked after the training."""
+    def describe_selection(self) -> Selection:
+        """Return the cost and outcome of the selection for the record; call it after training."""
 
     @abstractmethod
     def sum_kept(self, values: np.ndarray) -> float:
-        """Return the sum of values (N,), one a sample, over the samples of an epoch, on average; asked after the training."""
+        """Return the sum of values (N,) over the samples of an epoch, averaged over epochs; call it after training."""
 
     @property
     def overhead_s(self) -> float:
-        """Seconds of selection inside the training."""
+        """Seconds of selection during training."""
         return 0.0
 
 
 class SubsetChoice(Choice):
-    """A subset, the same in every epoch.
+    """The same subset in every epoch.
 
     Parameters
     ----------
-    ids : (k,) its samples
-    subset : the entry of its keep fraction in the record of its subsets
+    ids : (k,) the samples of the subset
+    subset : entry of its keep fraction in the record of subsets
     seed : of the selection
     """
 
-    def __init__(self, ids: np.ndarray, subset: Mapping, seed: int) -> None:
+    def __init__(self, ids: np.ndarray, subset: SubsetEntry, seed: int) -> None:
         self.ids = ids
         self.num_kept = len(ids)
         self.seed = seed
         self.subset = subset
 
-    def visit(self, pool: Pool, recipe: Recipe, regime: str) -> Visits:
-        """Return visits of the subset."""
+    def visit(self, pool: SamplePool, recipe: Recipe, regime: str) -> Visits:
+        """Return the visits of the subset."""
         return visit_subset(self.ids, len(pool), recipe, regime)
 
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
+    def weigh_losses(self, pool: SamplePool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean loss."""
         crew, loss = find_crew(), pool.batch_loss(recipe, stream)
         return cut_loss(loss, self.micro_batch, crew) if self.micro_batch or crew.size > 1 else loss
 
-    def describe_selection(self) -> dict:
+    def describe_selection(self) -> Selection:
         """Return the cost, digest and class counts of the subset."""
         return describe_subset_cost(self.subset)
 
     def sum_kept(self, values: np.ndarray) -> float:
         """Return the sum over the subset."""
-        return values[self.ids].sum().item()
+        return float(values[self.ids].sum().item())
 
 
-def describe_subset_cost(subset: Mapping) -> dict:
-    """Return the cost, digest, class counts and search of one keep fraction in the record of subsets, failed ones included."""
-    return subset["cost"] | {"subset_sha256": subset["sha256"], "class_counts": subset["class_counts"], "search": subset.get("search")}
+def describe_subset_cost(subset: SubsetEntry) -> Selection:
+    """Return the cost, digest, class counts and search of a subset, or of a selection that failed."""
+    return {
+        **subset["cost"],
+        "subset_sha256": subset["sha256"],
+        "class_counts": subset["class_counts"],
+        "search": subset.get("search"),
+    }
 
 
 class SamplerChoice(Choice):
-    """What a dynamic sampler hands out, epoch by epoch.
+    """The samples that a dynamic sampler chooses, epoch by epoch.
 
     Parameters
     ----------
     sampler : made for the recipe's epochs
     """
 
-    def __init__(self, sampler: DynamicSampler) -> None:
+    def __init__(self, sampler: Sampler) -> None:
         self.ids = np.arange(sampler.num_samples)
         self.num_kept = sampler.num_kept
         self.seed = sampler.seed
         self.sampler = sampler
 
-    def visit(self, pool: Pool, recipe: Recipe, regime: str) -> Visits:
-        """Return the visits the sampler chooses; a sampler knows epochs, so its regime is equal epochs."""
+    def visit(self, pool: SamplePool, recipe: Recipe, regime: str) -> Visits:
+        """Return the visits that the sampler chooses; samplers count epochs, so the regime is always equal epochs."""
         return visit_dynamically(self.sampler, recipe)
 
-    def weigh_losses(self, pool: Pool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
+    def weigh_losses(self, pool: SamplePool, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss | PartedLoss:
         """Return the mean of losses weighted by the sampler, which observes each batch."""
         crew, losses = find_crew(), pool.sample_losses(recipe, stream)
         if self.micro_batch or crew.size > 1:
             return observed_parts(losses, self.sampler, self.micro_batch, crew)
         return observed_loss(losses, self.sampler)
 
-    def describe_selection(self) -> dict:
-        """Return the time spent in the sampler and its agent, and its trace by columns; it visits no sample of its own."""
+    def describe_selection(self) -> Selection:
+        """Return the time spent in the sampler and its agent, and its trace by columns; a sampler needs no visits of its own."""
         overhead = self.sampler.overhead_s
         return {
             "proxy_share": 0.0,
@@ -133,20 +199,14 @@ class SamplerChoice(Choice):
             "subset_sha256": None,
             "class_counts": None,
             "sampler": self.sampler.name,
-            "trajectory": tabulate([row | {"epoch": row["epoch"] + 1} for row in self.sampler.trace], None),
+            "trajectory": tabulate([row | {"epoch": (row["epoch"] or 0) + 1} for row in self.sampler.trace], None),
         }
 
     def sum_kept(self, values: np.ndarray) -> float:
-        """Return the sum over all visits, an epoch."""
+        """Return the sum over all visits, divided by the number of epochs."""
         return round(float(self.sampler.visit_counts @ values / self.sampler.epochs), _RATE_DIGITS)
 
     @property
     def overhead_s(self) -> float:
         """Seconds spent in the sampler."""
         return self.sampler.overhead_s
-
-
-def make_sampler_choice(sampler: Mapping, num_pool: int, keep: str, epochs: int) -> SamplerChoice:
-    """Return the choice of a sampler's specification: its name, parameters and seed."""
-    made = make(sampler["name"], num_samples=num_pool, keep=keep, epochs=epochs, seed=sampler["seed"], **sampler["parameters"])
-    return SamplerChoice(made)
