@@ -27,7 +27,7 @@ from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import Progress
 from selectbench.training.evaluation import measure_test, measure_tests
 from selectbench.training.parallel import find_crew, share_norms
-from selectbench.training.pools import Pool, name_device
+from selectbench.training.pools import SamplePool, name_device
 from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Family:
     """
 
     device: torch.device
-    open_split: Callable[[str], Pool]
+    open_split: Callable[[str], SamplePool]
     build: Callable[[tuple[object, ...]], tuple[nn.Module, Seeds]]
     warm_start: Callable[[nn.Module], Mapping[str, object] | None]
     start: Mapping[str, str] | None
@@ -187,7 +187,14 @@ def make_sampler_choice(sampler: SamplerSpec, num_pool: int, keep: str, epochs: 
 
 
 def train_target(
-    family: Family, spec: TargetSpec, run: TrainedRun, choice: Choice, pool: Pool, test: Pool | None, noisy: np.ndarray | None, key: str
+    family: Family,
+    spec: TargetSpec,
+    run: TrainedRun,
+    choice: Choice,
+    pool: SamplePool,
+    test: SamplePool | None,
+    noisy: np.ndarray | None,
+    key: str,
 ) -> tuple[dict[str, Any], str]:
     """Train one target, save its weights and return its record's fields and a line for the log.
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,11 @@ from selectbench.stages._training import Seeds
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
 from selectbench.training.evaluation import measure_test
-from selectbench.training.pools import Pool, choose_device
+from selectbench.training.pools import SamplePool, choose_device
 from selectbench.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from selectbench.records.rows import Outcome
 
 LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
 
@@ -67,9 +71,22 @@ def make_family(spec: TrainingSpec, data: Path, embeddings: Path | None) -> Fami
     )
 
 
+class Trained(NamedTuple):
+    """What training a model on samples of a pool gave.
+
+    Parameters
+    ----------
+    cost : steps, sample visits, seconds, and tokens and examples of one epoch
+    outcomes : split → what ``measure_test`` says of it
+    """
+
+    cost: dict[str, float]
+    outcomes: "dict[str, Outcome]"
+
+
 def train_and_measure(
-    family: Family, spec: TrainingSpec, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, Pool], state: Path
-) -> dict[str, dict[str, float]]:
+    family: Family, spec: TrainingSpec, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, SamplePool], state: Path
+) -> Trained:
     """Train a model of the family on samples of a pool, or leave it as it is built for none, and measure it.
 
     Parameters
@@ -79,14 +96,10 @@ def train_and_measure(
     stream : the names of the random stream
     pools : ``pool`` and the splits to measure, by name
     state : where an interrupted training continues
-
-    Returns
-    -------
-    ``cost`` (steps, sample visits, seconds, tokens and examples of one epoch), and what ``measure_test`` says of every other split.
     """
     clock, recipe, pool = time.perf_counter(), Recipe.from_config(spec["recipe"]), pools["pool"]
     model, _ = family.build(stream)
-    cost = {"steps": 0, "sample_visits": 0}
+    cost: dict[str, float] = {"steps": 0, "sample_visits": 0}
     if len(ids):
         checkpoint = Checkpoint(state, digest_value({"spec": spec, "ids": ids.tolist(), "stream": list(stream)}))
         progress = train_model(
@@ -102,5 +115,6 @@ def train_and_measure(
         checkpoint.remove()
         cost = {"steps": progress.step, "sample_visits": progress.sample_visits}
     measured = {name: measure_test(model, split) for name, split in pools.items() if name != "pool"}
-    size = {"examples": len(ids), "tokens": int(family.tokens[ids].sum())}
-    return {"cost": {**cost, **size, "wall_s": time.perf_counter() - clock}, **measured}
+    tokens = 0 if family.tokens is None else int(family.tokens[ids].sum())
+    size = {"examples": len(ids), "tokens": tokens}
+    return Trained({**cost, **size, "wall_s": time.perf_counter() - clock}, measured)

@@ -1,7 +1,7 @@
 """Hold proxies against targets: train both on the same random sets of clusters and compare what they are worth."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.stages._texts import Trained
 
 SUBSETS, KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
 
@@ -118,12 +119,12 @@ def main() -> None:
     sets = draw_sets(num_clusters, max(1, round(spec["keep"] * num_clusters)), spec["subsets"], seed)
     ids = [cap_union(assignment, chosen, num_kept, seed) for chosen in sets]
     measured = {}
-    for role in ("proxy", "target"):
-        family = make_family(spec[role], data, next(iter(arguments.embeddings), None))
-        names = ("pool", "validation", spec[role]["id_test_set"])
+    for role, training in (("proxy", spec["proxy"]), ("target", spec["target"])):
+        family = make_family(training, data, next(iter(arguments.embeddings), None))
+        names = ("pool", "validation", training["id_test_set"])
         pools, stream = {name: family.open_split(name) for name in names}, (role, spec["dataset"], spec["seed"])
         state = Path(spec["state"]) / f"{role}.pt"
-        measured[role] = [train_and_measure(family, spec[role], subset, stream, pools, state) for subset in ids]
+        measured[role] = [train_and_measure(family, training, subset, stream, pools, state) for subset in ids]
     write_record(
         arguments.record,
         {
@@ -146,7 +147,7 @@ def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple
     return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
 
 
-def compare(measured: dict[str, list[dict[str, Any]]], test_set: str) -> dict[str, dict[str, Any]]:
+def compare(measured: "Mapping[str, Sequence[Trained]]", test_set: str) -> dict[str, dict[str, Any]]:
     """Return what proxies predict of targets, over the sets: the accuracy on the test set by the proxy's validation loss and accuracy.
 
     Parameters
@@ -156,9 +157,10 @@ def compare(measured: dict[str, list[dict[str, Any]]], test_set: str) -> dict[st
     """
     from selectbench.rl.propositions import describe
 
-    target = np.array([found[test_set]["top1"] for found in measured["target"]])
-    loss, top1 = (np.array([found["validation"][metric] for found in measured["proxy"]]) for metric in ("loss", "top1"))
-    examples = np.array([found["cost"]["examples"] for found in measured["proxy"]], dtype=np.float64)
+    target = np.array([found.outcomes[test_set]["top1"] for found in measured["target"]])
+    validated = [found.outcomes["validation"] for found in measured["proxy"]]
+    loss, top1 = np.array([outcome["loss"] for outcome in validated]), np.array([outcome["top1"] for outcome in validated])
+    examples = np.array([found.cost["examples"] for found in measured["proxy"]], dtype=np.float64)
     predictors = {
         "proxy_loss": ("negative validation loss of the proxy", -loss),
         "proxy_accuracy": ("validation accuracy of the proxy (%)", top1),

@@ -136,7 +136,8 @@ def main() -> None:
         def measure(chosen: tuple[int, ...], most: int = most, state: Path = state) -> dict[str, float]:
             ids = cap_union(assignment, chosen, most, cap_seed)
             measured = train_and_measure(family, spec, ids, ("proxy", spec["dataset"], spec["seed"]), pools, state / "proxy.pt")
-            return {**measured["cost"], "loss": measured["validation"]["loss"], "top1": measured["validation"]["top1"]}
+            validation = measured.outcomes["validation"]
+            return {**measured.cost, "loss": validation["loss"], "top1": float(validation["top1"] or 0.0)}
 
         values = CountedValues(measure, agent.trainings or None, state / "values.jsonl", key)
         chosen, described[keep] = search_subset(agent, values, horizon, derive_seed(spec["selection_seed"], keep), paid)
