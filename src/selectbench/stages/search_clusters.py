@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.policy import count_kept
@@ -137,7 +137,8 @@ def main() -> None:
             ids = cap_union(assignment, chosen, most, cap_seed)
             measured = train_and_measure(family, spec, ids, ("proxy", spec["dataset"], spec["seed"]), pools, state / "proxy.pt")
             validation = measured.outcomes["validation"]
-            return {**measured.cost, "loss": validation["loss"], "top1": float(validation["top1"] or 0.0)}
+            loss, top1 = cast("float", validation["loss"]), cast("float", validation["top1"])  # texts are always readable
+            return {**measured.cost, "loss": loss, "top1": top1}
 
         values = CountedValues(measure, agent.trainings or None, state / "values.jsonl", key)
         chosen, described[keep] = search_subset(agent, values, horizon, derive_seed(spec["selection_seed"], keep), paid)
