@@ -115,6 +115,6 @@ def test_a_pretrained_model_that_cannot_be_had_is_named(pool, tmp_path):
     with pytest.raises(sb.SelectbenchError, match=r"timm has no pretrained model 'resnet18.nonsense'"):
         embed_pretrained(pool, "resnet18.nonsense", None)
     with pytest.raises(
-        sb.SelectbenchError, match=r"weights: 'mobilenetv3_small_050.lamb_in1k' cannot be loaded .*name a file of its weights"
+        sb.SelectbenchError, match=r"weights: 'mobilenetv3_small_050.lamb_in1k' cannot be loaded .*give a file with its weights"
     ):
         embed_pretrained(pool, "mobilenetv3_small_050.lamb_in1k", str(tmp_path / "nothing.pth"))

@@ -242,7 +242,7 @@ def test_without_a_compiler_one_line_is_said_and_training_goes_on(pool, tmp_path
     plain, _, _ = train(pool, tmp_path / "a")
     monkeypatch.setattr(torch, "compile", refuse)
     model, _, _ = train(pool, tmp_path / "b", recipe=replace(RECIPE, compile=True))
-    assert capsys.readouterr().err == "compile: no working compiler on cpu (no compiler); training goes on without\n"
+    assert capsys.readouterr().err == "compile: no working compiler on cpu (no compiler); continuing uncompiled\n"
     assert same_weights(plain, model)
 
 

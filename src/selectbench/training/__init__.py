@@ -1,1 +1,1 @@
-"""Training: how a model is trained on a pool or a subset, encoded, evaluated and recorded."""
+"""Training: models trained on a pool or a subset, encoders, evaluation, and recording of signals."""

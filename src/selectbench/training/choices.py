@@ -1,7 +1,7 @@
 """What a target is trained on: a subset chosen beforehand, or the samples that a dynamic sampler chooses during training."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NotRequired, TypedDict, final
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from selectbench.training.recipes import Recipe
 _RATE_DIGITS = 6
 
 
-@final
 class SubsetCost(TypedDict):
     """What a subset cost.
 
@@ -153,7 +152,7 @@ class SubsetChoice(Choice):
 def describe_subset_cost(subset: SubsetEntry) -> Selection:
     """Return the cost, digest, class counts and search of a subset, or of a selection that failed."""
     return {
-        **subset["cost"],
+        **subset["cost"],  # type: ignore[typeddict-item]  # mypy holds that a cost might have more keys
         "subset_sha256": subset["sha256"],
         "class_counts": subset["class_counts"],
         "search": subset.get("search"),

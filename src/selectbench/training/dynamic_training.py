@@ -1,13 +1,13 @@
-"""Training beside a dynamic sampler: it says what an epoch visits, and observes every batch."""
+"""Training with a dynamic sampler, which decides what an epoch visits and observes every batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from selectbench.dynamic import DynamicSampler
 from selectbench.training.engine import PartedLoss, TrainingDivergedError, share_foresight
 from selectbench.training.epochs import Progress, Visits
 from selectbench.training.parallel import Crew
@@ -16,30 +16,76 @@ from selectbench.training.recipes import Recipe, count_batches, split_batches
 
 _STATE = "sampler"
 
+Expect = Callable[[Sequence[np.ndarray], int], None]  # is told the batches of an epoch in advance
+
+
+class Sampler(Protocol):
+    """What training needs of a dynamic sampler; every ``dynamic.DynamicSampler`` provides it."""
+
+    num_samples: int
+    num_kept: int
+    epochs: int
+    seed: int
+    trace: list[dict[str, float | None]]
+    overhead_s: float
+
+    @property
+    def name(self) -> str:
+        """The sampler's id."""
+
+    @property
+    def visit_counts(self) -> np.ndarray:
+        """How often each sample was visited (N,)."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the ids of an epoch."""
+
+    def __len__(self) -> int:
+        """Return how many samples the current epoch visits."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the next epoch and choose its samples."""
+
+    def weights(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the loss weights (B,) of a batch."""
+
+    def observe(
+        self,
+        ids: np.ndarray,
+        losses: torch.Tensor,
+        logits: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+        uncertainty: torch.Tensor | None = None,
+    ) -> None:
+        """Observe the model's outputs on a batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to resume."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a ``state_dict``."""
+
 
 @dataclass(frozen=True)
 class DynamicVisits(Visits):
-    """What a sampler chooses, epoch by epoch.
+    """The samples that a sampler chooses, epoch by epoch.
 
-    The schedule runs in steps actually taken: every batch of an epoch moves it by its share of the epoch, so that it ends with the
-    training however many batches there were, and an epoch on all data moves it as it does without a sampler.
+    Each batch advances the schedule by its share of the epoch, so that the schedule ends with the training however many batches there
+    are, and an epoch on full data advances it as it would without a sampler.
 
     Parameters
     ----------
     sampler : made for the recipe's epochs
-    batches : of an epoch on all data
+    batches : number of batches of an epoch on full data
+    total_steps : steps of a training run on full data
     """
 
-    sampler: DynamicSampler
+    sampler: Sampler
     batches: int
-
-    @property
-    def total_steps(self) -> int:
-        """The steps of a training on all data."""
-        return self.sampler.epochs * self.batches
+    total_steps: int
 
     def list_ids(self, epoch: int) -> np.ndarray:
-        """Return the ids (k,) that the sampler hands out for an epoch."""
+        """Return the ids (k,) that the sampler chooses for an epoch."""
         self.sampler.set_epoch(epoch)
         return np.fromiter(self.sampler, dtype=np.int64, count=len(self.sampler))
 
@@ -48,31 +94,32 @@ class DynamicVisits(Visits):
         return progress.epoch >= self.sampler.epochs
 
     def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
-        """Return the epochs done, this one's batches included, in steps of a training on all data."""
+        """Return the completed epochs, including this epoch's batches, in steps of a training run on full data."""
         return (progress.epoch + batch / num_batches) * self.batches
 
     def save(self, progress: Progress) -> None:
-        """Put the sampler's state into the progress."""
+        """Store the sampler's state in the progress."""
         progress.extra[_STATE] = self.sampler.state_dict()
 
     def restore(self, progress: Progress) -> None:
-        """Continue with the sampler's state, if there is one."""
+        """Restore the sampler's state, if there is one."""
         if _STATE in progress.extra:
             self.sampler.load_state_dict(progress.extra.pop(_STATE))
 
 
-def visit_dynamically(sampler: DynamicSampler, recipe: Recipe) -> DynamicVisits:
-    """Return the visits that a sampler chooses in a training by a recipe."""
-    return DynamicVisits(sampler, count_batches(sampler.num_samples, recipe.batch_size))
+def visit_dynamically(sampler: Sampler, recipe: Recipe) -> DynamicVisits:
+    """Return the visits that a sampler chooses in a training run with a recipe."""
+    batches = count_batches(sampler.num_samples, recipe.batch_size)
+    return DynamicVisits(sampler, batches, sampler.epochs * batches)
 
 
-def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> BatchLoss:
-    """Return the batch loss beside a sampler: the mean of weighted losses, each batch observed before its step.
+def observed_loss(sample_losses: SampleLosses, sampler: Sampler) -> BatchLoss:
+    """Return the mean of losses weighted by a sampler, which observes each batch before its optimiser step.
 
     Parameters
     ----------
-    sample_losses : of the pool that is trained on (see ``Pool.sample_losses``)
-    sampler : whose ids are the pool's positions
+    sample_losses : of the training pool (see ``Pool.sample_losses``)
+    sampler : its ids are the pool's positions
     """
 
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
@@ -80,13 +127,14 @@ def observed_loss(sample_losses: SampleLosses, sampler: DynamicSampler) -> Batch
         sampler.observe(positions, said.losses, said.logits, said.features, said.uncertainty)
         return _weigh(said.losses, sampler, positions).mean()
 
-    return ForeseeingLoss(batch_loss, sample_losses.expect) if hasattr(sample_losses, "expect") else batch_loss
+    expect: Expect | None = getattr(sample_losses, "expect", None)
+    return batch_loss if expect is None else ForeseeingLoss(batch_loss, expect)
 
 
-def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: int | None, crew: Crew) -> PartedLoss:
-    """Return ``observed_loss`` of this process's share, in parts of ``size`` samples (None: whole).
+def observed_parts(sample_losses: SampleLosses, sampler: Sampler, size: int | None, crew: Crew) -> PartedLoss:
+    """Return ``observed_loss`` for this process's share of a batch, in parts of ``size`` samples (None: in one part).
 
-    The sampler still observes each batch whole, before its step, and in each process of a crew the same.
+    The sampler still observes whole batches before their optimiser step, the same in every process of a crew.
     """
 
     def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
@@ -94,9 +142,9 @@ def observed_parts(sample_losses: SampleLosses, sampler: DynamicSampler, size: i
         own, share = crew.share(positions)
         for part in split_batches(own, size or len(own)):
             output = _ask(sample_losses, model, part, epoch)
-            said.append(SampleOutput(*(None if value is None else value.detach() for value in output)))
+            said.append(output.map(torch.Tensor.detach))
             yield _weigh(output.losses, sampler, part).sum() * (share / len(own))
-        whole = SampleOutput(*(crew.gather(value, len(positions)) for value in _join(said)))
+        whole = _join(said).map(lambda value: crew.gather(value, len(positions)))
         sampler.observe(positions, whole.losses, whole.logits, whole.features, whole.uncertainty)
 
     return PartedLoss(parts, share_foresight(sample_losses, crew))
@@ -109,10 +157,17 @@ def _ask(sample_losses: SampleLosses, model: nn.Module, positions: np.ndarray, e
     return said
 
 
-def _weigh(losses: torch.Tensor, sampler: DynamicSampler, positions: np.ndarray) -> torch.Tensor:
+def _weigh(losses: torch.Tensor, sampler: Sampler, positions: np.ndarray) -> torch.Tensor:
     return losses * sampler.weights(torch.from_numpy(positions).to(losses.device))
 
 
 def _join(said: Sequence[SampleOutput]) -> SampleOutput:
-    """Put what a model said of the parts of a batch together."""
-    return SampleOutput(*(None if values[0] is None else torch.cat(values) for values in zip(*said, strict=True)))
+    """Concatenate the outputs for the parts of a batch."""
+    logits = [part.logits for part in said if part.logits is not None]
+    uncertainties = [part.uncertainty for part in said if part.uncertainty is not None]
+    return SampleOutput(
+        torch.cat([part.losses for part in said]),
+        torch.cat([part.features for part in said]),
+        torch.cat(logits) if logits else None,
+        torch.cat(uncertainties) if uncertainties else None,
+    )

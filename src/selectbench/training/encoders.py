@@ -1,4 +1,4 @@
-"""Encoders that never see a label: SimCLR trained on the pool itself, or a pretrained model of timm; both give embeddings."""
+"""Encoders that never see labels and provide embeddings: SimCLR trained on the pool itself, or a pretrained timm model."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from selectbench.errors import ConfigError, first_line, suggest
+from selectbench.models.factory import as_classifier
+from selectbench.records.rows import Entry
 from selectbench.seeds import derive_seed, uniform_by_id
-from selectbench.training.pools import BatchLoss, Pool
+from selectbench.training.pools import BatchLoss, Pool, count_features
 from selectbench.training.recipes import Descent
 
 _PRETRAINED_BATCH = 64
@@ -16,7 +18,7 @@ _PRETRAINED_BATCH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How two views of an image are drawn (see the encoder schema)."""
+    """How the two views of an image are drawn; fields as in the encoder schema."""
 
     zoom: float
     rotate: float
@@ -28,38 +30,39 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True)
 class SimCLRRecipe(Descent):
-    """Hyperparameters of a SimCLR training; the fields are those of the encoder schema."""
+    """Hyperparameters of SimCLR training; fields as in the encoder schema."""
 
     temperature: float
     projection: int
     views: Views
 
     @classmethod
-    def from_config(cls, entry: dict) -> "SimCLRRecipe":
-        """Make a recipe of an entry of ``config/encoders.yaml``."""
+    def from_config(cls, entry: Entry) -> "SimCLRRecipe":
+        """Make a recipe from an entry of ``config/encoders.yaml``."""
         fields = {name: value for name, value in entry.items() if name not in ("title", "kind", "model")}
         return cls(**{**fields, "views": Views(**entry["views"])})
 
 
 class SimCLR(nn.Module):
-    """An encoder and the projection head its contrastive loss is taken on (Chen et al. 2020)."""
+    """An encoder with the projection head on which the contrastive loss is computed (Chen et al. 2020)."""
 
     def __init__(self, encoder: nn.Module, width: int) -> None:
         from lightly.models.modules.heads import SimCLRProjectionHead
 
         super().__init__()
         self.encoder = encoder
-        features = encoder.get_classifier().in_features
+        features = count_features(encoder)
         self.projection = SimCLRProjectionHead(features, features, width)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return projections (B, width) of images (B, C, H, W)."""
-        features = self.encoder.forward_head(self.encoder.forward_features(images), pre_logits=True)
-        return self.projection(features)
+        encoder = as_classifier(self.encoder)
+        projections: torch.Tensor = self.projection(encoder.forward_head(encoder.forward_features(images), pre_logits=True))
+        return projections
 
 
 def contrastive_loss(pool: Pool, recipe: SimCLRRecipe, stream: tuple[object, ...]) -> BatchLoss:
-    """Return the batch loss of SimCLR: NT-Xent between two views of every image, draws named by (stream, epoch, view, sample id)."""
+    """Return SimCLR's batch loss: NT-Xent between two views of every image, with draws named by (stream, epoch, view, sample id)."""
     from lightly.loss import NTXentLoss
 
     criterion = NTXentLoss(temperature=recipe.temperature)
@@ -67,13 +70,14 @@ def contrastive_loss(pool: Pool, recipe: SimCLRRecipe, stream: tuple[object, ...
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
         views = [draw_view(pool, positions, recipe.views, (*stream, "view", epoch, side)) for side in ("left", "right")]
         left, right = model(torch.cat(views)).float().chunk(2)
-        return criterion(left, right)
+        loss: torch.Tensor = criterion(left, right)
+        return loss
 
     return batch_loss
 
 
 def draw_view(pool: Pool, positions: np.ndarray, views: Views, stream: tuple[object, ...]) -> torch.Tensor:
-    """Return one normalised view (B, C, H, W) of every image: zoomed, rotated, shifted, mirrored, its tones changed."""
+    """Return one normalised view (B, C, H, W) of every image, randomly zoomed, rotated, shifted, mirrored and changed in tone."""
 
     def draw(name: str, low: float, high: float) -> torch.Tensor:
         values = low + (high - low) * uniform_by_id(positions, derive_seed(*stream, name))
@@ -98,13 +102,13 @@ def draw_view(pool: Pool, positions: np.ndarray, views: Views, stream: tuple[obj
 def warp(
     images: torch.Tensor, zoom: torch.Tensor, angle: torch.Tensor, mirror: torch.Tensor, right: torch.Tensor, down: torch.Tensor
 ) -> torch.Tensor:
-    """Resample images (B, C, H, W) bilinearly, each by its own map; what lies outside repeats the border.
+    """Resample images (B, C, H, W) bilinearly, each by its own affine map; outside the image, border pixels repeat.
 
     Parameters
     ----------
     zoom : (B,) side of the window that fills the view, relative to the image
-    angle : (B,) radians
-    mirror : (B,) −1 mirrors left and right, 1 does not
+    angle : (B,) in radians
+    mirror : (B,) −1 flips horizontally, 1 does not
     right, down : (B,) shift of the window's centre, in half image sides
     """
     cosine, sine = zoom * torch.cos(angle), zoom * torch.sin(angle)
@@ -115,17 +119,17 @@ def warp(
 
 @torch.no_grad()
 def embed_pretrained(pool: Pool, name: str, weights: str | None) -> np.ndarray:
-    """Return the pooled features (N, d) of a pretrained timm model, its own normalisation and input size, clean images.
+    """Return the pooled features (N, d) of a pretrained timm model for clean images, at its own normalisation and input size.
 
     Parameters
     ----------
-    name : model and weights by timm's name, such as ``"vit_small_patch16_224.dino"``
-    weights : a file that holds them, or None to let timm fetch them
+    name : timm's name of model and weights, such as ``"vit_small_patch16_224.dino"``
+    weights : file with the weights, or None to let timm download them
 
     Raises
     ------
     ConfigError
-        timm does not know the name, or the weights cannot be had.
+        timm does not know the name, or the weights cannot be loaded.
     """
     import timm
 
@@ -135,11 +139,11 @@ def embed_pretrained(pool: Pool, name: str, weights: str | None) -> np.ndarray:
     overlay = {"file": weights} if weights else None
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # the hub's, the network's and the file system's errors have no common ancestor
+    except Exception as error:  # errors of hub, network and file system have no common base class
         problem = f"{name!r} cannot be loaded ({first_line(error)})"
-        raise ConfigError(f"config/encoders.yaml: weights: {problem}; name a file of its weights") from None
+        raise ConfigError(f"config/encoders.yaml: weights: {problem}; give a file with its weights") from None
     model = model.eval().to(pool.device)
-    config = timm.data.resolve_data_config({}, model=model)
+    config = timm.data.resolve_data_config({}, model=model)  # type: ignore[attr-defined, no-untyped-call]  # timm re-exports it untyped
     mean, std = (torch.tensor(config[key], device=pool.device).view(1, -1, 1, 1) for key in ("mean", "std"))
     rows = []
     for start in range(0, len(pool), _PRETRAINED_BATCH):

@@ -1,4 +1,4 @@
-"""The training engine: one loop for proxies and targets, device-resident small images, streams keyed by sample id."""
+"""The training engine: one loop for proxies and targets, with random streams keyed by sample id."""
 
 import math
 import time
@@ -17,16 +17,14 @@ from selectbench.training.compilation import compile_forward
 from selectbench.training.epochs import Progress, Visits
 from selectbench.training.optimisers import make_optimiser, set_learning_rate
 from selectbench.training.parallel import Crew, find_crew
-from selectbench.training.pools import (
-    BatchLoss,
-    Pool,
-)
+from selectbench.training.pools import BatchLoss, SampleLosses, SamplePool
 from selectbench.training.recipes import Descent, learning_rate_at, split_batches, uses_bfloat16
 
 EpochEnd = Callable[[int, nn.Module, Progress], None]
+Prediction = tuple[slice, torch.Tensor, torch.Tensor]  # positions, features (B, d) and logits (B, C)
 
 _EVALUATION_BATCH = 512
-_JOINED_BYTES = 1 << 26  # of outputs that stay on the device before somebody reads them
+_JOINED_BYTES = 1 << 26  # of outputs that are collected on the device before they are read
 
 
 class TrainingDivergedError(RunFailedError):
@@ -35,28 +33,28 @@ class TrainingDivergedError(RunFailedError):
 
 @dataclass(frozen=True)
 class PartedLoss:
-    """A batch loss in parts, of which one at a time is in memory with what its gradients need.
+    """A batch loss in parts, so that only one part's graph is in memory at a time.
 
     Parameters
     ----------
-    parts : (model, positions of a batch, epoch from 0) → losses that add up to the mean loss; each goes backward before the next is made
-    expect : told the batches of an epoch before they come, or None
+    parts : (model, positions of a batch, epoch from 0) → losses that sum to the mean loss; each goes backward before the next is computed
+    expect : is told the batches of an epoch in advance, or None
     """
 
     parts: Callable[[nn.Module, np.ndarray, int], Iterator[torch.Tensor]]
     expect: Callable[[Sequence[np.ndarray], int], None] | None = None
 
 
-def share_foresight(loss: Callable, crew: Crew) -> Callable[[Sequence[np.ndarray], int], None] | None:
-    """Return the ``expect`` of a loss that is only taken on this process's share of each batch; None if it has none."""
+def share_foresight(loss: BatchLoss | SampleLosses, crew: Crew) -> Callable[[Sequence[np.ndarray], int], None] | None:
+    """Return the ``expect`` of a loss that is only computed on this process's share of each batch; None if the loss has none."""
     expect = getattr(loss, "expect", None)
     return expect and (lambda batches, epoch: expect([crew.share(positions)[0] for positions in batches], epoch))
 
 
 def cut_loss(batch_loss: BatchLoss, size: int | None, crew: Crew) -> PartedLoss:
-    """Return this process's share of a mean loss in parts of ``size`` samples (None: whole), each weighed by its part of the batch.
+    """Return this process's share of a mean loss in parts of ``size`` samples (None: in one part), each weighted by its size.
 
-    The gradients are those of the whole batch, up to rounding, unless layers draw (dropout) or parts are mixed by batch normalisation.
+    Up to rounding, the gradients are those of the whole batch, unless layers are random (dropout) or use batch statistics.
     """
 
     def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
@@ -69,19 +67,26 @@ def cut_loss(batch_loss: BatchLoss, size: int | None, crew: Crew) -> PartedLoss:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training can be taken up again: a file outside the workflow's outputs, bound to what is trained by a key."""
+    """Where a training run resumes from: a file outside the workflow's outputs.
+
+    Parameters
+    ----------
+    path : of the file
+    key : identifies what is trained; a file with another key is ignored
+    every_s : least number of seconds between two saves
+    """
 
     path: Path
     key: str
     every_s: float = 300.0
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-        """Load model, optimiser and progress if the file is there, whole and of the same key."""
+        """Load model, optimiser and progress if the file exists, is intact and has the same key."""
         if not self.path.exists():
             return Progress()
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # a half-written or foreign file only costs the work it held
+        except Exception:  # an unreadable file only costs the work saved in it
             return Progress()
         if state["key"] != self.key:
             return Progress()
@@ -90,7 +95,7 @@ class Checkpoint:
         return Progress(**state["progress"])
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write everything that ``restore`` needs, atomically."""
+        """Atomically write everything that ``restore`` needs."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
         torch.save(
@@ -99,13 +104,13 @@ class Checkpoint:
         temporary.replace(self.path)
 
     def remove(self) -> None:
-        """Forget the state of a finished training."""
+        """Delete the state of a finished training run."""
         self.path.unlink(missing_ok=True)
 
 
 def train_model(
     model: nn.Module,
-    pool: Pool,
+    pool: SamplePool,
     visits: Visits,
     recipe: Descent,
     *,
@@ -116,19 +121,19 @@ def train_model(
 ) -> Progress:
     """Train a model on samples of a pool.
 
-    Order and augmentation of every epoch are functions of (stream, epoch, sample id): two subsets visit the samples they share
-    in the same relative order, with the same crops, and an interrupted training continues exactly.
+    Order and augmentation are functions of (stream, epoch, sample id): two subsets visit the samples they share in the same relative
+    order and with the same crops, and an interrupted run resumes exactly.
 
     Parameters
     ----------
     model : on the pool's device
     visits : which samples each epoch visits; see ``visit_subset``
-    stream : the axes that name the random streams of this training
+    stream : the axes that name the random streams of this run
     batch_loss : (model, positions of a batch, epoch from 0) → mean loss, with gradients; see ``supervised_loss`` and ``cut_loss``
     on_epoch_end : called with (epoch from 1, model, progress) after each epoch; may add to ``progress.extra`` and ``forward_visits``
-    checkpoint : where to save and to resume
+    checkpoint : where to save, and to resume from
 
-    In a crew every process calls this alike, with a loss of its share of the batches; the first one alone writes checkpoints.
+    In a crew, every process calls this with a loss for its share of the batches; only the first one writes checkpoints.
 
     Returns
     -------
@@ -137,7 +142,7 @@ def train_model(
     Raises
     ------
     TrainingDivergedError
-        The loss is no longer a number.
+        The training loss is not finite.
     """
     crew = find_crew()
     if recipe.compile:
@@ -174,7 +179,7 @@ def _train_epoch(
     visits: Visits,
     progress: Progress,
 ) -> None:
-    """Visit the samples once (or until the training is over) and add to the progress."""
+    """Visit the samples once (or until the training is over) and update the progress."""
     model.train()
     loss_sum = torch.zeros((), device=device)
     batches = list(split_batches(order, recipe.batch_size))
@@ -200,29 +205,30 @@ def _train_epoch(
 
 
 def _add_gradients(
-    model: nn.Module, positions: np.ndarray, epoch: int, batch_loss: BatchLoss | PartedLoss, autocast: AbstractContextManager
+    model: nn.Module, positions: np.ndarray, epoch: int, batch_loss: BatchLoss | PartedLoss, autocast: AbstractContextManager[object]
 ) -> torch.Tensor:
-    """Add the gradients of a batch's mean loss to the weights' and return that loss, detached; a crew's are summed."""
+    """Accumulate the gradients of a batch's mean loss, summed over the crew, and return that loss, detached."""
     if not isinstance(batch_loss, PartedLoss):
         with autocast:
             loss = batch_loss(model, positions, epoch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return loss.detach()
     crew = find_crew()
-    shares, parts = [], batch_loss.parts(model, positions, epoch)
+    shares: list[torch.Tensor] = []
+    parts = batch_loss.parts(model, positions, epoch)
     while True:
         with autocast:
             share = next(parts, None)
         if share is None:
             crew.add_gradients(model)
             return crew.add(torch.stack(shares).sum())
-        share.backward()
+        share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         shares.append(share.detach())
 
 
 @torch.no_grad()
-def predict(model: nn.Module, pool: Pool, batch_size: int = _EVALUATION_BATCH) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Yield (positions, features, logits) of a whole split, in canonical order: evaluation mode, clean images, float32."""
+def predict(model: nn.Module, pool: SamplePool, batch_size: int = _EVALUATION_BATCH) -> Iterator[Prediction]:
+    """Yield the predictions for a whole split in canonical order: evaluation mode, clean images, float32."""
     model.eval()
     batches = np.split(np.arange(len(pool)), range(batch_size, len(pool), batch_size))
     pool.expect(batches)
@@ -232,17 +238,20 @@ def predict(model: nn.Module, pool: Pool, batch_size: int = _EVALUATION_BATCH) -
         yield slice(start, start + len(positions)), features, logits
 
 
-def join_predictions(
-    predictions: Iterable[tuple[slice, torch.Tensor, torch.Tensor]], most_bytes: int = _JOINED_BYTES
-) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Yield what ``predict`` yields in few large pieces, so that a GPU is waited for once a piece and not once a batch."""
+def join_predictions(predictions: Iterable[Prediction], most_bytes: int = _JOINED_BYTES) -> Iterator[Prediction]:
+    """Join predictions into few large pieces, so that the GPU is synchronised once per piece instead of once per batch."""
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     start = size = 0
     for where, features, logits in predictions:
         parts.append((features, logits))
         size += features.nbytes + logits.nbytes
         if size >= most_bytes:
-            yield slice(start, where.stop), *map(torch.cat, zip(*parts, strict=True))
+            yield _join(slice(start, where.stop), parts)
             parts, start, size = [], where.stop, 0
     if parts:
-        yield slice(start, where.stop), *map(torch.cat, zip(*parts, strict=True))
+        yield _join(slice(start, where.stop), parts)
+
+
+def _join(where: slice, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Prediction:
+    features, logits = zip(*parts, strict=True)
+    return where, torch.cat(features), torch.cat(logits)

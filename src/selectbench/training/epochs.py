@@ -1,8 +1,9 @@
-"""What a training has done, and which samples each of its epochs visits."""
+"""The progress of a training run, and which samples each epoch visits."""
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,16 @@ from selectbench.training.recipes import Descent, count_steps
 
 @dataclass
 class Progress:
-    """What a training has done so far; all of it is in the checkpoint."""
+    """What a training run has done so far; all of it is saved in checkpoints.
+
+    Parameters
+    ----------
+    epoch, step : completed epochs and optimiser steps
+    sample_visits, forward_visits : samples trained on, and samples in additional forward passes
+    wall_s : seconds
+    final_loss : mean training loss of the last epoch
+    extra : whatever ``on_epoch_end`` and ``Visits.save`` add, as ``torch.load`` reads it in its safe mode
+    """
 
     epoch: int = 0
     step: int = 0
@@ -19,15 +29,15 @@ class Progress:
     forward_visits: int = 0
     wall_s: float = 0.0
     final_loss: float = math.nan
-    extra: dict = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Visits(ABC):
-    """Which samples every epoch of a training visits, when it is over, and how far its schedule has come.
+    """Which samples each epoch of a training run visits, when the run is over, and how far its schedule has advanced.
 
     Attributes
     ----------
-    total_steps : the steps over which the learning rate's schedule runs
+    total_steps : length of the learning rate schedule in steps
     """
 
     total_steps: int
@@ -38,38 +48,38 @@ class Visits(ABC):
 
     @abstractmethod
     def is_over(self, progress: Progress) -> bool:
-        """Tell whether the training is done; asked before every batch."""
+        """Tell whether the training is over; called before every batch."""
 
     @abstractmethod
     def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
-        """Return how many of the schedule's steps are done before a batch (from 0) of an epoch."""
+        """Return how many steps the schedule has advanced before a batch (from 0) of an epoch."""
 
     def save(self, progress: Progress) -> None:  # noqa: B027  (a fixed subset has no state)
-        """Put what a continuation needs into ``progress.extra``."""
+        """Store what is needed to resume in ``progress.extra``."""
 
     def restore(self, progress: Progress) -> None:  # noqa: B027
-        """Continue from ``progress.extra``; called before the first epoch."""
+        """Resume from ``progress.extra``; called before the first epoch."""
 
 
 @dataclass(frozen=True)
 class FixedVisits(Visits):
-    """The same samples every epoch, until the steps are used up; the schedule counts the steps.
+    """The same samples every epoch, for a fixed number of steps; the schedule counts steps.
 
     Parameters
     ----------
     ids : (k,) sample ids
-    total_steps : of the whole training
+    total_steps : steps of the whole training run
     """
 
     ids: np.ndarray
     total_steps: int
 
     def list_ids(self, epoch: int) -> np.ndarray:
-        """Return the ids (k,), whatever the epoch."""
+        """Return the ids (k,), the same in every epoch."""
         return self.ids
 
     def is_over(self, progress: Progress) -> bool:
-        """Tell whether the steps are used up."""
+        """Tell whether all steps are done."""
         return progress.step >= self.total_steps
 
     def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
@@ -78,5 +88,5 @@ class FixedVisits(Visits):
 
 
 def visit_subset(ids: np.ndarray, num_pool: int, recipe: Descent, regime: str) -> FixedVisits:
-    """Return the visits of a training on a subset (k,), in the regime ``"equal_epochs"`` or ``"equal_steps"``."""
+    """Return the visits of a training run on a subset (k,) in the regime ``"equal_epochs"`` or ``"equal_steps"``."""
     return FixedVisits(ids, count_steps(len(ids), num_pool, recipe, regime))

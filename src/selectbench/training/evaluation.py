@@ -1,4 +1,4 @@
-"""What a trained model is worth on test sets: accuracies, also among some of the classes and beside the matching clean ones."""
+"""Evaluation on test sets: accuracy and loss, also restricted to some classes and compared with matching clean images."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,21 @@ import torch
 from torch import nn
 
 from selectbench.data.splits import SEVERITIES
+from selectbench.records.rows import Outcome
 from selectbench.training.engine import predict
-from selectbench.training.pools import Pool
+from selectbench.training.pools import SamplePool
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How a model did on each sample of a test set.
+    """A model's result on each sample of a test set.
 
     Parameters
     ----------
     right : (N,) bool
     losses : (N,) float64
-    counted : (N,) bool; the others could not be read or are of classes that are left out
-    unreadable : how many could not be read
+    counted : (N,) bool; the other samples are unreadable or belong to excluded classes
+    unreadable : number of unreadable samples
     """
 
     right: np.ndarray
@@ -30,48 +31,48 @@ class Scores:
     unreadable: int
 
     def accuracy(self, where: slice | np.ndarray = slice(None)) -> float | None:
-        """Return the accuracy in percent of the counted samples there; None if there are none."""
+        """Return the accuracy in percent of the counted samples in ``where``; None if there are none."""
         counted = self.counted[where]
         return 100.0 * int(self.right[where][counted].sum()) / int(counted.sum()) if counted.any() else None
 
     @property
     def num(self) -> int:
-        """How many samples count."""
+        """Number of counted samples."""
         return int(self.counted.sum())
 
 
-def measure_test(model: nn.Module, pool: Pool) -> dict:
-    """Return accuracy in percent, mean cross-entropy, size, and the number of images that were left out as unreadable.
+def measure_test(model: nn.Module, pool: SamplePool) -> Outcome:
+    """Return accuracy in percent, mean cross-entropy, number of samples, and number of unreadable images left out.
 
-    With a pool's ``classes``, logits are restricted to these; a pool's ``corruptions`` add ``by_corruption``, for each of them the
-    accuracies at severities 1 to 5.
+    If the pool has ``classes``, logits are restricted to these; if it has ``corruptions``, ``by_corruption`` lists the accuracies of each
+    at severities 1 to 5.
     """
     (scores,) = score_pool(model, pool, [pool.classes])
     return summarise(scores, pool)
 
 
-def measure_tests(model: nn.Module, pools: Mapping[str, Pool], id_test_set: str, test_sets: Collection[str]) -> dict[str, dict]:
-    """Return what ``measure_test`` says of several test sets, in one pass over each.
+def measure_tests(model: nn.Module, pools: Mapping[str, SamplePool], id_test_set: str, test_sets: Collection[str]) -> dict[str, Outcome]:
+    """Return the result of ``measure_test`` for several test sets, in one pass over each.
 
-    To each shifted test set belong ``clean_top1`` and ``clean_num``: the accuracy on those samples of the test set without a shift
-    that are of its classes, with logits restricted to these, and their number. ``clean_top1`` is None if there is no such sample.
+    Shifted test sets also get ``clean_top1`` and ``clean_num``: the accuracy on those in-distribution test samples that belong to its
+    classes, with logits restricted to these, and their number. ``clean_top1`` is None if there are no such samples.
 
     Parameters
     ----------
-    pools : at least the test sets asked for and the one without a shift
-    id_test_set : name of the test set without a shift
-    test_sets : names of those asked for
+    pools : at least the requested test sets and the in-distribution one
+    id_test_set : name of the in-distribution test set
+    test_sets : names of the requested test sets
     """
     shifted = [name for name in test_sets if name != id_test_set]
     plain, *clean = score_pool(model, pools[id_test_set], [None, *(pools[name].classes for name in shifted)])
     results = {id_test_set: summarise(plain, pools[id_test_set])} if id_test_set in test_sets else {}
     for name, matching in zip(shifted, clean, strict=True):
-        results[name] = measure_test(model, pools[name]) | {"clean_top1": matching.accuracy(), "clean_num": matching.num}
+        results[name] = {**measure_test(model, pools[name]), "clean_top1": matching.accuracy(), "clean_num": matching.num}
     return results
 
 
-def score_pool(model: nn.Module, pool: Pool, restrictions: Sequence[torch.Tensor | None]) -> list[Scores]:
-    """Return the scores of a test set in one pass over it, once for each restriction to classes; None is no restriction."""
+def score_pool(model: nn.Module, pool: SamplePool, restrictions: Sequence[torch.Tensor | None]) -> list[Scores]:
+    """Return the scores on a test set in one pass over it, once per restriction to classes (None: no restriction)."""
     parts: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in restrictions]
     for where, _, logits in predict(model, pool):
         for classes, part in zip(restrictions, parts, strict=True):
@@ -82,19 +83,19 @@ def score_pool(model: nn.Module, pool: Pool, restrictions: Sequence[torch.Tensor
     readable[unreadable] = False
     scores = []
     for classes, part in zip(restrictions, parts, strict=True):
-        right, losses = (torch.cat(column).cpu().numpy() for column in zip(*part, strict=True))
-        scores.append(Scores(right, losses, readable & find_members(pool.labels, classes).cpu().numpy(), len(unreadable)))
+        all_right, all_losses = (torch.cat(column).cpu().numpy() for column in zip(*part, strict=True))
+        scores.append(Scores(all_right, all_losses, readable & find_members(pool.labels, classes).cpu().numpy(), len(unreadable)))
     return scores
 
 
 def score_logits(logits: torch.Tensor, labels: torch.Tensor, classes: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which predictions are right and the loss of each: −log of the summed probability of the classes that count as right.
+    """Return which predictions are correct, and the losses: −log of the total probability of all classes that count as correct.
 
     Parameters
     ----------
     logits : (B, C)
-    labels : (B,) or, if any of several classes is right, (B, K) filled up with −1
-    classes : (M,) the classes that logits are restricted to before anything else; the loss of a label outside is infinite
+    labels : (B,), or (B, K) padded with −1 if several classes count as correct
+    classes : (M,) classes to which logits are first restricted; labels outside have infinite loss
 
     Returns
     -------
@@ -112,16 +113,16 @@ def score_logits(logits: torch.Tensor, labels: torch.Tensor, classes: torch.Tens
 
 
 def find_members(labels: torch.Tensor, classes: torch.Tensor | None) -> torch.Tensor:
-    """Return which samples (N,) have a label among the classes; all have one if there is no restriction."""
+    """Return which samples (N,) have a label among the classes; all of them if there is no restriction."""
     if classes is None:
         return torch.ones(len(labels), dtype=torch.bool)
     return torch.isin(labels.view(len(labels), -1), classes).any(dim=1)
 
 
-def summarise(scores: Scores, pool: Pool) -> dict:
+def summarise(scores: Scores, pool: SamplePool) -> Outcome:
     """Return the record of a test set."""
     loss = float(scores.losses[scores.counted].mean())
-    summary = {"top1": scores.accuracy(), "loss": loss, "num": scores.num, "unreadable": scores.unreadable}
+    summary: Outcome = {"top1": scores.accuracy(), "loss": loss, "num": scores.num, "unreadable": scores.unreadable}
     if not pool.corruptions:
         return summary
     blocks = np.arange(len(pool)).reshape(len(pool.corruptions), SEVERITIES, -1)

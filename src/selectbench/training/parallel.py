@@ -1,9 +1,10 @@
-"""Data-parallel training: processes that share every batch, one GPU each, started by torchrun from inside a stage."""
+"""Data-parallel training: processes with one GPU each share every batch; a stage starts them with torchrun."""
 
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from torch.distributed.nn.functional import all_reduce
 
 @dataclass(frozen=True)
 class Crew:
-    """The processes that train one model together: each learns from its share of every batch, and all take the same step.
+    """The processes that train one model together: each processes its share of every batch, and all take the same step.
 
     Parameters
     ----------
-    rank : of this process, from 0
+    rank : index of this process, from 0
     size : number of processes
     """
 
@@ -25,17 +26,23 @@ class Crew:
     size: int = 1
 
     def share(self, positions: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return this process's samples of a batch (B,), and which part of the batch's mean loss is their mean loss.
+        """Return this process's samples of a batch (B,), and the weight of their mean loss in the mean loss of the batch.
 
-        Of a batch with less than two samples a process everybody takes all.
+        If a batch has fewer than two samples per process, every process takes all of it.
         """
         if self.size == 1 or len(positions) < 2 * self.size:
             return positions, 1.0 / self.size
         own = positions[self.rank :: self.size]
         return own, len(own) / len(positions)
 
+    @overload
+    def gather(self, values: torch.Tensor, num: int) -> torch.Tensor: ...
+
+    @overload
+    def gather(self, values: None, num: int) -> None: ...
+
     def gather(self, values: torch.Tensor | None, num: int) -> torch.Tensor | None:
-        """Return values of a whole batch (num, …), in its order, of every process's values of its share; nothing stays nothing."""
+        """Return the values of a whole batch (num, …), in its order, given each process's values for its share; None stays None."""
         if values is None or len(values) == num:
             return values
         counts = [len(range(rank, num, self.size)) for rank in range(self.size)]
@@ -49,7 +56,7 @@ class Crew:
         return whole
 
     def add(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the sum of a tensor over the processes; no gradients."""
+        """Return the sum of a tensor over the processes, without gradients."""
         if self.size > 1:
             distributed.all_reduce(value)
         return value
@@ -60,32 +67,33 @@ class Crew:
             return
         gradients = [value.grad for value in model.parameters() if value.grad is not None]
         flat = self.add(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, ids: np.ndarray) -> np.ndarray:
-        """Return the first process's ids, whatever the others have come to."""
+        """Return the first process's ids in all processes."""
         if self.size == 1:
             return ids
-        told = [ids]
+        told: list[np.ndarray] = [ids]
         distributed.broadcast_object_list(told, src=0)
         return told[0]
 
 
 def find_crew() -> Crew:
-    """Return the crew of this process: itself alone, unless ``enter_crew`` has joined it to others."""
+    """Return the crew of this process: itself alone, unless ``enter_crew`` has connected it to others."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return Crew()
     return Crew(distributed.get_rank(), distributed.get_world_size())
 
 
 def enter_crew(processes: int, module: str) -> None:
-    """Go on in several processes: the caller starts them with its own arguments and ends with them, they return from here.
+    """Continue in several processes: the caller starts them with its own arguments and exits when they do; only they return from here.
 
     Parameters
     ----------
-    processes : how many; nothing happens for 1
-    module : what the caller was started as, by its name
+    processes : number of processes; with 1, nothing happens
+    module : name of the module that the caller was started as
     """
     if processes == 1:
         return
@@ -98,17 +106,21 @@ def enter_crew(processes: int, module: str) -> None:
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation by the statistics of the whole batch, on whatever device; PyTorch's own knows GPUs alone."""
+    """Batch normalisation with the statistics of the whole batch on any device; PyTorch's own supports only GPUs."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return normalised maps (B, C, H, W) of this process's share."""
+        """Return the normalised maps (B, C, H, W) of this process's share."""
         if not self.training:
             return super().forward(maps)
         axes, shape = (0, 2, 3), (1, -1, 1, 1)
-        count = all_reduce(maps.new_tensor(float(maps.numel() // maps.shape[1])))
-        mean = all_reduce(maps.sum(dim=axes)) / count
+        count = _add_up(maps.new_tensor(float(maps.numel() // maps.shape[1])))
+        mean = _add_up(maps.sum(dim=axes)) / count
         centred = maps - mean.view(shape)
-        variance = all_reduce(centred.square().sum(dim=axes)) / count
+        variance = _add_up(centred.square().sum(dim=axes)) / count
+        assert self.num_batches_tracked is not None  # the layers of our models track statistics, with a momentum
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -117,14 +129,21 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         return scaled * self.weight.view(shape) + self.bias.view(shape)
 
 
+def _add_up(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over the processes, with gradients."""
+    total: torch.Tensor = all_reduce(values)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return total
+
+
 def share_norms(model: nn.Module, crew: Crew) -> nn.Module:
-    """Return a model whose batch normalisations take their statistics from whole batches: on GPUs timm's, on a CPU our own."""
+    """Return a model whose batch normalisation uses whole-batch statistics, with timm's layers on GPUs and our own on a CPU."""
     if crew.size == 1:
         return model
     if next(model.parameters()).device.type == "cuda":
-        from timm.layers import convert_sync_batchnorm
+        from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]  # timm re-exports it implicitly
 
-        return convert_sync_batchnorm(model)
+        converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # timm leaves it untyped
+        return converted
     for layer in model.modules():
         if type(layer) is nn.BatchNorm2d:
             layer.__class__ = SharedBatchNorm2d

@@ -1,4 +1,6 @@
-"""The recorder of a proxy: fills the signals of a pool while the proxy trains, and keeps its weights along the way."""
+"""The recorder of a proxy collects the signals of a pool while the proxy trains, and keeps weights of declared epochs."""
+
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -11,23 +13,38 @@ from selectbench.training.pools import Pool
 from selectbench.training.recipes import Recipe, count_steps, learning_rate_at
 from selectbench.training.recording import list_epochs, list_passes
 
-_MAX_LOGIT_BYTES = 1 << 30  # beyond this, the norms of prediction errors are recorded in place of logits
-_RESIDENT_BYTES = 1 << 30  # of an epoch's logits that lie on the device until the epoch ends
-_BLOCK_BYTES = 1 << 26  # of logits that are reduced at a time
+_MAX_LOGIT_BYTES = 1 << 30  # beyond this, norms of prediction errors are recorded instead of logits
+_RESIDENT_BYTES = 1 << 30  # of an epoch's logits that may stay on the device until the epoch ends
+_BLOCK_BYTES = 1 << 26  # of logits reduced at a time
+
+
+class KeptWeights(TypedDict):
+    """The proxy's weights after an epoch.
+
+    Parameters
+    ----------
+    epoch : counted from 1
+    step_size : learning rate of the epoch's last step
+    model : state dict of the proxy
+    """
+
+    epoch: int
+    step_size: float
+    model: dict[str, torch.Tensor]
 
 
 class Recorder:
-    """Fill the signals of a pool and keep the weights of declared epochs.
+    """Collects the signals of a pool and keeps the weights of declared epochs.
 
-    What tells epochs apart (correctness, margins, divergences) is read from the training pass itself: augmented images, training
-    mode, before the update, as forgetting events, the area under the margin and TDDS are defined. Outputs and features come from a
+    Signals per epoch (correctness, margins, divergences) come from the training pass itself, that is, from augmented images in training
+    mode before the update, as forgetting events, the area under the margin and TDDS are defined. Outputs and features come from a
     clean evaluation-mode pass after the first, the last and the declared epochs.
 
     Parameters
     ----------
     pool : the training pool
     num_classes : C
-    recipe : with its epochs and ``record_at`` (outputs and weights) and ``align_at`` (weights): shares of training, ascending
+    recipe : its ``record_at`` (outputs and weights) and ``align_at`` (weights) are ascending shares of training
     """
 
     def __init__(self, pool: Pool, num_classes: int, recipe: Recipe) -> None:
@@ -44,11 +61,11 @@ class Recorder:
         self._logits = torch.zeros(len(pool), num_classes, device=pool.device if resident else "cpu")
 
     def watch(self, positions: np.ndarray, logits: torch.Tensor) -> None:
-        """Take the logits (B, C) of a training batch."""
+        """Store the logits (B, C) of a training batch."""
         self._logits.index_copy_(0, torch.from_numpy(positions).to(self._logits.device, non_blocking=True), logits.to(self._logits.device))
 
     def observe(self, epoch: int, model: nn.Module, progress: Progress) -> None:
-        """Record one epoch into ``progress.extra``, which checkpoints carry."""
+        """Record one epoch in ``progress.extra``, which checkpoints include."""
         extra, num, epochs = progress.extra, len(self.pool), self.recipe.epochs
         if not extra:
             extra["correct"] = torch.zeros(epochs, num, dtype=torch.bool)
@@ -64,8 +81,8 @@ class Recorder:
         if epoch in self.kept_epochs:
             extra["weights"][str(epoch)] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
-    def _record_training(self, epoch: int, extra: dict) -> None:
-        """Record what the training pass of an epoch said of every sample."""
+    def _record_training(self, epoch: int, extra: dict[str, Any]) -> None:
+        """Record the signals of an epoch's training pass."""
         rows = max(1, _BLOCK_BYTES // (4 * self._num_classes))
         for start in range(0, len(self.pool), rows):
             where = slice(start, start + rows)
@@ -77,7 +94,7 @@ class Recorder:
                 extra["divergences"][epoch - 2, where] = measure_divergences(extra["before"][where], logarithms)
             extra["before"][where] = logarithms
 
-    def _record_clean(self, epoch: int, model: nn.Module, extra: dict) -> None:
+    def _record_clean(self, epoch: int, model: nn.Module, extra: dict[str, Any]) -> None:
         """Record outputs and features of clean images in evaluation mode."""
         slots = [slot for slot, recorded in enumerate(self.recorded_epochs) if recorded == epoch]
         for where, features, logits in join_predictions(predict(model, self.pool)):
@@ -93,7 +110,7 @@ class Recorder:
         return torch.from_numpy(error_norms(logits.cpu().numpy(), self.labels[where]).astype(np.float32))
 
     def signals(self, progress: Progress) -> Signals:
-        """Return what was recorded."""
+        """Return the recorded signals."""
         extra = {name: tensor.numpy() for name, tensor in progress.extra.items() if name != "weights"}
         return Signals(
             labels=self.labels,
@@ -106,8 +123,8 @@ class Recorder:
             **{"logits" if self.keeps_logits else "errors": extra["outputs"]},
         )
 
-    def weights(self, progress: Progress) -> list[dict]:
-        """Return the weights that were kept, by epoch, each with the learning rate of the step that led to them."""
+    def weights(self, progress: Progress) -> list[KeptWeights]:
+        """Return the weights that were kept, in the order of epochs."""
         total = count_steps(len(self.pool), len(self.pool), self.recipe, "equal_epochs")
         steps = total // self.recipe.epochs
         return [
@@ -121,12 +138,12 @@ class Recorder:
 
 
 def measure_divergences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Return Σ_c |p' log(p'/p)| (B,) of two rows of log-probabilities, one epoch apart."""
+    """Return Σ_c |p' log(p'/p)| (B,) for log-probabilities (B, C) of p and of p', one epoch later."""
     return (after.exp() * (after - before)).abs().sum(dim=1)
 
 
 def measure_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return each label's probability minus the largest other one (B,), in float64."""
+    """Return each label's probability minus the largest other probability (B,), in float64."""
     probabilities = logits.double().softmax(dim=1)
     own = probabilities.gather(1, labels[:, None])
     others = probabilities.scatter(1, labels[:, None], -1.0).amax(dim=1)
