@@ -1,6 +1,6 @@
-"""The propositions behind ε-sample cover, measured: distances of pairs against their outputs, gradients, and what leaving one out does."""
+"""The propositions behind ε-sample cover as measurements: feature distances of pairs against differences in output, gradient, removal."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -12,11 +12,30 @@ from selectbench.signals import Signals
 from selectbench.training.engine import predict
 from selectbench.training.pools import Pool
 
-_POINTS = 400  # of a proposition in the record; its statistic is of all pairs
+_POINTS = 400  # per proposition in the record; statistics use all pairs
 _DISTANCE = "feature distance of two samples of one class"
 
-# The regression from which samples are left out; no paper gives one, and these limits keep it to seconds.
+# The regression from which samples are left out; no paper specifies one, and these limits keep it to seconds.
 RIDGE, MAX_COMPONENTS, MAX_CLASSES, MAX_PER_CLASS, MAX_PAIRS = 1.0, 128, 10, 500, 200
+
+
+class Proposition(TypedDict):
+    """A proposition's measurements in the record.
+
+    Parameters
+    ----------
+    x_label, y_label : axes of its figure
+    x, y : points, thinned evenly along x and rounded
+    num : number of points before thinning
+    statistic : name → value over all points, None where it is not defined
+    """
+
+    x_label: str
+    y_label: str
+    x: list[float]
+    y: list[float]
+    num: int
+    statistic: dict[str, float | None]
 
 
 @torch.no_grad()
@@ -27,23 +46,23 @@ def read_features(model: torch.nn.Module, pool: Pool) -> Signals:
     return Signals(labels=pool.labels.cpu().numpy(), features=features, logits=logits)
 
 
-def measure_closeness(model: torch.nn.Module, pool: Pool, signals: Signals, num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Measure how outputs, losses and gradients of pairs differ, by the distance of their features.
+def measure_closeness(model: torch.nn.Module, pool: Pool, signals: Signals, num_pairs: int, seed: int) -> dict[str, Proposition]:
+    """Measure how outputs, losses and gradients of same-class pairs differ, depending on their feature distance.
 
     Parameters
     ----------
     model : in evaluation mode
     pool : where images come from
-    signals : features of the pool, of this model
-    num_pairs : pairs drawn at most
-    seed : of the draws
+    signals : this model's features of the pool
+    num_pairs : largest number of pairs
+    seed : for the draws
 
     Returns
     -------
-    Proposition → labels, points and statistic.
+    Measurements by name of the proposition.
     """
-    first, second, distances = theory.sample_pairs(signals.features, signals.labels, num_pairs, seed)
-    logits = read_features(model, pool).logits[0]
+    first, second, distances = theory.sample_pairs(np.asarray(signals.features), signals.labels, num_pairs, seed)
+    logits = np.asarray(read_features(model, pool).logits)[0]
 
     def load(positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         return pool.normalise(pool.load(positions)), pool.labels[torch.from_numpy(positions).to(pool.device)]
@@ -58,22 +77,22 @@ def measure_closeness(model: torch.nn.Module, pool: Pool, signals: Signals, num_
     return {name: describe(_DISTANCE, y_label, distances, y, compare(distances, y)) for name, (y_label, y) in measured.items()}
 
 
-def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Measure how leaving out one or the other of a pair differs, by their distance, and what influence functions say of each.
+def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, seed: int) -> dict[str, Proposition]:
+    """Measure how the effects of removing either sample of a pair differ, depending on their distance, and how influence predicts them.
 
     Parameters
     ----------
     signals : labels and features of the pool
-    held_out : labels and features of the test set whose loss is read
-    num_pairs : pairs drawn at most
-    seed : of the draws
+    held_out : labels and features of the test set on which the loss is measured
+    num_pairs : largest number of pairs
+    seed : for the draws
 
     Returns
     -------
-    Proposition → labels, points and statistic.
+    Measurements by name of the proposition.
     """
     train, test = cut_classes(signals, held_out, seed)
-    first, second, distances = theory.sample_pairs(train.features, train.labels, min(num_pairs, MAX_PAIRS), seed)
+    first, second, distances = theory.sample_pairs(np.asarray(train.features), train.labels, min(num_pairs, MAX_PAIRS), seed)
     samples, places = np.unique(np.stack([first, second]), return_inverse=True)
     left, right = places.reshape(2, -1)
     removals = theory.measure_removals(*theory.make_regressions(train, test, RIDGE, MAX_COMPONENTS), samples)
@@ -81,7 +100,7 @@ def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, see
     norms, shifts = np.linalg.norm(moves, axis=1), np.abs(removals.real_losses)
     predicted_norms = np.linalg.norm(removals.predicted.reshape(len(samples), -1), axis=1)
 
-    def describe_pairs(y_label: str, apart: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
+    def describe_pairs(y_label: str, apart: np.ndarray, sizes: np.ndarray) -> Proposition:
         near, far = theory.decile_medians(distances, theory.share_of_sum(apart, sizes[left] + sizes[right]))
         extra = {"median_change": float(np.median(sizes)), "near_relative": near, "far_relative": far}
         return describe(_DISTANCE, y_label, distances, apart, {**compare(distances, apart), **extra})
@@ -109,23 +128,23 @@ def measure_leaving_out(signals: Signals, held_out: Signals, num_pairs: int, see
 
 
 def cut_classes(signals: Signals, held_out: Signals, seed: int) -> tuple[Signals, Signals]:
-    """Return at most 500 samples each of at most 10 classes of the pool, by seeded hashes, and the held-out samples of these classes."""
+    """Return at most 500 samples each from at most 10 classes of the pool, chosen by seeded hashes, and the held-out samples of these."""
     classes = np.unique(signals.labels)
     chosen = classes[np.argsort(hash_ids(classes, seed), kind="stable")[:MAX_CLASSES]]
     inside = np.flatnonzero(np.isin(signals.labels, chosen))
     kept = inside[theory.keep_per_class(signals.labels[inside], MAX_PER_CLASS, seed)]
     others = np.isin(held_out.labels, chosen)
     return (
-        Signals(labels=signals.labels[kept], features=signals.features[kept]),
-        Signals(labels=held_out.labels[others], features=held_out.features[others]),
+        Signals(labels=signals.labels[kept], features=np.asarray(signals.features)[kept]),
+        Signals(labels=held_out.labels[others], features=np.asarray(held_out.features)[others]),
     )
 
 
 def compare(distances: np.ndarray, differences: np.ndarray) -> dict[str, float | None]:
-    """Return what is said of differences (P,) that should vanish with the distance (P,).
+    """Return statistics of differences (P,) that should vanish with the distances (P,).
 
-    Their rank correlation, the medians of the tenth of pairs that is nearest and of the one that is farthest, the ratio of
-    these medians, and the smallest K with difference ≤ K · distance; None where one is not defined.
+    These are the rank correlation, the median differences of the nearest and the farthest 10 % of pairs, the ratio of these medians,
+    and the smallest K with difference ≤ K · distance; undefined ones are None.
     """
     near, far = theory.decile_medians(distances, differences)
     return {
@@ -137,9 +156,9 @@ def compare(distances: np.ndarray, differences: np.ndarray) -> dict[str, float |
     }
 
 
-def describe(x_label: str, y_label: str, x: np.ndarray, y: np.ndarray, statistic: dict[str, float | None]) -> dict[str, Any]:
-    """Return a proposition's entry in the record: its points, thinned evenly along x to 400 and rounded to 6 digits."""
+def describe(x_label: str, y_label: str, x: np.ndarray, y: np.ndarray, statistic: dict[str, float | None]) -> Proposition:
+    """Return a proposition's measurements, thinned evenly along x to 400 points and rounded to 6 digits."""
     order = np.argsort(x, kind="stable")
     shown = order[np.linspace(0, len(order) - 1, min(len(order), _POINTS)).round().astype(np.int64)]
-    points = {name: [float(f"{value:.6g}") for value in values[shown]] for name, values in (("x", x), ("y", y))}
-    return {"x_label": x_label, "y_label": y_label, **points, "num": len(x), "statistic": statistic}
+    xs, ys = ([float(f"{value:.6g}") for value in values[shown]] for values in (x, y))
+    return {"x_label": x_label, "y_label": y_label, "x": xs, "y": ys, "num": len(x), "statistic": statistic}
