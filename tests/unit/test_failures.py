@@ -165,7 +165,7 @@ def test_out_of_memory_is_retried_once_in_parts_and_then_a_failed_record_and_the
     records, _ = batch(f"{plenty} {tight} {none} {last}", [16, 4, 4, 3, 3, 16])  # one attempt, two, two, one
     assert [record["status"] for record in records.values()] == ["ok", "ok", "failed", "ok"]
     assert [records[name]["training"]["micro_batch"] for name in (plenty, tight, last)] == [None, {"size": 4, "batch_norm": False}, None]
-    reason = "out of memory in batches of 16, and again with 4 samples at a time: CUDA out of memory. Tried to hold 4 images."
+    reason = "out of memory with batches of 16, and again with 4 samples at a time: CUDA out of memory. Tried to hold 4 images."
     assert records[none]["failure"]["reason"] == reason
     assert_close(read_weights(tmp_path, plenty), read_weights(tmp_path, tight))
     for count in ("steps", "sample_visits", "epochs"):
@@ -194,12 +194,12 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
     assert attempts == [None]
 
 
-def test_a_batch_of_two_is_not_cut():
+def test_a_batch_of_two_is_not_split():
     def train(micro_batch):
         assert micro_batch is None
         raise MemoryError
 
-    with pytest.raises(RunFailedError, match="^out of memory in batches of 2, which are too small to be cut: MemoryError$"):
+    with pytest.raises(RunFailedError, match="^out of memory with batches of 2, which are too small to be split: MemoryError$"):
         train_within_memory(train, 2, "run")
 
 
@@ -243,7 +243,7 @@ def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
         batch("subset", [16])
         assert other.wait() == 0
     first, second = capfd.readouterr().err.splitlines()
-    assert first == f"waiting: another process is at work on {tmp_path / 'trained.json'}"
+    assert first == f"waiting: another process is working on {tmp_path / 'trained.json'}"
     assert second.startswith("[train] subset: ")
     batch("subset", [])
     assert capfd.readouterr().err == "[train] subset: already done\n"

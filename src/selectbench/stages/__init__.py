@@ -1,11 +1,11 @@
-"""Stages: one module per rule, which declares the jobs of the rule and is the command that does them.
+"""Stages: one module per rule, which declares the jobs of the rule and is the command that runs them.
 
-The plan imports every stage for its declaration, so no module here imports torch, matplotlib or scikit-learn at its top: a command
-imports what it needs when it works. Modules that begin with an underscore are shared by several stages.
+The plan imports every stage to read its declaration, so no stage imports torch, matplotlib or scikit-learn at the top of its module: a
+command imports what it needs when it runs. Modules whose names begin with an underscore are shared by several stages.
 """
 
 import gc
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a stage is being started: garbage collection is paused during its imports, whose objects stay
+if sys.argv[:1] == ["-m"]:  # a stage starts: garbage collection is paused during its imports, because what they load stays in memory
     gc.disable()

@@ -1,4 +1,4 @@
-"""Arguments of the stages that make what people read: their specifications name every run, which no command line can hold."""
+"""Arguments of the stages that make artefacts, whose specifications name every run and are too long for a command line."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 def parse_artefact_arguments(description: str, inputs: Collection[str], outputs: Collection[str]) -> argparse.Namespace:
     """Read the specification as JSON from standard input, ``--<input> PATH…`` for each input and ``--<output> PATH`` for each output."""
-    parser = argparse.ArgumentParser(description=f"{description} The specification comes on standard input.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=f"{description} The specification is read from standard input.", allow_abbrev=False)
     for name in inputs:
         parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
     for name in outputs:

@@ -18,16 +18,16 @@ from selectbench.records.records import read_finished, record_path, write_record
 from selectbench.stages._specs import Asked, BatchSpec
 from selectbench.training.parallel import find_crew
 
-_NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # what torch and its libraries say in errors of no class of their own
+_NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # in messages of torch and its libraries for errors without a class of their own
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory, of the device or of this machine, did not suffice."""
+    """Tell whether an error means that the device or this machine ran out of memory."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def is_result(error: Exception) -> bool:
-    """Tell whether an error says something of a run: it diverged, memory did not suffice, or its data cannot be read."""
+    """Tell whether an error is a result of the run: it failed (diverged, for example), memory ran out, or its data cannot be read."""
     return isinstance(error, (RunFailedError, DataError, RecordError)) or is_out_of_memory(error)
 
 
@@ -40,23 +40,23 @@ def run_batch(
     work: Callable[[Asked], tuple[dict[str, Any], str]],
     forget: Callable[[Asked], object] = lambda run: None,
 ) -> None:
-    """Do the runs of a batch that have no finished record of the same key, then write the batch's manifest.
+    """Do the runs of a batch that have no finished record with the same key, then write the batch's manifest.
 
-    In a crew every process does the runs, and the first one alone holds the lock, reports and writes.
+    In a crew, every process does the runs, but only the first one holds the lock, reports and writes.
 
     Parameters
     ----------
-    stage : name of the records
+    stage : name of the records, ``train`` or ``evaluate``
     spec : the batch's specification, with ``runs``, ``folder`` and ``code``
-    manifest : written last
-    device : for the record
+    manifest : path of the manifest, which is written last
+    device : name of the device, for the records
     make_key : run → digest of everything that may influence its result
-    work : run → (fields of its record, one line for the log); what it raises becomes a failed record if it says something of the run
-    forget : run → drops what was kept to take it up again; called once its record is written
+    work : run → (fields of its record, one line for the log); an error that is a result of the run becomes a failed record
+    forget : run → deletes what was kept to resume it; called once the record of its success is written
     """
     folder, is_first = Path(spec["folder"]), find_crew().rank == 0
     keys: dict[str, str] = {}
-    waiting = f"waiting: another process is at work on {manifest}"
+    waiting = f"waiting: another process is working on {manifest}"
     with hold_lock(manifest.with_name(f".{manifest.name}.lock"), waiting) if is_first else nullcontext():
         for run in spec["runs"]:
             path = record_path(folder, run["id"], stage)
@@ -80,7 +80,7 @@ def run_batch(
 
 
 def _do_run(run: Asked, work: Callable[[Asked], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
-    """Return the outcome of a run for its record, success or failure, and a line for the log."""
+    """Return a run's outcome for its record, success or failure, and a line for the log."""
     try:
         fields, line = work(run)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What all stage commands share: their arguments and how they end."""
+"""What all stage commands share: how they read arguments, write records and end."""
 
 import argparse
 import gc
@@ -18,15 +18,15 @@ from selectbench.records.records import check_made, write_record
 def parse_arguments(description: str, inputs: Collection[str], outputs: Collection[str]) -> argparse.Namespace:
     """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output.
 
-    Waits for the GPUs that the specification asks for, and hides all others; a stage that asks for none sees none.
+    Waits for the GPUs that the specification requests and hides all others; a stage that requests none sees none.
 
     Raises
     ------
     RecordError
-        An input is not the file that the record beside it describes; of subsets each run that trains on one finds out by itself.
+        An input is not the file that the record beside it describes. Subsets are not checked here, but by each run that trains on one.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--spec", type=json.loads, required=True, help="what to do, as JSON: everything that may influence the result")
+    parser.add_argument("--spec", type=json.loads, required=True, help="specification as JSON: everything that may influence the result")
     for name in inputs:
         parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
     for name in outputs:
@@ -41,22 +41,22 @@ def parse_arguments(description: str, inputs: Collection[str], outputs: Collecti
 
 
 def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
-    """Write the record of a stage's arrays and weights, which lie beside it, with the SHA-256 of each.
+    """Write the record of the arrays and weights that a stage has written, with the SHA-256 of each file.
 
     Parameters
     ----------
-    arguments : of the command
-    fields : of the record
+    arguments : of the command, with the paths of its outputs
+    fields : the other fields of the record
     """
     made = [getattr(arguments, name) for name in arguments.outputs]
     write_record(arguments.record, {**fields, "sha256": {path.name: digest_file(path) for path in made if path.suffix != ".json"}})
 
 
 def run_stage(stage: Callable[[], object]) -> NoReturn:
-    """Run a stage's main function and end the process; a user's mistake ends it with one line and exit status 2.
+    """Run a stage's main function and end the process; a user's mistake is reported in one line, with exit status 2.
 
-    Garbage is collected from here on, but not among what was imported. The process ends without taking its libraries down, which takes
-    torch a third of a second; nothing waits for that: files are closed and a lease ends with the process.
+    Garbage collection resumes here, but leaves imported objects alone. The process ends without shutting down its libraries, which takes
+    torch a third of a second and is not needed: files are closed, and a lease ends with the process.
     """
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""Targets on images, for the stages that train and evaluate them."""
+"""Image targets, for the stages that train and evaluate them."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from selectbench.training.pools import choose_device
 
 
 def make_family(spec: TrainingSpec, data: Path) -> Family:
-    """Return the family of the targets of a specification.
+    """Return the family of the targets that a specification describes.
 
     Parameters
     ----------
-    spec : of a batch
+    spec : specification of a batch
     data : manifest of the prepared data set
     """
     torch.set_num_threads(spec["threads"])

@@ -1,4 +1,4 @@
-"""Which propositions of a paper are measured, as outputs of other jobs."""
+"""The measurements of a paper's propositions, as outputs of other jobs."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def list_measurements(plan: "Plan", paper: str, tables: Iterable[str]) -> list[Output]:
-    """List one measurement per data set, proxy (of texts, and target) and seed of a paper's tables."""
+    """List the measurements for tables of a paper: one per data set, proxy and seed, and for text data sets also per target."""
     axes = plan.config.scale["axes"]
     jobs: list[Stage] = []
     for where in (plan.config.papers[paper]["tables"][table]["where"] for table in tables):

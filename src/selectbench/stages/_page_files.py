@@ -1,4 +1,4 @@
-"""The templates, styles and scripts that pages are made of, which their code reads by name."""
+"""The templates, styles and scripts of the results pages, which the code reads by name."""
 
 PAGE_FILES = tuple(
     f"artefacts/page/{name}"

@@ -1,4 +1,4 @@
-"""How an agent is trained beside a target model, resumably, and what its subset is described by."""
+"""Train an agent alongside a target model, resumably, and describe the subset that it chooses."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from selectbench.training.recipes import Recipe
 
 
 def select_subset(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
-    """Train one agent and return the ids it keeps and their description; a policy that misses its band is described as failed."""
+    """Train one agent and return the ids it keeps and their description; a policy that misses its keep fraction is described as failed."""
     labels, num_kept = pool.labels.cpu().numpy(), count_kept(keep, len(pool))
     environment = train_agent(spec, method, pool, keep, lambda phase: make_store(state.with_suffix(f".{phase}.pt"), key))
     trajectory = {"trajectory": tabulate(environment.trajectory, environment.chosen_epoch)}
@@ -43,7 +43,7 @@ def select_subset(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str,
 
 
 def train_agent(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, store_of: Callable[[str], Store]) -> LiveEnvironment:
-    """Return the environment after an agent's last epoch, fine-tuned from another keep fraction if the method says so."""
+    """Train an agent, first for another keep fraction if the method says so, and return its environment after the last epoch."""
     recipe, stream = Recipe.from_config(spec["recipe"]), ("selector", spec["dataset"], spec["seed"])
     labels, seed = pool.labels.cpu().numpy(), spec["selection_seed"]
     model, _ = build_from_spec(spec, recipe.stem, stream, pool.device)
@@ -66,7 +66,7 @@ def train_agent(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, s
 
 
 def make_store(path: Path, key: str, every_s: float = 300.0) -> Store:
-    """Return a store in one file, bound to a key, that is written at most every ``every_s`` seconds and when an agent has finished."""
+    """Return a store of one file that ignores states with another key; it writes at most every ``every_s`` seconds, and at the end."""
     last = time.perf_counter()
 
     def load() -> RunState | None:
@@ -84,7 +84,7 @@ def make_store(path: Path, key: str, every_s: float = 300.0) -> Store:
 
 
 def load_finished(state: Path, key: str) -> tuple[list[int], dict[str, Any]] | None:
-    """Return what ``select_subset`` returned in an interrupted job of the same key."""
+    """Return what ``select_subset`` returned in an interrupted job with the same key; None if it did not get that far."""
     saved = load_state(state)
     if not saved or saved["key"] != key:
         return None
@@ -93,7 +93,7 @@ def load_finished(state: Path, key: str) -> tuple[list[int], dict[str, Any]] | N
 
 
 def load_state(state: Path) -> dict[str, Any] | None:
-    """Return a saved state; a half-written or foreign file only costs the work it held."""
+    """Return a saved state, or None; a half-written or foreign file is ignored, which only costs the work it held."""
     if not state.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Who records what methods, agents and heads read, as outputs of other jobs."""
+"""Where methods, agents and heads find what they read, as outputs of other jobs."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def find_signals(plan: "Plan", source: str, dataset: str, proxy: str, seed: str) -> Output:
-    """Return the signals that one source records (see ``signals.SOURCES``); those of texts alone have no seed."""
+    """Return the signals of one source (see ``signals.SOURCES``); those computed from texts alone have no seed."""
     recorder: Stage
     if source == "encoder":
         recorder = EmbedTexts(dataset) if plan.config.is_text(dataset) else EmbedSamples(dataset, seed)
@@ -33,12 +33,12 @@ def find_signals(plan: "Plan", source: str, dataset: str, proxy: str, seed: str)
 
 
 def find_embeddings(plan: "Plan", dataset: str, *models: str) -> list[Output]:
-    """List the embeddings that language models read: one file if any of them is a head on frozen embeddings."""
+    """List the embeddings that language models read: one file if any of these models is a head on frozen embeddings."""
     return [Output(EmbedTexts(dataset), "splits")] if any(plan.config.is_head(model) for model in models) else []
 
 
 def find_clusters(plan: "Plan", dataset: str, seed: str, method: str | None = None) -> Output:
-    """Return the clusters that an agent searches; without a method, those that agents search by default."""
+    """Return the clusters that the agent of a method searches; without a method, those that agents search by default."""
     from selectbench.llm.agents import ClusterAgent
 
     agent = ClusterAgent if method is None else plan.config.make_agent(method)

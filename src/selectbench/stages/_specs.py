@@ -1,4 +1,4 @@
-"""Parts that the specifications of several stages have in common."""
+"""Specifications, and parts of them, that several stages share."""
 
 from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypedDict, TypeVar
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
     from selectbench.training.choices import SamplerSpec
 
-Parameters = dict[str, Any]  # of a method, checked by its file
+Parameters = dict[str, Any]  # of a method, checked by its class
 
 
 class DataSpec(TypedDict):
-    """A data set, as stages that open it need it.
+    """What a stage needs to know of the data set that it opens.
 
     Parameters
     ----------
     dataset : its id
-    num_classes : C
-    threads : processors of the job
+    num_classes : C, the number of classes
+    threads : number of processors of the job
     input_shape : (channels, height, width) of images
-    task : of texts, ``classification`` or ``choice``
-    class_names : of texts, or None
+    task : ``classification`` or ``choice``, for text data sets
+    class_names : names of the classes of a text data set, or None
     """
 
     dataset: str
@@ -36,7 +36,7 @@ class DataSpec(TypedDict):
 
 
 class DeviceSpec(TypedDict):
-    """What a job asks for where it runs.
+    """The devices that a job requests.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class EncoderSpec(TypedDict):
     Parameters
     ----------
     encoder_name : its id
-    encoder : its entry of ``config/encoders.yaml``
+    encoder : its entry in ``config/encoders.yaml``
     """
 
     encoder_name: str
@@ -79,7 +79,7 @@ class TrainingSpec(ModelSpec, DeviceSpec):
     role : ``proxy``, ``selector`` or ``target``
     id_test_set : the test set from the distribution of the pool
     recipe_name, recipe : id and entry of the recipe
-    weights : SHA-256 of the file of weights that the recipe starts from, if it names one
+    weights : SHA-256 of the weights file that the recipe starts from, or None if it names no file
     """
 
     role: str
@@ -96,9 +96,9 @@ class MethodSpec(TypedDict):
     ----------
     proxy : its id
     method : its file, which several entries of ``config/methods.yaml`` may share
-    parameters : of the entry
+    parameters : of the method's entry
     seed : of the run
-    selection_seed : of everything random in the selection
+    selection_seed : seed of everything random in the selection
     """
 
     proxy: str
@@ -120,14 +120,14 @@ class SelectionSpec(MethodSpec):
 
 
 class SelectorSpec(TrainingSpec, MethodSpec):
-    """Which agents are trained, beside which model.
+    """Which agents are trained, and alongside which model.
 
     Parameters
     ----------
     method_name : id of the method's entry
     keeps : keep fractions, ascending
     state : folder of the states from which an interrupted job continues
-    code : fingerprint, with that of the method
+    code : fingerprint of the code, including the method's
     """
 
     method_name: str
@@ -137,12 +137,12 @@ class SelectorSpec(TrainingSpec, MethodSpec):
 
 
 class TrainedRun(RunAxes):
-    """A run as a batch trains it.
+    """A run, as the batch that trains it needs it.
 
     Parameters
     ----------
     subset : file of the subsets, one of which it trains on, or None
-    sampler : that chooses while it trains, or None
+    sampler : the dynamic sampler that selects during training, or None
     """
 
     subset: str | None
@@ -150,11 +150,11 @@ class TrainedRun(RunAxes):
 
 
 class EvaluatedRun(RunAxes):
-    """A run as a batch evaluates it.
+    """A run, as the batch that evaluates it needs it.
 
     Parameters
     ----------
-    test_sets : that are asked of it
+    test_sets : the test sets it is evaluated on
     """
 
     test_sets: list[str]
@@ -164,13 +164,13 @@ Asked = TypeVar("Asked", TrainedRun, EvaluatedRun)
 
 
 class BatchSpec(TypedDict, Generic[Asked]):
-    """A batch of runs that one job does.
+    """A batch of runs, all done by one job.
 
     Parameters
     ----------
     runs : the runs
     folder : results folder of the scale
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     runs: list[Asked]
@@ -213,8 +213,8 @@ def specify_training(plan: "Plan", role: str, dataset: str, model: str, recipe_n
 
     Parameters
     ----------
-    recipe_name : of the recipe, by default the usual one of the model in its role
-    gpus : by default as many as the scale gives a job
+    recipe_name : id of the recipe; by default the usual one of the model in its role
+    gpus : number of GPUs; by default as many as the scale gives a job
     """
     recipe_name = recipe_name or plan.recipe_name(role, dataset, model)
     recipe = plan.config.recipes[recipe_name]

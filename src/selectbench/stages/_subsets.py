@@ -1,4 +1,4 @@
-"""Who chooses the subset of a run, and who scores for it, as outputs of other jobs."""
+"""Where a run's subset and the scores behind it come from, as outputs of other jobs."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def find_subset(plan: "Plan", run: "Run") -> Output:
-    """Return the subsets that hold a run's, at all keep fractions."""
+    """Return the file of subsets, for all keep fractions, from which a run takes its own."""
     key = (run.dataset, run.proxy, run.method, str(run.seed))
     chooser: type[Stage]
     if plan.config.is_search(run.method):
@@ -30,12 +30,12 @@ def find_subset(plan: "Plan", run: "Run") -> Output:
 
 
 def find_scores(plan: "Plan", run: "Run") -> Output | None:
-    """Return the scores that a run's subset is taken from; None if an agent chose it, or a sampler chooses anew every epoch."""
+    """Return the scores that a run's subset is taken from; None if an agent chooses it, or a sampler selects anew in every epoch."""
     if plan.config.is_search(run.method) or not plan.has_subset(run) or plan.config.find_method(run.method).learned:
         return None
     return Output(ScoreSamples(run.dataset, run.proxy, run.method, str(run.seed)), "scores")
 
 
 def list_subsets(plan: "Plan", runs: "Iterable[Run]") -> list[Output]:
-    """List the subsets of those runs that train on one, each file once."""
+    """List the files of subsets that these runs train on, each file once; runs without a subset are skipped."""
     return list(dict.fromkeys(find_subset(plan, run) for run in runs if plan.has_subset(run)))

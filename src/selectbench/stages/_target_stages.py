@@ -1,4 +1,4 @@
-"""What the stages that train and evaluate targets declare, whether a target sees images or texts."""
+"""The declarations that the stages which train and evaluate targets share, for images and texts."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -41,20 +41,20 @@ class TargetStage(Stage):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
-        """Yield all batches: a lost manifest is made again though its runs are collected."""
+        """Yield all batches, so that a lost manifest is made again even if its runs are already collected."""
         for batch, runs in plan.batches[cls.run_record].items():
             if plan.config.is_text(runs[0].dataset) == cls.of_texts:
                 yield cls.for_batch(batch)
 
     @classmethod
     def for_batch(cls, batch: str) -> Self:
-        """Return the job of a batch by its name in the plan, which begins with the data set."""
+        """Return the job of a batch, given the batch's name in the plan, which begins with the data set."""
         dataset, _, rest = batch.partition("/")
         return cls(dataset, rest)
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the text data sets, or all others."""
+        """Restrict ``dataset`` to text data sets, or to all others."""
         texts = "|".join(plan.config.list_texts())
         return {"dataset": texts if cls.of_texts else f"(?!({texts})/)[a-z0-9_]+"}
 
@@ -83,7 +83,7 @@ class TrainingStage(TargetStage):
     computes = True
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the data, and the subsets of the runs that train on one."""
+        """Return the data, and the subsets of those runs that train on one."""
         return {**super().list_inputs(plan), "subsets": list_subsets(plan, self.list_runs(plan))}
 
     def specify(self, plan: "Plan") -> TargetSpec:
@@ -99,7 +99,7 @@ class TrainingStage(TargetStage):
         }
 
     def count_gpus(self, plan: "Plan") -> int:
-        """Return the scale's GPUs for each process of the recipe."""
+        """Return the number of GPUs: those of the scale, for each process of the recipe."""
         recipe = plan.config.recipes[plan.run_recipe(self.list_runs(plan)[0])]
         processes: int = recipe.get("processes", 1)
         return super().count_gpus(plan) * processes
@@ -113,7 +113,7 @@ class TrainingStage(TargetStage):
                 yield from folder.iterdir()
 
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int | None:
-        """Count the weights of targets on images."""
+        """Count the weights of image targets; those of language models are not estimated."""
         if self.of_texts:
             return None
         return _FLOAT * size_network(self.count_visits(plan).network).parameters * len(self.list_runs(plan))
@@ -121,7 +121,7 @@ class TrainingStage(TargetStage):
 
 @dataclass(frozen=True)
 class EvaluationStage(TargetStage):
-    """The evaluation of a batch of targets, each on the test sets that tables ask of it.
+    """The evaluation of a batch of targets, each on the test sets that tables need.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ class EvaluationStage(TargetStage):
 
 
 def describe_trained(plan: "Plan", run: "Run") -> TrainedRun:
-    """Return a run with where its samples come from: a file of subsets, or a sampler."""
+    """Return a run with the source of its samples: a file of subsets, or a sampler."""
     described: TrainedRun = {"id": run.id, **asdict(run), "subset": None, "sampler": None}  # type: ignore[typeddict-item]  # asdict tells no keys
     if plan.has_subset(run):
         chooser, name = find_subset(plan, run)

@@ -1,4 +1,4 @@
-"""What the stages that train and evaluate targets share, whether a target sees images or texts."""
+"""Train and evaluate batches of targets, on images or texts."""
 
 import gc
 import math
@@ -41,19 +41,19 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 @dataclass(frozen=True)
 class Family:
-    """What targets of one kind of data do in their own way.
+    """The operations on targets that differ between images and texts.
 
     Parameters
     ----------
-    device : where they are trained
+    device : the device that targets are trained on
     open_split : name of a split → the split on the device
     build : names of a random stream → model and the seeds of its weights
-    warm_start : puts the weights that training starts from into a model → what to record, or None for a fresh start
+    warm_start : loads the weights that training starts from into a model → what to record, or None for a fresh start
     start : origin and SHA-256 of what every target starts from, or None; part of a run's key
     read_state : model → the tensors that its training changes
-    write_state : puts such tensors into a model
-    tokens : (N,) tokens of every sample of the pool, or None for images
-    encode_s : seconds that a frozen encoder takes for a sample, part of the training unless selection has paid for it
+    write_state : loads such tensors into a model
+    tokens : (N,) number of tokens of every sample of the pool, or None for images
+    encode_s : seconds that a frozen encoder takes per sample, counted as training unless selection has already paid for it
     """
 
     device: torch.device
@@ -68,12 +68,12 @@ class Family:
 
 
 def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
-    """Train the targets of a batch that are not done yet, each on its subset or beside its sampler.
+    """Train the targets of a batch that are not done yet, each on its subset or with its sampler.
 
     Parameters
     ----------
-    arguments : of the command: spec, data, subsets and manifest
-    family : of the targets
+    arguments : arguments of the command: spec, data, subsets and manifest
+    family : family of the targets
     """
     spec: TargetSpec = arguments.spec
     data: Path = arguments.data[0]
@@ -107,18 +107,18 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
 def train_within_memory(
     train: Callable[[int | None], tuple[dict[str, Any], str]], batch_size: int, name: str
 ) -> tuple[dict[str, Any], str]:
-    """Train a run; if memory does not suffice, once more with the same batches in four parts.
+    """Train a run; if memory runs out, try once more with the same batches in four parts.
 
     Parameters
     ----------
-    train : samples learned from at a time, or None for whole batches → what ``train_target`` returns
-    batch_size : of the recipe
-    name : of the run, for the log
+    train : number of samples to process at a time, or None for whole batches → what ``train_target`` returns
+    batch_size : batch size of the recipe
+    name : id of the run, for the log
 
     Raises
     ------
     RunFailedError
-        Memory does not suffice for the parts either, or a batch is too small to be cut.
+        Memory does not suffice for the parts either, or a batch is too small to be split.
     """
     try:
         return train(None)
@@ -126,19 +126,19 @@ def train_within_memory(
         if not is_out_of_memory(error):
             raise
         reason = first_line(error)
-    gc.collect()  # what the failed attempt left on the device
+    gc.collect()  # frees what the failed attempt left on the device
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's stubs
         torch.cuda.empty_cache()
     micro_batch = max(_SMALLEST_PART, math.ceil(batch_size / _PARTS))
     if micro_batch >= batch_size:
-        raise RunFailedError(f"out of memory in batches of {batch_size}, which are too small to be cut: {reason}")
-    print(f"{name}: out of memory in batches of {batch_size}; once more with {micro_batch} samples at a time", file=sys.stderr, flush=True)
+        raise RunFailedError(f"out of memory with batches of {batch_size}, which are too small to be split: {reason}")
+    print(f"{name}: out of memory with batches of {batch_size}; retrying with {micro_batch} samples at a time", file=sys.stderr, flush=True)
     try:
         return train(micro_batch)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        told = f"out of memory in batches of {batch_size}, and again with {micro_batch} samples at a time: {first_line(error)}"
+        told = f"out of memory with batches of {batch_size}, and again with {micro_batch} samples at a time: {first_line(error)}"
         raise RunFailedError(told) from error
 
 
@@ -147,25 +147,25 @@ def _checkpoint_path(spec: TargetSpec, run: TrainedRun) -> Path:
 
 
 def identify_subset(subset: Mapping[str, Any]) -> object:
-    """Return what of a subset's record a run depends on: its digest, and with it what a search reports, which the run's record shows."""
+    """Return the part of a subset's record that a run depends on: its digest, and what a search reports, which the run's record shows."""
     if not subset.get("search"):
         return subset["sha256"]
     return [subset["sha256"], {name: value for name, value in subset["search"].items() if name != "trained_s"}]
 
 
 def make_choice(run: TrainedRun, described: Mapping[str, Mapping[str, Any]], num_pool: int, epochs: int) -> Choice:
-    """Return what a run is trained on.
+    """Return the choice of samples that a run is trained on.
 
     Parameters
     ----------
-    run : with its ``subset``, a file, or its ``sampler``
-    described : file of subsets → their record
+    run : a run that has either a file of subsets or a sampler
+    described : file of subsets → its record
     num_pool, epochs : for samplers
 
     Raises
     ------
     SelectionFailedError
-        Selection gave no subset.
+        Selection found no subset.
     RecordError
         The file of subsets is not the one that its record describes.
     """
@@ -196,16 +196,16 @@ def train_target(
     noisy: np.ndarray | None,
     key: str,
 ) -> tuple[dict[str, Any], str]:
-    """Train one target, save its weights and return its record's fields and a line for the log.
+    """Train one target, save its weights, and return the fields of its record and a line for the log.
 
-    Its last checkpoint stays until the record is written, so that a kill in between costs no more than any other.
+    The last checkpoint stays until the record is written, so that a kill in between loses no more work than at any other time.
 
     Parameters
     ----------
     family, spec, run : what is trained
     choice : the samples it visits
-    pool, test : where samples come from, and the test set measured after every epoch if there is one
-    noisy : ids of the pool's noisy samples, counted for the record, or None
+    pool, test : the pool, and the test set to measure after every epoch, or None
+    noisy : ids of the pool's noisy samples, which are counted for the record, or None
     key : digest of everything that may influence the result
     """
     folder, recipe = Path(spec["folder"]), Recipe.from_config(spec["recipe"])
@@ -271,9 +271,9 @@ def train_target(
 
 
 def describe_micro_batch(model: nn.Module, size: int | None) -> dict[str, Any] | None:
-    """Return, for the record, how many samples were learned from at a time and whether that changed the arithmetic; None for whole batches.
+    """Return, for the record, how many samples were processed at a time and whether that changed the arithmetic; None for whole batches.
 
-    Gradients of parts add up to those of their batch, but batch normalisation takes its statistics from each part.
+    The gradients of the parts add up to that of the batch, but batch normalisation computes its statistics per part.
     """
     if size is None:
         return None
@@ -281,18 +281,18 @@ def describe_micro_batch(model: nn.Module, size: int | None) -> dict[str, Any] |
 
 
 def read_noisy(data: Path) -> np.ndarray | None:
-    """Return the ids of a prepared pool's noisy samples (M,), or None for a pool without noise; only the record reads them."""
+    """Return the ids (M,) of the noisy samples of a prepared pool, for the record only; None for a pool without noise."""
     path = data.parent / "pool" / NOISY
     return read_array(path) if path.exists() else None
 
 
 def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
-    """Evaluate the trained targets of a batch that are not evaluated yet, each on the test sets that are asked of it.
+    """Evaluate the trained targets of a batch that are not evaluated yet, each on its own test sets.
 
     Parameters
     ----------
-    arguments : of the command: spec, data and manifest
-    family : of the targets
+    arguments : arguments of the command: spec, data and manifest
+    family : family of the targets
     """
     spec: EvaluationSpec = arguments.spec
     contents, folder = read_json(arguments.data[0])["splits"], Path(spec["folder"])

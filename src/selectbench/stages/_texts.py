@@ -1,4 +1,4 @@
-"""What the stages of texts share: opening splits, and language models that are functions of the axes."""
+"""What the stages for texts share: opening splits, and building and training language models seeded by the axes of the run."""
 
 import time
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ from selectbench.training.recipes import Recipe
 if TYPE_CHECKING:
     from selectbench.records.rows import Outcome
 
-LENGTHS = "lengths"  # of the texts of the pool in tokens, beside the embeddings of all splits
+LENGTHS = "lengths"  # in tokens, of the pool's texts; stored with the embeddings of all splits
 
 
 def make_family(spec: TrainingSpec, data: Path, embeddings: Path | None) -> Family:
-    """Return the family of language models of a specification.
+    """Return the family of the language models that a specification describes.
 
     Parameters
     ----------
-    spec : with the data set, the model and the number of threads
+    spec : specification with the data set, the model and the number of threads
     data : manifest of the prepared data set
-    embeddings : of all its splits, for a head on frozen embeddings, or None
+    embeddings : file with the embeddings of all its splits, for a head on frozen embeddings, or None
     """
     torch.set_num_threads(spec["threads"])
     device, entry = choose_device(), spec["model"]
@@ -72,12 +72,12 @@ def make_family(spec: TrainingSpec, data: Path, embeddings: Path | None) -> Fami
 
 
 class Trained(NamedTuple):
-    """What training a model on samples of a pool gave.
+    """The result of training a model on samples of a pool.
 
     Parameters
     ----------
     cost : steps, sample visits, seconds, and tokens and examples of one epoch
-    outcomes : split → what ``measure_test`` says of it
+    outcomes : split → what ``measure_test`` returns for it
     """
 
     cost: dict[str, float]
@@ -87,15 +87,15 @@ class Trained(NamedTuple):
 def train_and_measure(
     family: Family, spec: TrainingSpec, ids: np.ndarray, stream: tuple[object, ...], pools: Mapping[str, SamplePool], state: Path
 ) -> Trained:
-    """Train a model of the family on samples of a pool, or leave it as it is built for none, and measure it.
+    """Train a model of the family on samples of a pool and measure it; without samples, measure it as initialised.
 
     Parameters
     ----------
-    family, spec : what is trained, by which recipe
-    ids : (k,) samples
-    stream : the names of the random stream
+    family, spec : what is trained, and with which recipe
+    ids : (k,) ids of the samples
+    stream : names of the random stream
     pools : ``pool`` and the splits to measure, by name
-    state : where an interrupted training continues
+    state : file of the checkpoint from which an interrupted training continues
     """
     clock, recipe, pool = time.perf_counter(), Recipe.from_config(spec["recipe"]), pools["pool"]
     model, _ = family.build(stream)

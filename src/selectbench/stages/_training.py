@@ -1,4 +1,4 @@
-"""What the stages that train share: opening a pool, and a model and streams that are functions of the axes."""
+"""What the stages that train share: opening pools, and building models and random streams from the axes of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -26,8 +26,8 @@ class Seeds(TypedDict):
 
     Parameters
     ----------
-    init : of the initial weights
-    streams : names that all streams of the training are derived from
+    init : seed of the initial weights
+    streams : names from which all streams of the training are derived
     """
 
     init: int
@@ -35,12 +35,12 @@ class Seeds(TypedDict):
 
 
 def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
-    """Put a split of a prepared data set on a device, by the data set's manifest.
+    """Open a split of a prepared data set on a device, given the data set's manifest.
 
     Raises
     ------
     DataError
-        The split is not among the prepared ones.
+        The split has not been prepared.
     """
     manifest = read_json(data)
     described = manifest["splits"].get(split)
@@ -52,7 +52,7 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
 
 
 def read_weights(path: Path, device: torch.device) -> Any:
-    """Read the weights that a proxy run kept, or those of a target, without ever unpickling code.
+    """Read the weights that a proxy run or a target saved, without unpickling code.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def read_weights(path: Path, device: torch.device) -> Any:
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # every kind of damage fails in its own way
+    except Exception as error:  # each kind of damage raises a different error
         raise RecordError(f"{path}: cannot be read as weights ({first_line(error)}); delete it and run again") from None
 
 
 def build_from_spec(spec: "ModelSpec", stem: str, stream: tuple[object, ...], device: torch.device) -> tuple[nn.Module, "Seeds"]:
-    """Build the model of a specification, initialised by (stream, model), and return it with the seeds for the record."""
+    """Build the model of a specification, seeded by the stream and the model's id, and return it with its seeds for the record."""
     init = derive_seed(*stream, "init", spec["model_name"])
     channels, height, width = spec["input_shape"]
     with isolated_torch_rng(init):
@@ -76,19 +76,19 @@ def build_from_spec(spec: "ModelSpec", stem: str, stream: tuple[object, ...], de
 
 
 def warm_start_from_spec(model: nn.Module, spec: "TrainingSpec") -> "WarmStart | None":
-    """Put the weights that a specification's recipe starts from into its model; return what to record, None for a fresh start."""
+    """Load the weights that a specification's recipe starts from into a model; return what to record, or None for a fresh start."""
     weights = _find_start(spec)
     return None if weights is None else warm_start(model, _image_model(spec), spec["recipe"]["stem"], weights, _name_start(spec))
 
 
 def describe_start(spec: "TrainingSpec") -> dict[str, str] | None:
-    """Return origin and SHA-256 of the weights that a specification's recipe starts from, None for a fresh start."""
+    """Return origin and SHA-256 of the weights that a specification's recipe starts from, or None for a fresh start."""
     weights = _find_start(spec)
     return None if weights is None else {"origin": weights.origin, "sha256": weights.sha256}
 
 
 def _image_model(spec: "ModelSpec") -> "ModelEntry":
-    return cast("ModelEntry", spec["model"])  # the plan never lets a language model meet images
+    return cast("ModelEntry", spec["model"])  # the plan never trains a language model on images
 
 
 def _find_start(spec: "TrainingSpec") -> Weights | None:
