@@ -349,5 +349,5 @@ def test_weights_that_are_not_the_last_are_refused(proxy, spec, tmp_path, monkey
     torch.save(kept[:1], proxy["weights"])
     record = read_json(find_maker(proxy["weights"]))
     write_json(find_maker(proxy["weights"]), record | {"sha256": record["sha256"] | {"proxy.pt": digest_file(proxy["weights"])}})
-    with pytest.raises(sb.SelectbenchError, match=r"the last weights are of epoch 1 of 3; let record_at end with 1\.0"):
+    with pytest.raises(sb.SelectbenchError, match=r"the last weights are of epoch 1 of 3; record_at must end with 1\.0"):
         run_main(monkeypatch, measure_theory, spec, **proxy, record=tmp_path / "record.json")

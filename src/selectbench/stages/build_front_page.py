@@ -30,19 +30,19 @@ class BuildFrontPage(Stage):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
-        """Yield the page, unless the scale is only for trying."""
+        """Yield the page if the scale is among those that it lists."""
         if plan.scale in plan.config.listed:
             yield cls()
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the verdicts of this scale, and the one figure of the page: the first paper's first."""
+        """Return the verdicts of this scale, and the only figure of the page, which is the first one of the first paper."""
         return {
             "verdicts": [Output(verdict, "json") for verdict in JudgeClaims.list_wanted(plan)],
             "figures": [Output(figure, "svg") for figure in DrawFigure.list_wanted(plan)][:1],
         }
 
     def specify(self, plan: "Plan") -> FrontSpec:
-        """Return every paper and every scale that is listed, whichever of them this invocation makes."""
+        """Return all papers and all listed scales, whether or not this invocation runs them."""
         config = plan.config
         others = {paper: title for paper, title in config.known_papers.items() if paper not in config.papers}
         papers = {paper: entry["title"] for paper, entry in config.papers.items()} | others
@@ -62,7 +62,7 @@ class BuildFrontPage(Stage):
 
 
 def build_front_page(spec: FrontSpec, *, html: Path) -> None:
-    """Write the page of whatever is there: scales that other workflows are at work on are shown as far as they have come."""
+    """Write the page from the results that exist; scales that other workflows are still running are shown as far as they have come."""
     from selectbench.artefacts.front import render_front
 
     results = Path(spec["results"])
@@ -74,7 +74,7 @@ def build_front_page(spec: FrontSpec, *, html: Path) -> None:
 
 
 def read_drawing(spec: FrontSpec, verdicts: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
-    """Return the title of the largest scale that has the figure of the specification, and its SVG; None if no scale has it."""
+    """Return the title of the largest scale that has the specification's figure, and the figure as SVG; None if no scale has it."""
     figure = spec["figure"]
     if figure is None:
         return None
@@ -84,12 +84,12 @@ def read_drawing(spec: FrontSpec, verdicts: dict[str, dict[str, Any]]) -> tuple[
             try:
                 return scale["title"], path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise RecordError(f"{path}: not a readable drawing ({error})") from None
+                raise RecordError(f"{path}: not a readable figure ({error})") from None
     return None
 
 
 def main() -> None:
-    """The specification names the scales, the papers and the figure; what they have is read from the folder of results."""
+    """The specification names the scales, the papers and the figure; their results are read from the results folder."""
     arguments = parse_artefact_arguments(__doc__, (), BuildFrontPage.writes)
     build_front_page(arguments.spec, html=arguments.html)
 

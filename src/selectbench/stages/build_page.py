@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Files(NamedTuple):
-    """The files that hold what the page is made of, all papers' in the order of the specification; records are one file per paper."""
+    """The files that the page is made from, for all papers in the order of the specification; records come as one file per paper."""
 
     verdicts: Sequence[Path]
     tables: Sequence[Path]
@@ -51,11 +51,11 @@ class BuildPage(Stage):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
-        """Yield the one page."""
+        """Yield the page."""
         yield cls()
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return what is made of every paper, and the subsets of those that show them sample by sample."""
+        """Return the artefacts of every paper, and the subsets of the papers that show them sample by sample."""
         browsing = plan.browsing_papers()
         return {
             "verdicts": [Output(verdict, "json") for verdict in JudgeClaims.list_wanted(plan)],
@@ -78,7 +78,7 @@ class BuildPage(Stage):
 
 
 def describe_paper(plan: "Plan", paper: str) -> PagePaper:
-    """Return what the page says of a paper."""
+    """Return what the page shows of a paper."""
     entry = plan.config.papers[paper]
     return {
         "id": paper,

@@ -1,4 +1,4 @@
-"""Cluster a pool of texts by their embeddings, and say how coherent the clusters are."""
+"""Cluster a pool of texts by their embeddings, and measure how coherent the clusters are."""
 
 import time
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ class Spec(DataSpec):
     Parameters
     ----------
     clustering : ``kmeans`` or ``stratified``
-    clusters : how many
+    clusters : number of clusters
     seed : of the run
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     clustering: str
@@ -59,7 +59,7 @@ class ClusterTexts(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the kinds of clusterings, and that their number is one."""
+        """Restrict ``clustering`` to the known kinds, and ``clusters`` to whole numbers."""
         return {"clustering": "kmeans|stratified", "clusters": "[0-9]+"}
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -67,7 +67,7 @@ class ClusterTexts(Stage):
         return {"signals": [Output(EmbedTexts(self.dataset), "signals")]}
 
     def specify(self, plan: "Plan") -> Spec:
-        """Return the kind and number of clusters."""
+        """Return the kind of clustering and the number of clusters."""
         return {
             **specify_data(plan, self.dataset),
             "clustering": self.clustering,

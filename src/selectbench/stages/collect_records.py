@@ -1,4 +1,4 @@
-"""Collect a paper's records into one file: all that its tables, figures and verdicts are made of."""
+"""Collect the records of a paper into one file, from which its tables, figures and verdicts are made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class CollectRecords(Stage):
     log = "{results}/logs/collect/{paper}.log"
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the manifests of the evaluations that hold a run of the paper."""
+        """Return the manifests of the evaluations that include a run of the paper."""
         wanted = set(plan.paper_runs(self.paper))
         evaluators: tuple[type[TargetStage], ...] = (EvaluateTargets, EvaluateTexts)
         jobs = [job for evaluator in evaluators for job in evaluator.list_wanted(plan)]

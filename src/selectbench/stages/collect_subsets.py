@@ -1,4 +1,4 @@
-"""Collect what a subset browser shows: samples as pictures or texts, which of them every method keeps, and how they score."""
+"""Collect what a subset browser shows: samples as images or texts, which of them each method keeps, and their scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
     from selectbench.planning.runs import Run
 
-MOST_BROWSED, LEAST_BROWSED = 300, 100  # samples of larger pools that a browser shows, shared by a paper's data sets
+MOST_BROWSED, LEAST_BROWSED = 300, 100  # samples that a browser shows of larger pools: shared by a paper's data sets, but at least of each
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CollectSubsets(Stage):
         }
 
     def specify(self, plan: "Plan") -> SubsetsSpec:
-        """Return, data set by data set, every method's files by seed, and how many samples are shown."""
+        """Return, for every data set, each method's files by seed and the number of samples to show."""
         runs = plan.browsed_runs(self.paper)
         names = list_unique(run.dataset for run in runs)
         return {
@@ -82,20 +82,20 @@ def describe_browsed(plan: "Plan", run: "Run") -> BrowsedRun:
 
 
 def collect_subsets(spec: SubsetsSpec) -> dict[str, Any]:
-    """Return the browser of a paper, one entry per data set; a run without a file, or without its keep fraction in it, is left out."""
+    """Return the browser of a paper, one entry per data set; runs whose file is missing or lacks their keep fraction are left out."""
     runs = [run for dataset in spec["datasets"] for run in dataset["runs"]]
     files = {name: read_arrays(Path(name)) for name in list_files(runs)}
     return {"paper": spec["paper"], "datasets": [describe_dataset(dataset, files) for dataset in spec["datasets"]]}
 
 
 def list_files(runs: list[BrowsedRun]) -> list[str]:
-    """List the files of subsets and scores that are there."""
+    """List the files of subsets and scores that exist."""
     names = {name for run in runs for name in (run["subset"], run["scores"]) if name is not None}
     return sorted(name for name in names if Path(name).exists())
 
 
 def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """Return the samples of a data set that are shown, their labels, and what every method does with them."""
+    """Return the samples shown of a data set, their labels, and how each method scores and selects them."""
     from selectbench.artefacts.browser import SMALL, choose_samples, describe_methods, pack_pictures, shorten_text
     from selectbench.data.splits import open_split
     from selectbench.data.texts import open_texts

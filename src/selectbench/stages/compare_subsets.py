@@ -1,4 +1,4 @@
-"""Compare the subsets of methods: how many samples every two of them have in common, at every keep fraction."""
+"""Compare the subsets of methods: how many samples each pair of methods has in common, at every keep fraction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class CompareSubsets(Stage):
 
 
 def compare_subsets(spec: OverlapsSpec) -> list[dict[str, Any]]:
-    """Return the overlaps of every group of the spec; a run without a file, or without this keep fraction in it, is left out."""
+    """Return the overlaps of every group of the spec; runs whose file is missing or lacks the keep fraction are left out."""
     from selectbench.artefacts import overlaps
 
     paths = {run["subset"] for group in spec["groups"] for runs in group["methods"].values() for run in runs if run.get("subset")}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Files(NamedTuple):
-    """The files that figures are made of; each kind reads its own, the others may be empty."""
+    """The files that figures are made from; each kind of figure reads some of them, and the others may be empty."""
 
     records: Sequence[Path] = ()
     overlaps: Sequence[Path] = ()
@@ -37,7 +37,7 @@ class Files(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawFigure(Stage):
-    """One figure of a paper: the panels of its table, drawn."""
+    """One figure of a paper, which draws the panels of a table."""
 
     paper: str
     figure: str
@@ -57,7 +57,7 @@ class DrawFigure(Stage):
         yield from (cls(paper, figure) for paper, entry in plan.config.papers.items() for figure in entry["figures"])
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the records of the paper, and what figures of this kind read beside them."""
+        """Return the records of the paper, and what else figures of this kind read."""
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         kind: str = entry["kind"]
         return {
@@ -76,7 +76,7 @@ class DrawFigure(Stage):
         return sorted(records, key=lambda output: output.job.find_output(plan, output.name))
 
     def specify(self, plan: "Plan") -> FigureSpec:
-        """Return the panels of the figure's table, and how they are drawn."""
+        """Return the panels of the figure's table, and how to draw them."""
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         keep = {"keep": format_keep(entry["keep"])} if "keep" in entry else {}
         drawn = {name: value for name, value in entry.items() if name != "table"}
@@ -85,7 +85,7 @@ class DrawFigure(Stage):
 
 
 def draw_figure(spec: FigureSpec, files: Files, *, pdf: Path, png: Path, svg: Path) -> None:
-    """Write a figure of the plan in all its forms."""
+    """Draw a figure and write it in all formats."""
     from selectbench.artefacts import figures
 
     figure = figures.draw_figure(
@@ -101,12 +101,12 @@ def draw_figure(spec: FigureSpec, files: Files, *, pdf: Path, png: Path, svg: Pa
 
 
 def write_bytes(content: bytes, stream: BinaryIO) -> None:
-    """Write a drawing to a stream."""
+    """Write a rendered figure to a stream."""
     stream.write(content)
 
 
 def main() -> None:
-    """The specification is a figure spec of the plan."""
+    """The specification is a ``FigureSpec``."""
     arguments = parse_artefact_arguments(__doc__, DrawFigure.reads, DrawFigure.writes)
     outputs = {name: getattr(arguments, name) for name in DrawFigure.writes}
     draw_figure(arguments.spec, Files(*(getattr(arguments, name) for name in Files._fields)), **outputs)

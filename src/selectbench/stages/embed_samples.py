@@ -1,4 +1,4 @@
-"""Embed a pool by an encoder that never sees a label: SimCLR trained on the pool's images, or a pretrained model of timm."""
+"""Embed a pool with an encoder that never sees labels: SimCLR trained on the pool's images, or a pretrained timm model."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
     from selectbench.training.pools import Pool
 
-_VIEWS = 2  # of every sample that SimCLR contrasts
+_VIEWS = 2  # views of each sample that SimCLR contrasts
 _FLOAT = 4  # bytes
 
 
@@ -36,7 +36,7 @@ class Spec(DataSpec, DeviceSpec, EncoderSpec):
     model_name, model : id and entry of the network that SimCLR trains, or None
     seed : of the run
     state : file of the checkpoint from which an interrupted training continues
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     model_name: str | None
@@ -87,7 +87,7 @@ class EmbedSamples(Stage):
         }
 
     def count_visits(self, plan: "Plan") -> Visits | None:
-        """Count the views of every sample in every epoch, and the pass that embeds; an encoder that comes trained has none."""
+        """Count the views of every sample in every epoch, and the embedding pass; None for a pretrained encoder."""
         _, encoder = self._find_encoder(plan)
         if encoder["kind"] != "simclr":
             return None
@@ -101,16 +101,16 @@ class EmbedSamples(Stage):
         return visits and _FLOAT * size_network(visits.network).width * plan.config.datasets[self.dataset]["pool_size"]
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
-        """Return the seconds of the training and of the pass that embeds."""
+        """Return the seconds of the training and of the embedding pass."""
         return sum_seconds(record)
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return what methods paid for the embeddings."""
+        """Return the seconds that methods were charged for the embeddings."""
         return collected.find_recording("encoder", self.dataset, seed=self.seed)
 
 
 def main() -> None:
-    """Make the embeddings, write them and then their record."""
+    """Compute the embeddings and write them, then their record."""
     import torch
 
     from selectbench.stages._training import open_prepared
@@ -144,7 +144,7 @@ def main() -> None:
 
 
 def train_and_embed(spec: Spec, pool: "Pool", stream: tuple[object, ...], key: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Train SimCLR on the pool and return its embeddings (N, d) and the record's seeds and costs."""
+    """Train SimCLR on the pool and return its embeddings (N, d), and seeds and costs for the record."""
     from selectbench.stages._training import build_from_spec
     from selectbench.training.encoders import SimCLR, SimCLRRecipe, contrastive_loss
     from selectbench.training.engine import Checkpoint, predict, train_model
@@ -176,7 +176,7 @@ def train_and_embed(spec: Spec, pool: "Pool", stream: tuple[object, ...], key: s
 
 
 def load_and_embed(spec: Spec, pool: "Pool", stream: tuple[object, ...], key: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the embeddings (N, d) of a pretrained model and the record's seeds and costs; nothing is random."""
+    """Return the embeddings (N, d) of a pretrained model, and seeds (none, as nothing is random) and costs for the record."""
     from selectbench.training.encoders import embed_pretrained
 
     clock = time.perf_counter()

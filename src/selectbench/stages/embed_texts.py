@@ -1,4 +1,4 @@
-"""Embed all splits of a text data set with its sentence encoder, once for every method, agent and head."""
+"""Embed all splits of a text data set with its sentence encoder, once for all methods, agents and heads."""
 
 import time
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ class Spec(DataSpec, DeviceSpec, EncoderSpec):
     Parameters
     ----------
     splits : names of the splits
-    matches : whether heads read how the options of questions match them
-    code : fingerprint
+    matches : whether to embed, for heads, how well the options of a question match it
+    code : fingerprint of the code
     """
 
     splits: list[str]
@@ -69,7 +69,7 @@ class EmbedTexts(Stage):
         }
 
     def _reads_matches(self, plan: "Plan") -> bool:
-        """Tell whether the data set holds questions, and heads, of runs or for influences, read how their options match them."""
+        """Tell whether the texts are questions with options, and a head, in a run or for influences, reads how well these match."""
         runs = [run for run in plan.runs.values() if run.dataset == self.dataset]
         models = {model for run in runs for model in (run.proxy, run.target) if model != NO_PROXY}
         sources = {source for run in runs for source in plan.run_sources(run)}
@@ -77,16 +77,16 @@ class EmbedTexts(Stage):
         return plan.config.find_texts(self.dataset)["task"] == "choice" and is_read
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
-        """Return the seconds of what selection reads."""
+        """Return the seconds of the embeddings that selection reads."""
         return sum_seconds(record)
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return what methods paid for the embeddings."""
+        """Return the seconds that methods were charged for the embeddings."""
         return collected.find_recording("encoder", self.dataset)
 
 
 def main() -> None:
-    """Write the pool's embeddings as signals, those of all splits, then their record."""
+    """Write the pool's embeddings as signals and those of all splits as arrays, then their record."""
     import torch
 
     from selectbench.data.splits import read_array
@@ -115,7 +115,7 @@ def main() -> None:
     labels = read_array(data.parent / "pool" / "labels.npy")
     Signals(labels=labels, embeddings=arrays["pool"], validation_embeddings=arrays["validation"]).save(arguments.signals)
     write_arrays(arguments.splits, arrays)
-    chosen_by = ("pool", "validation")  # what selection reads; test sets are embedded for heads alone
+    chosen_by = ("pool", "validation")  # what selection reads; test sets are embedded only for heads
     num = sum(len(arrays[split]) for split in chosen_by)
     cost = {"share": 0.0, "wall_s": sum(wall_s[split] for split in chosen_by), "sample_visits": 0, "forward_visits": num}
     contents = read_json(data)["splits"]

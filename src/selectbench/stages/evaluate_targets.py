@@ -1,4 +1,4 @@
-"""Evaluate a batch of targets trained on images, each on the test sets that tables ask of it."""
+"""Evaluate a batch of targets trained on images, each on the test sets that tables need."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class EvaluateTargets(EvaluationStage):
 
 
 def main() -> None:
-    """Evaluate the batch's runs whose training succeeded and that are not evaluated yet."""
+    """Evaluate the runs of the batch that were trained successfully and are not evaluated yet."""
     from selectbench.stages._images import make_family
     from selectbench.stages._targets import evaluate_batch
 

@@ -16,7 +16,7 @@ class FinetuneTargets(TrainingStage):
 
 
 def main() -> None:
-    """Train the batch's runs that are not done yet."""
+    """Train the runs of the batch that are not done yet."""
     from selectbench.stages._targets import train_batch
     from selectbench.stages._texts import make_family
     from selectbench.training.parallel import enter_crew

@@ -51,7 +51,7 @@ class JudgeClaims(Stage):
         }
 
     def specify(self, plan: "Plan") -> ClaimsSpec:
-        """Return the claims as comparisons of runs, seed by seed."""
+        """Return the claims as comparisons of runs, paired by seed."""
         return {
             "paper": self.paper,
             "scale": plan.scale,
@@ -64,7 +64,7 @@ class JudgeClaims(Stage):
 def judge_claims(
     spec: ClaimsSpec, records: Path, tables: Sequence[Path], measurements: Sequence[Path] = (), *, json: Path, markdown: Path
 ) -> None:
-    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables, ``measurements`` those of its propositions."""
+    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables, ``measurements`` the records of its propositions."""
     from selectbench.artefacts.verdict import make_verdict, render_markdown
 
     filled = [cast("Table[AnyCell]", read_json(path)) for path in tables]
@@ -75,7 +75,7 @@ def judge_claims(
 
 
 def main() -> None:
-    """The specification is a claims spec of the plan."""
+    """The specification is a ``ClaimsSpec``."""
     arguments = parse_artefact_arguments(__doc__, JudgeClaims.reads, JudgeClaims.writes)
     outputs = {"json": arguments.json, "markdown": arguments.markdown}
     judge_claims(arguments.spec, arguments.records[0], arguments.tables, arguments.measurements, **outputs)

@@ -49,7 +49,7 @@ class MakeTable(Stage):
 
 
 def make_table(spec: TableSpec, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
-    """Write a table of the plan in all its forms."""
+    """Fill a table from records and write it in all formats."""
     from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
 
     table = fill_table(spec, read_records(records))
@@ -60,7 +60,7 @@ def make_table(spec: TableSpec, records: Path, *, csv: Path, markdown: Path, lat
 
 
 def main() -> None:
-    """The specification is a table spec of the plan."""
+    """The specification is a ``TableSpec``."""
     arguments = parse_artefact_arguments(__doc__, MakeTable.reads, MakeTable.writes)
     outputs = {name: getattr(arguments, name) for name in MakeTable.writes}
     make_table(arguments.spec, arguments.records[0], **outputs)

@@ -18,9 +18,9 @@ from selectbench.stages.search_clusters import SearchClusters
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
-LEAST_SETS = 10  # for UMAP
+LEAST_SETS = 10  # the smallest number for which UMAP is used
 _DIGITS = 4
-_BEYOND = 2.0  # any Jaccard distance; by default UMAP gives no place to a set that has nothing in common with others, such as the empty one
+_BEYOND = 2.0  # above any Jaccard distance: by default UMAP does not place sets that share nothing with others, such as the empty one
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class MapStates(Stage):
 
 
 def map_states(searches: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Return one map per data set, number of clusters, keep fraction and seed, with the places of every agent's sets.
+    """Return one map per data set, number of clusters, keep fraction and seed, with the positions of every agent's sets.
 
     Parameters
     ----------
-    searches : what ``search_clusters`` wrote of one agent, keep fraction and seed each
-    seed : of the map
+    searches : results of ``search_clusters``, each for one agent, keep fraction and seed
+    seed : of the maps
     """
     groups: dict[tuple[str, int, str, int], list[dict[str, Any]]] = {}
     for search in sorted(searches, key=lambda search: (search["dataset"], search["seed"])):
@@ -90,7 +90,7 @@ def map_group(searches: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 
 def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
-    """Return the name of the map and the places (M, 2) of masks (M, C): UMAP by Jaccard distance, principal components of few masks."""
+    """Return the kind of map and the positions (M, 2) of masks (M, C): UMAP by Jaccard distance, principal components if masks are few."""
     if len(masks) < LEAST_SETS:
         centred = masks - masks.sum(axis=0) / max(len(masks), 1)
         rows = np.concatenate([centred, np.zeros((2, masks.shape[1]))])
@@ -100,12 +100,12 @@ def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
     neighbours = min(15, len(masks) - 1)
     mapper = umap.UMAP(neighbours, metric="jaccard", disconnection_distance=_BEYOND, n_epochs=200, random_state=seed % (1 << 32), n_jobs=1)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="gradient function")  # that new points could not be mapped back
+        warnings.filterwarnings("ignore", message="gradient function")  # it warns that new points cannot be mapped back
         return "umap", mapper.fit_transform(masks).astype(np.float64)
 
 
 def main() -> None:
-    """``--searches`` are what agents explored."""
+    """``--searches`` are the files of states that agents explored."""
     arguments = parse_artefact_arguments(__doc__, MapStates.reads, MapStates.writes)
     searches = [search for path in arguments.searches for search in read_json(Path(path))["searches"]]
     write_json(arguments.states, {"paper": arguments.spec["paper"], "groups": map_states(searches, arguments.spec["seed"])})

@@ -1,4 +1,4 @@
-"""Measure per-sample gradients at the weights a proxy run kept: norms over all parameters, or alignments with the mean gradient."""
+"""Measure per-sample gradients at the weights that a proxy run saved: norms over all parameters, or alignments with the mean gradient."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -34,13 +34,13 @@ _PASSES = {"gradient_norms": ("record_at", 1, 0), "alignments": ("align_at", 1, 
 
 
 class Spec(TrainingSpec):
-    """What is measured, on which proxy.
+    """Which signal is measured, on which proxy.
 
     Parameters
     ----------
-    seed : of the proxy's run
+    seed : of the proxy run
     signal : ``gradient_norms`` or ``alignments``
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     seed: int
@@ -68,7 +68,7 @@ class MeasureGradients(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the signals that are gradients of a proxy."""
+        """Restrict ``signal`` to those computed from gradients of a proxy."""
         return {"signal": "|".join(_PASSES)}
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -101,16 +101,16 @@ class MeasureGradients(Stage):
         return _FLOAT * plan.config.datasets[self.dataset]["pool_size"] * self._count_checkpoints(plan)
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
-        """Return the seconds at all checkpoints."""
+        """Return the seconds of the measurements at all checkpoints."""
         return sum_seconds(record)
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return what methods paid for the signal."""
+        """Return the seconds that methods were charged for the signal."""
         return collected.find_recording(self.signal, self.dataset, self.proxy, self.seed)
 
 
 def main() -> None:
-    """Measure one signal at every checkpoint it is declared for, write it and then its record."""
+    """Measure one signal at all checkpoints that the recipe declares for it and write it, then its record."""
     import torch
 
     from selectbench.stages._training import build_from_spec, open_prepared, read_weights

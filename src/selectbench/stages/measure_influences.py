@@ -1,4 +1,4 @@
-"""Warm a head up on a random part of a pool and measure how each sample's gradient agrees with those of validation samples."""
+"""Warm up a head on a random part of a pool and measure how well each sample's gradient aligns with those of validation samples."""
 
 import time
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Spec(DataSpec):
     Parameters
     ----------
     seed : of the run
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     seed: int
@@ -69,7 +69,7 @@ class MeasureInfluences(Stage):
         return sum_seconds(record)
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return what methods paid for the signal."""
+        """Return the seconds that methods were charged for the signal."""
         return collected.find_recording("influences", self.dataset, seed=self.seed)
 
 

@@ -1,4 +1,4 @@
-"""Measure one signal of a pool's texts alone: lengths and rarities of words, or perplexities under a reference model."""
+"""Measure one signal from a pool's texts alone: text lengths and word rarities, or perplexities under a reference model."""
 
 import time
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Spec(DataSpec, DeviceSpec, EncoderSpec):
-    """What is measured of which texts.
+    """Which signal is measured, of which texts.
 
     Parameters
     ----------
     signal : ``statistics`` or ``perplexities``
-    reference_name, reference : id and entry of the language model that perplexities are read from; the entry is None for n-grams
-    code : fingerprint
+    reference_name, reference : id and entry of the language model that computes perplexities; the entry is None for n-grams
+    code : fingerprint of the code
     """
 
     signal: str
@@ -43,7 +43,7 @@ class Spec(DataSpec, DeviceSpec, EncoderSpec):
 
 @dataclass(frozen=True)
 class MeasureTexts(Stage):
-    """The measurement of one signal of texts alone."""
+    """The measurement of one signal from texts alone."""
 
     dataset: str
     measure: str
@@ -56,7 +56,7 @@ class MeasureTexts(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the signals that are read from texts alone."""
+        """Restrict ``measure`` to the signals that are computed from texts alone."""
         return {"measure": "statistics|perplexities"}
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -64,7 +64,7 @@ class MeasureTexts(Stage):
         return {"data": [Output(PrepareData(self.dataset), "manifest")]}
 
     def specify(self, plan: "Plan") -> Spec:
-        """Return the signal and the models that it is read from."""
+        """Return the signal and the models that it is computed with."""
         reference = plan.config.scale["reference_models"][self.dataset]
         return {
             **specify_data(plan, self.dataset),
@@ -77,7 +77,7 @@ class MeasureTexts(Stage):
         }
 
     def count_gpus(self, plan: "Plan") -> int:
-        """Return none, unless a language model says how likely the texts are."""
+        """Return 0, unless a language model computes perplexities."""
         asks_model = self.measure == "perplexities" and plan.config.scale["reference_models"][self.dataset] != NGRAM
         return super().count_gpus(plan) if asks_model else 0
 
@@ -86,7 +86,7 @@ class MeasureTexts(Stage):
         return sum_seconds(record)
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return what methods paid for the signal."""
+        """Return the seconds that methods were charged for the signal."""
         return collected.find_recording(self.measure, self.dataset)
 
 
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def count_words(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return lengths in the encoder's tokens and rarities of words, and the context of the record."""
+    """Return text lengths in the encoder's tokens and word rarities, and the context for the record."""
     import torch
 
     from selectbench.llm.encoder import load_encoder
@@ -135,7 +135,7 @@ def count_words(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], 
 
 
 def ask_reference(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return perplexities under the reference model, of questions those of the right answer, and the context of the record."""
+    """Return perplexities under the reference model (for questions, of the correct answer), and the context for the record."""
     from selectbench.llm.perplexity import measure_perplexities, ngram_perplexities
     from selectbench.training.pools import choose_device
 

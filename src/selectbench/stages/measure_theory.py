@@ -1,4 +1,4 @@
-"""Measure the propositions behind ε-sample cover at the last weights a proxy run kept: distance against outputs, gradients, removal."""
+"""Measure the propositions behind ε-sample cover at a proxy run's last weights: distance against outputs, gradients and removal."""
 
 import time
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ class Spec(TrainingSpec):
 
     Parameters
     ----------
-    seed : of the proxy's run
-    pairs : drawn at most
-    code : fingerprint
+    seed : of the proxy run
+    pairs : number of pairs to draw, at most
+    code : fingerprint of the code
     """
 
     seed: int
@@ -91,7 +91,7 @@ def main() -> None:
     recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
     kept = max(read_weights(weights, device), key=lambda entry: entry["epoch"])
     if kept["epoch"] != recipe.epochs:
-        raise SelectbenchError(f"{weights}: the last weights are of epoch {kept['epoch']} of {recipe.epochs}; let record_at end with 1.0")
+        raise SelectbenchError(f"{weights}: the last weights are of epoch {kept['epoch']} of {recipe.epochs}; record_at must end with 1.0")
     model, _ = build_from_spec(spec, recipe.stem, (spec["role"],), device)
     model.load_state_dict(kept["model"])
     seed = derive_seed("theory", spec["dataset"], spec["model_name"], spec["seed"])

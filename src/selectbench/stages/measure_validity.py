@@ -1,4 +1,4 @@
-"""Hold proxies against targets: train both on the same random sets of clusters and compare what they are worth."""
+"""Compare proxies with targets: train both on the same random sets of clusters and correlate their results."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
     from selectbench.stages._texts import Trained
 
-SUBSETS, KEEP = 30, 0.05  # random sets of clusters on which proxies are held against targets
+SUBSETS, KEEP = 30, 0.05  # random sets of clusters on which proxies are compared with targets
 
 
 class Spec(TypedDict):
@@ -34,14 +34,14 @@ class Spec(TypedDict):
     Parameters
     ----------
     proxy, target : how each is trained
-    dataset : id
+    dataset : its id
     gpu : number of GPUs to lease
-    threads : processors of the job
+    threads : number of processors of the job
     seed : of the run
     keep : keep fraction of the sets
     subsets : number of sets
     state : folder of the checkpoints
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     proxy: TrainingSpec
@@ -73,7 +73,7 @@ class MeasureValidity(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return what ids of models look like."""
+        """Restrict ``target`` to ids of models."""
         return {"target": "[a-z0-9_]+"}
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -105,7 +105,7 @@ class MeasureValidity(Stage):
 
 
 def main() -> None:
-    """Train both on every set and write the record."""
+    """Train the proxy and the target on every set of clusters and write the record."""
     from selectbench.llm.clusters import cap_union
     from selectbench.stages._texts import make_family, train_and_measure
     from selectbench.training.pools import name_device
@@ -142,18 +142,18 @@ def main() -> None:
 
 
 def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
-    """Draw ``count`` random sets of clusters, each sorted; they may repeat."""
+    """Draw ``count`` random sets of clusters, each sorted; sets may repeat."""
     draws = np.random.default_rng(seed)
     return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
 
 
 def compare(measured: "Mapping[str, Sequence[Trained]]", test_set: str) -> dict[str, dict[str, Any]]:
-    """Return what proxies predict of targets, over the sets: the accuracy on the test set by the proxy's validation loss and accuracy.
+    """Return how well validation loss and accuracy of proxies, and the number of examples, predict the targets' test accuracy.
 
     Parameters
     ----------
     measured : role → set by set, what ``train_and_measure`` returned
-    test_set : what targets are reported on
+    test_set : the test set that targets are reported on
     """
     from selectbench.rl.propositions import describe
 

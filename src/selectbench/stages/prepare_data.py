@@ -1,4 +1,4 @@
-"""Prepare a data set: verify what was fetched and decode it once to arrays in canonical order."""
+"""Prepare a data set: verify the fetched files and decode them once into arrays in canonical order."""
 
 import math
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", 
 
 
 class Spec(TypedDict):
-    """What is prepared.
+    """Which data set is prepared.
 
     Parameters
     ----------
     dataset : id of the data set
-    test_sets : those that runs need
-    entry : of the data set in the configuration
-    code : fingerprint
+    test_sets : the test sets that runs need
+    entry : its entry in the configuration
+    code : fingerprint of the code
     """
 
     dataset: str
@@ -46,7 +46,7 @@ class PrepareData(Stage):
     log = "{results}/logs/prepare/{dataset}.log"
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Nothing: what was fetched is no file of another job."""
+        """Return nothing, because fetched files are not outputs of another job."""
         return {}
 
     def specify(self, plan: "Plan") -> Spec:
@@ -63,7 +63,7 @@ class PrepareData(Stage):
         yield from (path for path in Path(self.find_output(plan, "manifest")).parent.rglob("*") if path.is_file())
 
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int | None:
-        """Count one byte for each value of an image; texts, and images that stay in their folders, are not counted."""
+        """Count one byte per value of an image; texts, and images that stay in their folders, are not counted."""
         entry = plan.config.datasets[self.dataset]
         if "task" in entry or any(source["layout"] == "class_folders" for source in entry["sources"]):
             return None

@@ -31,8 +31,8 @@ class Spec(SelectionSpec):
 
     Parameters
     ----------
-    threads : processors of the job
-    code : fingerprint, with that of the method
+    threads : number of processors of the job
+    code : fingerprint of the code, including the method's
     """
 
     threads: int
@@ -76,16 +76,16 @@ class ScoreSamples(Stage):
         return 3 * _DOUBLE * plan.config.datasets[self.dataset]["pool_size"]
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
-        """Return the seconds of the scoring, without those of signals."""
+        """Return the seconds of scoring, without those of signals."""
         return float(record["score_s"])
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds that runs name for their scores."""
+        """Return the seconds of scoring, as the records of runs report them."""
         return collected.scoring.get((self.dataset, self.proxy, self.method, self.seed))
 
 
 def main() -> None:
-    """Write the scores, then their record with what they cost."""
+    """Write the scores, then their record with their cost."""
     from threadpoolctl import threadpool_limits
 
     from selectbench.data.splits import open_split, read_array
@@ -127,10 +127,10 @@ def main() -> None:
 
 
 def describe_source(record: Mapping[str, Any], proxy_share: float) -> dict[str, Any]:
-    """Return where signals come from and what a method that needs this share of the proxy's training pays for them.
+    """Return where signals come from and what they cost a method that needs this share of the proxy's training.
 
-    The proxy's training is charged in proportion, its clean passes and what was measured at checkpoints as far as they lie within that
-    share, an encoder in full. Visits with a backward pass count 1 each and forward-only visits a third.
+    The proxy's training is charged in proportion to the share; clean passes and measurements at checkpoints are charged if they lie within
+    it, and an encoder is charged in full. Visits with a backward pass count as 1, forward-only visits as a third.
     """
     if record["source"] == "proxy":
         training = record["training"]

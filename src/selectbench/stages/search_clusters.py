@@ -30,8 +30,8 @@ class Spec(TrainingSpec, MethodSpec):
     ----------
     method_name, title : id and title of the method's entry
     keeps : keep fractions, ascending
-    state : folder of what an interrupted search has measured
-    code : fingerprint, with that of the agent
+    state : folder of the measurements from which an interrupted search continues
+    code : fingerprint of the code, including the agent's
     """
 
     method_name: str
@@ -62,14 +62,14 @@ class SearchClusters(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the methods that are agents."""
+        """Restrict ``method`` to agents that search clusters."""
         return {"method": "|".join(plan.config.list_searches()) or "$"}
 
     def _list_keeps(self, plan: "Plan") -> list[str]:
         return plan.list_keeps(self.dataset, self.proxy, self.method, self.seed)
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the prepared data set, its embeddings, those that a head reads, and the clusters."""
+        """Return the prepared data set, the pool's embeddings, those of all splits if a head reads them, and the clusters."""
         return {
             "data": [Output(PrepareData(self.dataset), "manifest")],
             "embedded": [find_signals(plan, "encoder", self.dataset, self.proxy, self.seed)],
@@ -78,7 +78,7 @@ class SearchClusters(Stage):
         }
 
     def specify(self, plan: "Plan") -> Spec:
-        """Return the agent, its proxy and the keep fractions that runs ask for."""
+        """Return the agent, its proxy and the keep fractions that runs need."""
         return {
             **specify_training(plan, "proxy", self.dataset, self.proxy),
             **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
@@ -98,7 +98,7 @@ class SearchClusters(Stage):
         return float(sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds that runs name for their agents."""
+        """Return the seconds of the agents, as the records of runs report them."""
         return collected.choosing.get((self.dataset, self.proxy, self.method, self.seed))
 
 
@@ -125,7 +125,7 @@ def main() -> None:
         "clusters": describe_clustering(read_record(find_maker(clusters))),
     }
     key = digest_value({"spec": spec, "data": read_json(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
-    cap_seed = derive_seed("cap", spec["dataset"], spec["seed"])  # shared by all agents, so that they search one set function
+    cap_seed = derive_seed("cap", spec["dataset"], spec["seed"])  # shared by all agents, so that they search the same set function
     subsets, described, explored = {}, {}, []
     for keep in spec["keeps"]:
         num_kept = count_kept(keep, len(assignment))

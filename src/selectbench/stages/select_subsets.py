@@ -1,4 +1,4 @@
-"""Turn a method's scores into subsets, one for each keep fraction."""
+"""Select subsets by a method's scores, one for each keep fraction."""
 
 import time
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ _ID = 8  # bytes
 
 
 class Spec(SelectionSpec):
-    """Which subsets are taken from a method's scores.
+    """Which subsets are selected by a method's scores.
 
     Parameters
     ----------
     keeps : keep fractions, ascending
-    code : fingerprint, with that of the method
+    code : fingerprint of the code, including the method's
     """
 
     keeps: list[str]
@@ -39,7 +39,7 @@ class Spec(SelectionSpec):
 
 @dataclass(frozen=True)
 class SelectSubsets(Stage):
-    """The subsets that one method's scores give, at all keep fractions."""
+    """The subsets that are selected by one method's scores, at all keep fractions."""
 
     dataset: str
     proxy: str
@@ -56,7 +56,7 @@ class SelectSubsets(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Leave out the methods whose subsets an agent chooses."""
+        """Exclude the methods whose subsets an agent chooses."""
         chosen_by_agents = "|".join(plan.config.list_learned() + plan.config.list_searches()) or "$"
         return {"method": f"(?!({chosen_by_agents})/)[a-z0-9_]+"}
 
@@ -65,7 +65,7 @@ class SelectSubsets(Stage):
         return {"scores": [Output(ScoreSamples(self.dataset, self.proxy, self.method, self.seed), "scores")]}
 
     def specify(self, plan: "Plan") -> Spec:
-        """Return the method and the keep fractions that runs ask for."""
+        """Return the method and the keep fractions that runs need."""
         return {
             **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
             "keeps": plan.list_keeps(self.dataset, self.proxy, self.method, self.seed),
@@ -81,17 +81,17 @@ class SelectSubsets(Stage):
         return float(sum(subset["cost"]["select_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds that runs name for the selection."""
+        """Return the seconds of the selection, as the records of runs report them."""
         return collected.choosing.get((self.dataset, self.proxy, self.method, self.seed))
 
 
 def size_subsets(plan: "Plan", dataset: str, keeps: list[str]) -> int:
-    """Return the bytes of the ids of subsets of a pool."""
+    """Return the number of bytes that the ids of a pool's subsets take."""
     return _ID * sum(round(parse_keep(keep) * plan.config.datasets[dataset]["pool_size"]) for keep in keeps)
 
 
 def main() -> None:
-    """Write the ids kept at every keep fraction, then their record with the whole cost of selection."""
+    """Write the ids kept at every keep fraction, then their record with the total cost of selection."""
     from selectbench.methods import make_method
 
     arguments = parse_arguments(__doc__, SelectSubsets.reads, SelectSubsets.writes)
@@ -132,7 +132,7 @@ def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> di
 
 
 def describe_cost(scored: Mapping[str, Any], select_s: float) -> dict[str, Any]:
-    """Return what one subset cost: what its method pays for signals, its scores, and the selection itself; memory is the largest."""
+    """Return the cost of one subset, summed over the signals its method pays for, scoring, and selection; memory is their maximum."""
     paid = ("wall_s", "sample_visits", "peak_memory_mb")
     sources = {name: {axis: source[axis] for axis in paid} for name, source in scored["sources"].items()}
     return {

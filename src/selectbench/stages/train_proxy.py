@@ -1,4 +1,4 @@
-"""Train a proxy and record what scoring methods read: correctness, early outputs, features, and the weights along the way."""
+"""Train a proxy and record what scoring methods read: correctness, early outputs, features, and the weights at several epochs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ _FLOAT = 4  # bytes
 
 
 class Spec(TrainingSpec):
-    """What is trained.
+    """Which proxy is trained.
 
     Parameters
     ----------
     seed : of the run
     state : file of the checkpoint from which an interrupted training continues
-    code : fingerprint
+    code : fingerprint of the code
     """
 
     seed: int
@@ -41,7 +41,7 @@ class Spec(TrainingSpec):
 
 @dataclass(frozen=True)
 class TrainProxy(Stage):
-    """The training of one proxy, with the signals that it leaves for scoring methods."""
+    """The training of one proxy, which records signals for scoring methods."""
 
     dataset: str
     proxy: str
@@ -81,7 +81,7 @@ class TrainProxy(Stage):
         return Visits(network, passes * plan.config.datasets[self.dataset]["pool_size"])
 
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
-        """Count the weights of declared epochs and what is recorded of each sample."""
+        """Count the weights saved at the declared epochs and what is recorded for each sample."""
         recipe, entry = self._find_recipe(plan), plan.config.datasets[self.dataset]
         size = size_network(self.count_visits(plan).network)
         kept = len({*recipe["record_at"], *recipe["align_at"]})
@@ -93,12 +93,12 @@ class TrainProxy(Stage):
         return float(record["training"]["wall_s"])
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds of the whole training, of which methods pay shares."""
+        """Return the seconds of the whole training, of which methods are charged shares."""
         return collected.find_recording("proxy", self.dataset, self.proxy, self.seed)
 
 
 def main() -> None:
-    """Train, record, write signals and weights and then their record."""
+    """Train and record, write signals and weights, then their record."""
     import torch
 
     from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec

@@ -1,4 +1,4 @@
-"""Train agents beside a target model, one per keep fraction, and write the subsets they choose."""
+"""Train agents alongside a target model, one per keep fraction, and write the subsets they choose."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainSelectors(Stage):
-    """The agents of one method, one per keep fraction, each trained beside a model of the proxy's kind."""
+    """The agents of one method, one per keep fraction, each trained alongside a model of the proxy's architecture."""
 
     dataset: str
     proxy: str
@@ -42,7 +42,7 @@ class TrainSelectors(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Return the methods whose subsets an agent chooses beside a model."""
+        """Restrict ``method`` to those whose agent is trained alongside a model."""
         return {"method": "|".join(plan.config.list_learned()) or "$"}
 
     def _list_keeps(self, plan: "Plan") -> list[str]:
@@ -53,7 +53,7 @@ class TrainSelectors(Stage):
         return {"data": [Output(PrepareData(self.dataset), "manifest")]}
 
     def specify(self, plan: "Plan") -> SelectorSpec:
-        """Return the method, the model beside it and the keep fractions that runs ask for."""
+        """Return the method, the model trained with it, and the keep fractions that runs need."""
         return {
             **specify_training(plan, "selector", self.dataset, self.proxy),
             **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
@@ -64,7 +64,7 @@ class TrainSelectors(Stage):
         }
 
     def count_visits(self, plan: "Plan") -> Visits:
-        """Count the epochs of the model beside each agent."""
+        """Count the epochs of the model that is trained with each agent."""
         recipe = plan.config.recipes[plan.recipe_name("selector", self.dataset, self.proxy)]
         network = Network(self.proxy, recipe.get("stem", ""), self.dataset)
         passes = recipe["epochs"] * len(self._list_keeps(plan))
@@ -79,7 +79,7 @@ class TrainSelectors(Stage):
         return float(sum(subset["cost"]["sources"]["agent"]["wall_s"] for subset in record["subsets"].values()))
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds that runs name for their agents."""
+        """Return the seconds of the agents, as the records of runs report them."""
         return collected.choosing.get((self.dataset, self.proxy, self.method, self.seed))
 
 
