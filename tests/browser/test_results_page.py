@@ -419,7 +419,7 @@ def test_the_cost_explorer_agrees_with_the_cost_tables_and_break_even(page, site
                 if (targets, with_selection) == (1, True):
                     assert total == format_cost(parts).partition(" ")[0]
                 number = find_break_even(parts["selection"], parts["training"])
-                assert even == {None: "never", 1: "at once"}.get(number, f"from {number or 0:,} targets")
+                assert even == {None: "never", 1: "1 target (always)"}.get(number, f"{number or 0:,} targets")
 
 
 def test_the_cost_explorer_takes_any_number_of_targets(page):

@@ -55,13 +55,13 @@ def test_supported_needs_every_interval_above_zero():
     assert judge([3.0, 3.1, 3.2], [1.0, 1.1, 1.2]).verdict == "supported"
     verdict, why = judge([3.0, 3.1, 3.2], [-1.0, 1.1, 1.2])
     assert verdict == "undecided"
-    assert why == "1 of 2 intervals contain 0; 1 above 0"
+    assert why == "1 of 2 intervals contains 0; 1 lies above 0"
 
 
 def test_contradicted_by_one_interval_below_zero():
     verdict, why = judge([3.0, 3.1, 3.2], [-1.0, -1.1, -1.2])
     assert verdict == "contradicted"
-    assert why == "1 of 2 intervals lie below 0, corrected for 2 comparisons"
+    assert why == "1 of 2 intervals lies below 0 after correction for 2 comparisons"
 
 
 def test_bonferroni_correction_protects_a_claim_of_many_comparisons():
@@ -70,7 +70,7 @@ def test_bonferroni_correction_protects_a_claim_of_many_comparisons():
     assert judge(low).verdict == "contradicted"
     verdict, why = judge(low, *[high] * 9)
     assert verdict == "undecided"
-    assert why == "0 of 10 intervals contain 0; 1 below 0, but not once corrected for 10 comparisons; 9 above 0"
+    assert why == "1 of 10 intervals lies below 0, but not after correction for 10 comparisons; 9 lie above 0"
 
 
 def test_equal_differences_on_a_small_test_set_are_not_certain():
@@ -95,7 +95,7 @@ def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
 
 
 def test_one_seed_is_undecided_and_no_comparison_was_not_asked():
-    assert judge([1.0]) == ("undecided", "1 of 1 comparisons have fewer than 2 seeds")
+    assert judge([1.0]) == ("undecided", "the comparison has fewer than 2 seeds")
     assert decide([], None, []) == ("not asked", "nothing to compare at this scale")
 
 
@@ -111,11 +111,11 @@ def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
     del records[missing]
     hole = compare(comparison, records, 0.95, 2)
     assert hole["mean"] is None
-    assert hole["hole"] == f"1 of 6 runs; first: {missing}: no record"
+    assert hole["hole"] == f"1 of 6 runs has no value; first: {missing}: no record"
     good_records, good = make_pair([3.0, 3.1, 3.2])
     bad_records, bad = make_pair([-3.0, -3.1, -3.2])
     assert decide([hole, compare(good, good_records, 0.95, 2)], None, []).why.startswith(
-        "1 of 2 comparisons are incomplete (1 of 6 runs; first: "
+        "1 of 2 comparisons is incomplete (1 of 6 runs has no value; first: "
     )
     assert decide([hole, compare(bad, bad_records, 0.95, 2)], None, []).verdict == "contradicted"
 
@@ -130,7 +130,7 @@ def test_what_is_not_compared_cannot_be_beaten_but_does_not_hide_a_contradiction
 def test_sides_without_a_common_seed_are_a_hole():
     records, comparison = make_pair([1.0, 2.0])
     comparison |= {"better": comparison["better"][:1], "worse": comparison["worse"][1:]}
-    assert compare(comparison, records, 0.95, 1)["hole"] == "its two sides have no seed in common"
+    assert compare(comparison, records, 0.95, 1)["hole"] == "the two sides have no seed in common"
 
 
 def test_worst_is_lowest_in_units_of_its_half_width():
@@ -146,7 +146,7 @@ def test_differences_are_printed_in_their_unit():
     assert format_comparison(comparison) == "+0.42 [−0.10, +0.94]"
     assert (
         format_comparison(comparison | {"metric": "total_wall_s", "mean": math.log(2), "low": 0.0, "high": math.log(4)})
-        == "×2.00 [×1.00, ×4.00]"
+        == "0.50× the cost [0.25×, 1.00×]"
     )
     assert format_comparison(comparison | {"low": None, "high": None}) == "+0.42"
     assert format_comparison(comparison | {"mean": None}) == "—"
@@ -190,10 +190,10 @@ def test_a_statistic_is_held_against_its_bound_by_hand():
 
 
 def test_a_statistic_nobody_measured_is_a_hole():
-    assert judge_statistics([])["why"] == "1 of 1 comparisons are incomplete (nothing measured)"
+    assert judge_statistics([])["why"] == "the comparison is incomplete (nothing was measured)"
     claim = judge_statistics([0.4, None, 0.6])
     assert claim["verdict"] == "undecided"
-    assert claim["comparisons"][0]["hole"] == "1 of 3 seeds; first: seed 1 has no finite spearman"
+    assert claim["comparisons"][0]["hole"] == "1 of 3 seeds has no finite spearman; first: seed 1"
 
 
 def test_statistics_are_compared_data_set_by_data_set():

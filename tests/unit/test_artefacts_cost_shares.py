@@ -51,5 +51,5 @@ def test_a_reported_share_is_compared_where_the_scale_is_the_paper_s(records):
 
 
 def test_another_metric_is_refused(records):
-    with pytest.raises(ConfigError, match="a table of kind 'cost_shares' has the metric total_visits, not 'top1'"):
+    with pytest.raises(ConfigError, match="a table of kind 'cost_shares' needs the metric total_visits, not 'top1'"):
         fill_table(SPEC | {"metric": "top1"}, records)

@@ -79,7 +79,7 @@ def test_the_cheapest_of_a_column_is_bold_and_full_data_takes_part():
     assert r"EL2N & 0.70 {\scriptsize (time 0.40), 20 \% kept} & \textbf{0.90} {\scriptsize (time 0.60), 40 \% kept}" in render_latex(table)
     assert "| | ≥ 97 % of full data | ≥ 99 % of full data | ≥ 100 % of full data | ≥ 102 % of full data |" in text
     assert "Digits: full data reaches 96.0; ≥ 97 % is 93.1, ≥ 99 % is 95.0, ≥ 100 % is 96.0, ≥ 102 % is 97.9." in text
-    assert "a description and not a test" in table["note"]
+    assert "descriptive, not a test" in table["note"]
 
 
 def test_the_answer_names_every_run_it_was_chosen_from():
@@ -102,10 +102,10 @@ def test_a_keep_fraction_with_a_hole_is_never_chosen_and_may_leave_a_dash():
     answers = [answer_of(table, "moderate", column) for column in ("0.97", "1.02")]
     assert [answer["reached"] for answer in answers] == [True, None]
     assert ["".join(format_answer(answer, "top1")) for answer in answers] == ["0.30 (time 0.50), 40 % kept", "—"]
-    assert [note["text"] for note in table["footnotes"]] == [f"1 of 8 runs: failed: loss is not finite; first: {failed}"]
+    assert [note["text"] for note in table["footnotes"]] == ["1 of 8 runs failed (keep 0.2 seed 1): loss is not finite"]
     assert "| 0.30 (time 0.50), 40 % kept<sup>a</sup>" in render_markdown(table).replace("*", "")
-    assert "a footnote says where it might have been" in table["caption"]
-    with pytest.raises(RecordError, match="rl_selector/costs: 1 of 20 runs have no value"):
+    assert "footnotes mark where they might have been" in table["caption"]
+    with pytest.raises(RecordError, match="rl_selector/costs: 1 of 20 runs has no value"):
         fill_table(spec | {"partial": False}, records)
 
 

@@ -44,7 +44,7 @@ def test_accuracy_figure_has_a_panel_a_dataset_and_a_line_a_method(records):
     assert lines_of(digits) == ["full", "random", "random_balanced", "el2n", "moderate"]
     assert lines_of(blobs) == ["full", "random", "random_balanced", "el2n"]
     assert digits.get_ylabel() == "top-1 accuracy (%)"
-    assert digits.get_xlabel() == "kept (% of the training pool)"
+    assert digits.get_xlabel() == "keep fraction (% of the training pool)"
     assert digits.get_ylim()[1] <= 100.5
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["Full data", "Random", "Random, class-balanced", "EL2N", "Moderate-DS", "Not built yet:\nRL-Selector"]
@@ -95,13 +95,13 @@ def test_small_drawings_show_what_large_ones_do(records):
 def test_holes_are_refused_or_told_in_the_figure(records):
     with pytest.raises(RecordError, match="partial: true"):
         draw_figure(make_figure_spec("cost", partial=False), records)
-    assert draw_figure(make_figure_spec("cost"), records).get_supxlabel() == "2 of 39 runs have no value and are left out"
+    assert draw_figure(make_figure_spec("cost"), records).get_supxlabel() == "2 of 39 runs omitted: no value"
     assert draw_figure(make_figure_spec("cost", partial=False, with_holes=False), records).get_supxlabel() == ""
 
 
 def test_keep_fractions_are_ordered_as_numbers():
     cells = {keep: {"mean": 1.0} for keep in ("1", "0.5", "0.05", "0.1")}
-    assert [keep for keep, _ in list_points({"cells": cells})] == [0.05, 0.1, 0.5, 1.0]
+    assert [point.keep for point in list_points({"cells": cells})] == [0.05, 0.1, 0.5, 1.0]
 
 
 def test_styles_tell_rows_apart_and_do_not_move_when_a_method_is_built():
@@ -129,7 +129,7 @@ def test_trajectories_have_a_panel_a_keep_fraction_and_a_line_a_method(records):
     assert [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes] == ["30 % kept", "50 % kept"] * 2
     assert [lines_of(axes) for axes in figure.axes] == [["el2n", "moderate"], ["el2n", "moderate"], ["el2n"], []]
     assert figure.axes[3].texts[0].get_text() == "no trajectory"
-    assert figure.axes[0].get_ylabel() == "regret to top-k of E"
+    assert figure.axes[0].get_ylabel() == "regret relative to the top-k of E"
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "el2n"]
     assert line.get_xdata().tolist() == [1, 2, 3, 4, 5]
     # seeds start at 0.9, 0.85 and 0.8, multiplied by 0.6 every epoch
@@ -140,7 +140,7 @@ def test_trajectories_have_a_panel_a_keep_fraction_and_a_line_a_method(records):
 
 def test_failed_searches_are_drawn_dashed_counted_and_in_no_mean(records):
     figure = draw_figure(make_figure_spec("trajectory"), records)
-    assert figure.get_supxlabel() == "1 of 15 runs failed: thin dashed lines, in no mean"
+    assert figure.get_supxlabel() == "1 of 15 runs failed (thin dashed lines, not in the mean)"
     (mean,) = [line for line in figure.axes[2].lines if line.get_label() == "el2n"]
     (failed,) = [line for line in figure.axes[2].lines if line.get_linewidth() == 0.8 and len(line.get_xdata()) == 5]
     assert mean.get_ydata()[0] == pytest.approx((0.9 + 0.8) / 2)
@@ -157,7 +157,7 @@ def test_proxy_losses_are_drawn_by_proxy_trainings(records):
     figure = draw_figure(make_figure_spec("trajectory") | {"quantity": "proxy_loss"}, changed)
     axes = figure.axes[0]
     assert lines_of(axes) == ["moderate"]  # the other method's trajectory has no proxies
-    assert (axes.get_ylabel(), figure.axes[1].get_xlabel()) == ("least validation loss of a proxy", "proxy trainings")
+    assert (axes.get_ylabel(), figure.axes[1].get_xlabel()) == ("lowest validation loss of a proxy", "proxy trainings")
     (line,) = [line for line in axes.lines if line.get_label() == "moderate"]
     np.testing.assert_allclose(line.get_ydata(), [np.nan, 0.9, 0.8])
     assert figure.legends[0].get_title().get_text() == "marker = chosen set"
@@ -175,9 +175,9 @@ def test_kept_fractions_are_held_against_the_wanted_one(records):
 def test_a_search_without_a_record_is_refused_or_told(records):
     spec = make_figure_spec("trajectory", with_holes=False)
     fewer = {run: record for run, record in records.items() if run != spec["panels"][0]["rows"][3]["cells"]["0.3"]["runs"][0]}
-    with pytest.raises(RecordError, match="rl_selector/trajectory: 1 of 12 runs have no value; first: .*: no record"):
+    with pytest.raises(RecordError, match="rl_selector/trajectory: 1 of 12 runs has no value; first: .*: no record"):
         draw_figure(spec | {"partial": False}, fewer)
-    assert draw_figure(spec, fewer).get_supxlabel() == "runs without a record, left out: 1"
+    assert draw_figure(spec, fewer).get_supxlabel() == "1 run omitted: no record"
     figure = draw_figure(spec | {"methods": ["random"]}, records)
     assert "no run of these methods has a trajectory" in figure.texts[0].get_text()
 
@@ -249,4 +249,4 @@ def test_measurements_have_a_line_a_seed_their_mean_and_the_correlation():
 
 def test_a_proposition_nobody_measured_says_so():
     figure = draw_figure(make_figure_spec("measured") | {"proposition": "other"}, {}, (), make_measurements())
-    assert "nothing was measured of 'other'" in figure.texts[0].get_text()
+    assert "no measurements of 'other'" in figure.texts[0].get_text()

@@ -65,7 +65,7 @@ def test_every_claim_is_a_row_with_a_verdict_or_a_hole_for_every_scale_with_resu
 def test_a_scale_says_what_it_ran_on_as_far_as_it_is_recorded():
     page = render_front(make_spec(), VERDICTS, None)
     facts = [dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", part)) for part in re.findall(r"<dl>(.*?)</dl>", page, flags=re.DOTALL)]
-    assert facts[0]["Runs"] == "2,400, each counted by every paper it serves, of which 6 failed"
+    assert facts[0]["Runs"] == "2,400 (counted once per paper that uses them), 6 failed"
     assert facts[0]["Processors"] == "—" and facts[0]["Time"].startswith("— of training")
     assert (facts[1]["Devices"], facts[1]["Processors"], facts[1]["Commits"]) == ("H200", "EPYC", "0123456789")
     assert facts[1]["Time"].startswith("1.5 h of training and 30 s of evaluation")

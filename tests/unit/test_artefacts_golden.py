@@ -171,11 +171,11 @@ def test_every_number_of_the_page_opens_to_its_runs(built):
     assert len({run for run, *_ in data["runs"]}) == len(data["runs"])
     assert [run[1:] for run in data["runs"] if run[0] == MISSING] == [[None, None, None]]
     assert [run[2] for run in data["runs"] if run[0] == FAILED] == [None]
-    assert dict(detail["facts"])["Best epoch (extra)"] == "86.8: peeks at the test set"
+    assert dict(detail["facts"])["Best epoch (extra)"] == "86.8, chosen on the test set"
     assert dict(detail["facts"])["Reported"] == "86 (paper-table)"
     (detail,) = [item for item in details if item["title"] == "EL2N, ≥ 90 % of full data" and "digits" in item["panel"]]
     assert dict(detail["facts"]) == {
-        "Asked for": "mean top-1 accuracy (%) ≥ 87.2: 0.9 × full data's",
+        "Threshold": "mean top-1 accuracy (%) ≥ 87.2, 0.9 × full data's",
         "Answer": "1.50 (time 1.19), 50 % kept",
         "30 % kept": "86.5 at cost 1.30 (time 0.99): not reached",
         "50 % kept": "88.9 at cost 1.50 (time 1.19): reached",

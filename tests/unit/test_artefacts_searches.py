@@ -49,7 +49,7 @@ def test_costs_are_paired_with_full_data_by_seed(records):
 
 def test_break_even_figure_has_time_above_visits_and_tells_the_numbers(records):
     figure = draw_figure(make_figure_spec("break_even"), records)
-    assert [axes.get_ylabel().split(",")[0] for axes in figure.axes] == ["time", "", "sample visits", ""]
+    assert [axes.get_ylabel().split(",")[0] for axes in figure.axes] == ["time per target", "", "sample visits per target", ""]
     visits = {line.get_label(): line for line in figure.axes[2].lines if not line.get_label().startswith("_")}
     assert list(visits) == ["random", "random_balanced", "el2n", "moderate"]
     assert visits["el2n"].get_xdata()[[0, -1]].tolist() == [1, 1000]
@@ -57,7 +57,7 @@ def test_break_even_figure_has_time_above_visits_and_tells_the_numbers(records):
     (marked,) = [line for line in figure.axes[3].lines if line.get_marker() not in ("None", None)]
     assert marked.get_xydata().tolist() == [[2, pytest.approx(0.8)]]  # EL2N; random pays off from the first target on
     legend = figure.legends[0]
-    assert legend.get_title().get_text() == "breaks even at: time | visits, of every panel"
+    assert legend.get_title().get_text() == "break-even in targets: time | visits, for each panel"
     # EL2N: 1 full training of selection and 0.3 of training; moderate has no run on the second data set
     assert [text.get_text() for text in legend.get_texts()] == [
         "Full data",
@@ -67,7 +67,7 @@ def test_break_even_figure_has_time_above_visits_and_tells_the_numbers(records):
         "Moderate-DS: 1, — | 2, —",
         "Not built yet:\nRL-Selector",
     ]
-    assert figure.get_supxlabel() == "runs without a value, left out: 2"
+    assert figure.get_supxlabel() == "2 runs omitted: no value"
 
 
 def test_a_selection_never_pays_if_training_gets_no_cheaper(records):
@@ -117,12 +117,12 @@ def test_coherence_has_a_panel_a_clustering_and_means_over_seeds():
     figure = draw_figure(make_figure_spec("coherence"), {}, clusters=make_clusters())
     plain, stratified = figure.axes
     assert plain.get_title(loc="left") == "scikit-learn digits\n6 clusters, k-means"
-    assert stratified.get_title(loc="left") == "scikit-learn digits\n6 clusters, k-means inside labels"
+    assert stratified.get_title(loc="left") == "scikit-learn digits\n6 clusters, k-means within labels"
     assert plain.texts[0].get_text().splitlines() == [
         "silhouette 0.11",
         "label purity 0.75",
-        "neighbours in cluster 0.60 (chance 0.30)",
-        "neighbours of its label 0.55 (chance 0.25)",
+        "neighbours in same cluster 0.60 (chance 0.30)",
+        "neighbours with same label 0.55 (chance 0.25)",
     ]
     first, second = (points for points in plain.collections if isinstance(points, PathCollection))
     assert first.get_offsets().tolist() == [[1.0, 0.3], [0.9, 0.2], [0.8, 0.1], [0.7, 0.0], [0.5, -0.1]]

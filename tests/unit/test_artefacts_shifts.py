@@ -45,9 +45,9 @@ def test_every_number_stands_beside_its_clean_accuracy(records):
     assert text.split(" [")[1] in render_markdown(table)
     assert "clean" in render_latex(table)
     assert "clean,minus_clean,joint_low,joint_high,num_images,num_clean_images" in render_csv(table)
-    assert "397 test images together" in table["caption"]
+    assert "the 397 test images" in table["caption"]
     facts = dict(KINDS["shifted"].list_facts(cell, table))
-    assert facts["Without the shift"].endswith("(−20.0 here), 397 images of the same classes")
+    assert facts["Clean accuracy"].endswith("(−20.0 under the shift), 397 images of the same classes")
 
 
 def test_a_shifted_table_shows_accuracy_only(records):
@@ -80,8 +80,8 @@ def test_unreadable_images_are_footnotes(records):
     table = fill_table(make_table_spec(with_holes=False), records)
     texts = {note["mark"]: note["text"] for note in table["footnotes"]}
     (one,), (two,) = (find_cell(table, "el2n", keep)["footnotes"] for keep in ("0.3", "0.5"))
-    assert texts[one] == "up to 3 unreadable images of the test set are left out"
-    assert texts[two] == "up to 2 unreadable images of a subset are replaced by grey ones"
+    assert texts[one] == "up to 3 unreadable images per run left out of the test set"
+    assert texts[two] == "up to 2 unreadable images per run replaced by grey in training"
 
 
 def corrupt(records):

@@ -93,7 +93,7 @@ def test_costs_are_read_from_selection_and_training_and_the_lowest_is_best(recor
     assert "| EL2N | 36,400 ± 0 ▼ | 42,000 ± 0 ▼ |" in text
     assert "| *Random* | **8,400 ± 0** |" in text
     assert table["caption"].startswith("Selection plus training sample visits: mean ± standard deviation over n = 3 seeds. ")
-    assert "▼ dearer than uniform random" in table["caption"]
+    assert "▼ more expensive than uniform random" in table["caption"]
     assert ",36400," in render_csv(table)
     assert list_losses([table]) == []
 
@@ -127,7 +127,7 @@ def test_holes_have_a_dash_and_a_footnote_by_reason(records):
     table = fill_table(make_table_spec(), records)
     text = render_markdown(table)
     assert "| *Random* | —<sup>a</sup> |" in text
-    assert "<sup>a</sup> 3 of 3 runs: failed: out\\_of\\_memory; first: blobs/" in text
+    assert "<sup>a</sup> 3 of 3 seeds failed (0, 1, 2): out\\_of\\_memory  " in text
     assert r"---\textsuperscript{a}" in render_latex(table)
     assert [note["mark"] for note in table["footnotes"]] == ["a", "b", "c"]
 

@@ -83,14 +83,14 @@ def draw_break_even(spec: FigureSpec, records: Records) -> Figure:
             if place == 0:
                 axes.set_title(wrap_title(panel["title"]), loc="left")
             if index == 0:
-                axes.set_ylabel(f"{name}, selection included\n(full data = 1)")
+                axes.set_ylabel(f"{name} per target, with selection\n(full data = 1)")
             axes.set_xlabel("targets trained on one subset")
     numbers = describe_numbers(records, panels, spec["keep"])
     titled = [panel | {"rows": [row | {"title": row["title"] + numbers.get(row["id"], "")} for row in panel["rows"]]} for panel in panels]
-    of_panels = ", of every panel" if len(panels) > 1 else ""
-    add_legend(figure, titled, styles, f"breaks even at: time | visits{of_panels}")
+    of_panels = ", for each panel" if len(panels) > 1 else ""
+    add_legend(figure, titled, styles, f"break-even in targets: time | visits{of_panels}")
     left_out = {hole["run"] for panel in panels for row in panel["rows"] for hole in list_holes(row, spec["keep"])}
-    add_note(figure, [f"runs without a value, left out: {len(left_out)}"] if left_out else [])
+    add_note(figure, [f"{len(left_out)} run{'s' if len(left_out) > 1 else ''} omitted: no value"] if left_out else [])
     return figure
 
 

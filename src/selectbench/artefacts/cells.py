@@ -30,11 +30,11 @@ LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, *COST_METRICS, *SEARCH_METRICS}
 METRIC_TITLES = {
     "top1": "top-1 accuracy (%)",
     "loss": "cross-entropy",
-    NOISE_KEPT: "share of the noisy samples that are kept (%)",
+    NOISE_KEPT: "noisy samples kept (%)",
     TOTAL_WALL: "selection plus training time (s)",
     TOTAL_VISITS: "selection plus training sample visits",
     TRAINING_WALL: "training time without selection (s)",
-    PROXY_LOSS: "validation loss of the proxy on the chosen clusters",
+    PROXY_LOSS: "validation loss of a proxy trained on the chosen clusters",
     PROXY_TRAININGS: "proxy trainings",
 }
 
@@ -180,7 +180,7 @@ def find_hole(records: Records, run: str, metric: str, test_set: str | None) -> 
     if record["status"] != "ok":
         return Hole(run=run, reason=f"failed: {read_reason(record).strip().splitlines()[0]}")
     if metric in SEARCH_METRICS and not record["selection"].get("search"):
-        return Hole(run=run, reason="no search chose its subset")
+        return Hole(run=run, reason="its subset was not chosen by a search")
     if read_value(record, metric, test_set) is None:
         place = f" on test set {test_set!r}" if metric in TEST_METRICS else ""
         return Hole(run=run, reason=f"its record has no finite {metric}{place}")
@@ -398,6 +398,6 @@ def raise_holes(spec: PanelsSpec, holes: Mapping[str, str], num_runs: int) -> No
     """Raise the RecordError of an artefact that allows no holes; ``holes`` maps runs to reasons."""
     run, reason = next(iter(holes.items()))
     raise RecordError(
-        f"{spec['paper']}/{spec['id']}: {len(holes)} of {num_runs} runs have no value; first: {run}: {reason}; "
-        "set partial: true in config/config.yaml to draw it with holes"
+        f"{spec['paper']}/{spec['id']}: {len(holes)} of {num_runs} runs {'has' if len(holes) == 1 else 'have'} no value; "
+        f"first: {run}: {reason}; set partial: true in config/config.yaml to show it with holes"
     )

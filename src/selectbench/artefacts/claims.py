@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
-from selectbench.artefacts.cells import compare_runs, find_hole, t_interval
+from selectbench.artefacts.cells import COST_METRICS, compare_runs, find_hole, t_interval
 from selectbench.artefacts.formats import HOLE, format_difference, format_range
 from selectbench.artefacts.measurements import Measurement, group_measurements, read_statistic
 from selectbench.artefacts.specs import Author, ClaimsSpec, ComparisonSpec, MeasuredSpec
@@ -125,11 +125,12 @@ def compare(comparison: ComparisonSpec, records: Records, confidence: float, num
     holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
     result = compare_nothing(comparison["label"], metric, test_set)
     if holes:
-        return result | {"hole": f"{len(holes)} of {len(runs)} runs; first: {holes[0]['run']}: {holes[0]['reason']}"}
+        lack = f"{len(holes)} of {len(runs)} runs {'has' if len(holes) == 1 else 'have'} no value"
+        return result | {"hole": f"{lack}; first: {holes[0]['run']}: {holes[0]['reason']}"}
     sides = (comparison["better"], comparison["worse"])
     differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
     if not len(differences):
-        return result | {"hole": "its two sides have no seed in common"}
+        return result | {"hole": "the two sides have no seed in common"}
     return bound_differences(result, differences + comparison["allowance"], confidence, num_comparisons, least_sd)
 
 
@@ -148,7 +149,7 @@ def compare_statistics(measured: MeasuredSpec, measurements: Sequence[Measuremen
     text = f"{bound:g} − {words}" if sign < 0 else f"{words} − {bound:g}" if bound else words
     groups = group_measurements(measurements, name)
     if not groups:
-        return [compare_nothing(text, STATISTIC, None) | {"hole": "nothing measured"}]
+        return [compare_nothing(text, STATISTIC, None) | {"hole": "nothing was measured"}]
     comparisons = []
     for dataset, seeds in groups.items():
         result = compare_nothing(f"{dataset}: {text}", STATISTIC, None)
@@ -156,7 +157,8 @@ def compare_statistics(measured: MeasuredSpec, measurements: Sequence[Measuremen
         holes = [seed for seed, value in values.items() if value is None]
         differences = np.array([sign * (value - bound) for value in values.values() if value is not None])
         if holes:
-            comparisons.append(result | {"hole": f"{len(holes)} of {len(values)} seeds; first: seed {holes[0]} has no finite {statistic}"})
+            lack = f"{len(holes)} of {len(values)} seeds {'has' if len(holes) == 1 else 'have'} no finite {statistic}"
+            comparisons.append(result | {"hole": f"{lack}; first: seed {holes[0]}"})
         else:
             comparisons.append(bound_differences(result, differences, confidence, len(groups)))
     return comparisons
@@ -198,26 +200,41 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
     if not comparisons:
         return Verdict(NOT_ASKED, "nothing to compare at this scale")
     tested = [comparison for comparison in comparisons if comparison["low"] is not None]
+    are_ratios = all(comparison["metric"] in COST_METRICS for comparison in comparisons)
+    zero, upper, lower = ("1×", "below 1×", "above 1×") if are_ratios else ("0", "above 0", "below 0")  # a ratio below 1 is a saving
     below = sum(comparison["corrected_high"] is not None and comparison["corrected_high"] < 0 for comparison in tested)
     if below:
-        return Verdict(CONTRADICTED, f"{below} of {total} intervals lie below 0, corrected for {total} comparisons")
+        correction = f" after correction for {total} comparisons" if total > 1 else ""
+        return Verdict(CONTRADICTED, tell_share(below, total, "interval", f"lies {lower}", f"lie {lower}") + correction)
     holes = [comparison["hole"] for comparison in comparisons if comparison["hole"] is not None]
     if holes:
-        return Verdict(UNDECIDED, f"{len(holes)} of {total} comparisons are incomplete ({holes[0]})")
+        return Verdict(UNDECIDED, f"{tell_share(len(holes), total, 'comparison', 'is incomplete', 'are incomplete')} ({holes[0]})")
     if len(tested) < total:
-        return Verdict(UNDECIDED, f"{total - len(tested)} of {total} comparisons have fewer than 2 seeds")
+        few = tell_share(total - len(tested), total, "comparison", "has fewer than 2 seeds", "have fewer than 2 seeds")
+        return Verdict(UNDECIDED, few)
     if not_compared:
         return Verdict(UNDECIDED, f"not built yet, so not compared: {', '.join(not_compared)}")
     above = sum(comparison["low"] is not None and comparison["low"] > 0 for comparison in tested)
     if above == total:
-        return Verdict(SUPPORTED, f"{above} of {total} intervals lie above 0")
+        return Verdict(SUPPORTED, tell_share(above, total, "interval", f"lies {upper}", f"lie {upper}"))
     uncorrected = sum(comparison["high"] is not None and comparison["high"] < 0 for comparison in tested)
-    parts = [f"{total - above - uncorrected} of {total} intervals contain 0"]
-    if uncorrected:
-        parts.append(f"{uncorrected} below 0, but not once corrected for {total} comparisons")
-    if above:
-        parts.append(f"{above} above 0")
+    counts = [
+        (total - above - uncorrected, "contain", zero),
+        (uncorrected, "lie", f"{lower}, but not after correction for {total} comparisons"),
+        (above, "lie", upper),
+    ]
+    (first, verb, place), *others = [part for part in counts if part[0]]
+    parts = [tell_share(first, total, "interval", f"{verb}s {place}", f"{verb} {place}")]
+    parts += [f"{count} {verb if count > 1 else f'{verb}s'} {place}" for count, verb, place in others]
     return Verdict(UNDECIDED, "; ".join(parts))
+
+
+def tell_share(count: int, total: int, noun: str, one: str, several: str) -> str:
+    """Return ``"the interval …"``, ``"both intervals …"``, ``"all 5 intervals …"`` or ``"1 of 5 intervals …"`` with the fitting verb."""
+    if total == 1:
+        return f"the {noun} {one}"
+    share = f"{count} of {total}" if count < total else "both" if total == 2 else f"all {total}"
+    return f"{share} {noun}s {one if count == 1 else several}"
 
 
 def find_worst(comparisons: Sequence[Comparison]) -> int | None:
@@ -237,9 +254,7 @@ def format_seeds(comparisons: Sequence[Comparison]) -> str:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return the difference with its interval, in points, in the metric's own unit, or for costs as a ratio (above 1 = cheaper)."""
+    """Return the difference with its interval: in points, in the metric's own unit, or for costs as a ratio (below 1 = cheaper)."""
     if comparison["mean"] is None:
         return HOLE
-    bounds = [bound for bound in (comparison["low"], comparison["high"]) if bound is not None]
-    text, *ends = (format_difference(value, comparison["metric"]) for value in (comparison["mean"], *bounds))
-    return f"{text} [{', '.join(ends)}]" if ends else text
+    return format_difference(comparison["mean"], comparison["low"], comparison["high"], comparison["metric"])

@@ -11,15 +11,15 @@ from matplotlib.lines import Line2D
 from selectbench.artefacts.plots import COLOURS, PANELS_A_ROW, draw_absence, make_figure
 from selectbench.artefacts.specs import FigureSpec
 
-NAMES = {"kmeans": "k-means", "stratified": "k-means inside labels"}
+NAMES = {"kmeans": "k-means", "stratified": "k-means within labels"}
 LARGEST = 120  # square points of the largest cluster
 ROOM = 0.45  # above the clusters, for the numbers
 Number = Literal["silhouette", "purity", "neighbours_in_cluster", "neighbours_in_label", "chance_in_cluster", "chance_in_label"]
 NUMBERS: tuple[tuple[Number, str, Number | None], ...] = (
     ("silhouette", "silhouette", None),
     ("purity", "label purity", None),
-    ("neighbours_in_cluster", "neighbours in cluster", "chance_in_cluster"),
-    ("neighbours_in_label", "neighbours of its label", "chance_in_label"),
+    ("neighbours_in_cluster", "neighbours in same cluster", "chance_in_cluster"),
+    ("neighbours_in_label", "neighbours with same label", "chance_in_label"),
 )
 
 
@@ -73,7 +73,7 @@ def draw_coherence(spec: FigureSpec, clusters: Sequence[Clustering]) -> Figure:
     for record in sorted(clusters, key=lambda record: (record["dataset"], record["clustering"], record["clusters"], record["seed"])):
         groups.setdefault((record["dataset"], record["clustering"], record["clusters"]), []).append(record["coherence"])
     if not groups:
-        return draw_absence(spec["scale"], ["no clusters of these methods"])
+        return draw_absence(spec["scale"], ["no clusters for these methods"])
     titles = {panel["id"]: panel["title"].partition(",")[0] for panel in spec["panels"]}
     num_columns = min(len(groups), PANELS_A_ROW)
     num_rows = -(-len(groups) // num_columns)
@@ -94,7 +94,7 @@ def draw_coherence(spec: FigureSpec, clusters: Sequence[Clustering]) -> Figure:
         )
         for place in range(num_seeds)
     ]
-    figure.legend(handles=dots, title="area = samples", loc="outside right upper", alignment="left")
+    figure.legend(handles=dots, title="area = cluster size", loc="outside right upper", alignment="left")
     return figure
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from selectbench.artefacts import grids
 from selectbench.artefacts.cells import FULL, TOTAL_VISITS, Cell, list_cells
-from selectbench.artefacts.formats import HOLE, format_range
+from selectbench.artefacts.formats import HOLE, count_seeds
 from selectbench.artefacts.kinds import Facts, Filled, Line, Table
 from selectbench.artefacts.specs import TableSpec
 from selectbench.errors import ConfigError
@@ -29,7 +29,7 @@ def fill_shares(spec: TableSpec, records: Records) -> Filled[Cell]:
         The metric is not total sample visits.
     """
     if spec["metric"] != TOTAL_VISITS:
-        raise ConfigError(f"table {spec['id']}: a table of kind 'cost_shares' has the metric {TOTAL_VISITS}, not {spec['metric']!r}")
+        raise ConfigError(f"table {spec['id']}: a table of kind 'cost_shares' needs the metric {TOTAL_VISITS}, not {spec['metric']!r}")
     filled = grids.fill_grid(spec | {"compare_reported": False}, records)
     for _, row, _, cell in list_cells(filled.panels):
         if cell["cost"] is None or row["id"] == FULL:
@@ -45,14 +45,14 @@ def fill_shares(spec: TableSpec, records: Records) -> Filled[Cell]:
 def describe_shares(table: Table[Cell]) -> str:
     """Return the caption: what the numbers of a cell are."""
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
-    seeds = format_range(len(cell["runs"]) for cell in cells)
+    seeds = count_seeds(len(cell["runs"]) for cell in cells)
     sentences = [
-        f"Cost relative to training on full data of the same seed, mean over n = {seeds} seeds: sample visits of selection plus training; "
-        "in brackets wall time as selection + training.",
+        f"Cost relative to full-data training of the same seed, mean over {seeds}: sample visits of selection plus training, "
+        "with wall time in brackets as selection + training.",
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
     ]
     if any(cell["best"] for cell in cells):
-        sentences.append("Bold: fewest sample visits of its column in the panel, full data aside.")
+        sentences.append("Bold: fewest sample visits in column, excluding full data.")
     return " ".join(sentences)
 
 
@@ -85,7 +85,7 @@ def list_facts(cell: Cell, table: Table[Any]) -> Facts:
     """Return what a page tells about a cell on demand."""
     cost = cell["cost"]
     if cost is None:
-        return [("Cost", "no run with a full-data run of its seed")]
+        return [("Cost", "no run has a full-data run of the same seed")]
     facts = [
         ("Sample visits", f"{cost['sample_visits']:.3f} × full data's, n = {cell['n']} of {len(cell['runs'])}"),
         ("Wall time", f"{cost['total']:.3f} × full data's: {cost['selection']:.3f} selection + {cost['training']:.3f} training"),

@@ -16,7 +16,7 @@ from selectbench.artefacts.cells import (
     replace_cells,
     replace_rows,
 )
-from selectbench.artefacts.formats import HOLE, format_keep, format_number, format_range
+from selectbench.artefacts.formats import HOLE, count_seeds, format_keep, format_number
 from selectbench.artefacts.grids import name_test_sets
 from selectbench.artefacts.kinds import Facts, Filled, Line, Table
 from selectbench.artefacts.specs import Panel, TableRow, TableSpec, Titled
@@ -25,7 +25,7 @@ from selectbench.records.rows import Records
 
 NOT_REACHED = "not reached"
 CSV_COLUMNS = ("target", "threshold", "reached", "keep", "mean", "sample_visits", "wall_time", "runs", "run_ids")
-CHOSEN_LATE = "The keep fraction is chosen after looking at the mean accuracies, so a number is a description and not a test."
+CHOSEN_LATE = "Keep fractions are chosen after the fact, by their mean accuracies, so these numbers are descriptive, not a test."
 
 
 class Option(TypedDict):
@@ -188,19 +188,19 @@ def describe_costs(table: Table[Answer]) -> str:
     """Return the caption: what is asked and in which unit, number of seeds, regime and scale."""
     answers = [answer for _, _, _, answer in list_cells(table["panels"])]
     metric = table["metric"]
-    seeds = format_range(
+    seeds = count_seeds(
         len(answer["runs"]) // len(answer["options"]) for _, row, _, answer in list_cells(table["panels"]) if row["id"] == FULL
     )
     sentences = [
-        f"Least total cost, selection plus training, at which the mean {METRIC_TITLES.get(metric, metric)} over n = {seeds} seeds on "
-        f"{name_test_sets(table)} after the last epoch reaches a share of full data's: sample visits (wall time in brackets), "
-        "full-data training of the same seed = 1, and the share of the pool kept.",
+        f"Lowest total cost (selection plus training) at which the mean {METRIC_TITLES.get(metric, metric)} over {seeds} on "
+        f"{name_test_sets(table)} after the last epoch reaches a share of full data's: sample visits, with wall time in brackets, "
+        "relative to full-data training of the same seed, and the keep fraction.",
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
     ]
     if any(answer["best"] for answer in answers):
-        sentences.append("Bold: fewest sample visits of its column in the panel, full data included.")
+        sentences.append("Bold: fewest sample visits in column, including full data.")
     if any(answer["chosen"] and answer["holes"] for answer in answers):
-        sentences.append("A keep fraction with missing runs is never chosen; a footnote says where it might have been.")
+        sentences.append("Keep fractions with missing runs are never chosen; footnotes mark where they might have been.")
     return " ".join(sentences)
 
 
@@ -233,7 +233,7 @@ def list_facts(answer: Answer, table: Table[Any]) -> Facts:
     metric = table["metric"]
     threshold = HOLE if answer["threshold"] is None else format_number(answer["threshold"], metric)
     facts = [
-        ("Asked for", f"mean {METRIC_TITLES.get(metric, metric)} ≥ {threshold}: {answer['target']:g} × full data's"),
+        ("Threshold", f"mean {METRIC_TITLES.get(metric, metric)} ≥ {threshold}, {answer['target']:g} × full data's"),
         ("Answer", "".join(format_answer(answer, metric))),
     ]
     for option in answer["options"]:

@@ -148,7 +148,7 @@ def draw_accuracy_by_keep(spec: FigureSpec, panels: Sequence[Panel[Cell]]) -> Fi
         axes.xaxis.set_major_formatter(FuncFormatter(lambda keep, _: f"{100 * keep:g}"))
         set_metric_axis(axes, spec["metric"])
         if index + num_columns >= len(panels):
-            axes.set_xlabel("kept (% of the training pool)")
+            axes.set_xlabel("keep fraction (% of the training pool)")
         if index % num_columns == 0:
             axes.set_ylabel(METRIC_TITLES.get(spec["metric"], spec["metric"]))
     add_legend(figure, panels, styles, None)
@@ -183,7 +183,7 @@ def draw_cost(spec: FigureSpec, panels: Sequence[Panel[Cell]]) -> Figure:
                 axes.set_title(wrap_title(panel["title"]), loc="left")
             if index == 0:
                 axes.set_ylabel(METRIC_TITLES.get(spec["metric"], spec["metric"]))
-    add_legend(figure, panels, styles, "larger marker = more kept")
+    add_legend(figure, panels, styles, "larger marker = larger keep fraction")
     add_hole_note(figure, panels)
     return figure
 
@@ -251,4 +251,4 @@ def add_hole_note(figure: Figure, panels: Sequence[Panel[Cell]]) -> None:
     holes = {hole["run"] for _, _, _, cell in list_cells(panels) for hole in cell["holes"]}
     if holes:
         runs = {run for _, _, _, cell in list_cells(panels) for run in cell["runs"]}
-        add_note(figure, [f"{len(holes)} of {len(runs)} runs have no value and are left out"])
+        add_note(figure, [f"{len(holes)} of {len(runs)} runs omitted: no value"])

@@ -76,11 +76,29 @@ def format_signed(value: float, decimals: int) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def format_difference(value: float, metric: str) -> str:
-    """Return a paired difference, positive = better; costs, which are compared by logarithms, as a ratio (above ×1 = cheaper)."""
+def format_difference(mean: float, low: float | None, high: float | None, metric: str) -> str:
+    """Return a paired difference and its interval: ``"+0.42 [−0.10, +0.94]"``; positive = better.
+
+    Costs, whose differences are logarithms, are told as the ratio to the cost they are compared with: ``"0.50× the cost [0.25×, 1.00×]"``.
+    """
     if metric in COST_METRICS:
-        return f"×{math.exp(value):.2f}"
-    return format_signed(value, 3 if metric in LOSSES else 2)
+        text, bounds = f"{format_ratio(mean)} the cost", [format_ratio(bound) for bound in (high, low) if bound is not None]
+    else:
+        decimals = 3 if metric in LOSSES else 2
+        text, bounds = format_signed(mean, decimals), [format_signed(bound, decimals) for bound in (low, high) if bound is not None]
+    return f"{text} [{', '.join(bounds)}]" if bounds else text
+
+
+def format_ratio(saving: float) -> str:
+    """Return the ratio of two costs, ``"2.94×"``, from the logarithm of its inverse; two digits where the ratio is less than 0.1."""
+    ratio = math.exp(-saving)
+    return f"{ratio:.2g}×" if ratio < 0.1 else f"{ratio:.2f}×"
+
+
+def count_seeds(numbers: Iterable[int]) -> str:
+    """Return ``"n = 5 seeds"``, ``"n = 1 seed"``, or a range."""
+    text = format_range(numbers)
+    return f"n = {text} seed" if text == "1" else f"n = {text} seeds"
 
 
 def format_cost(cost: Cost | None) -> str:

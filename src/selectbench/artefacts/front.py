@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from selectbench.artefacts.formats import HOLE
 from selectbench.artefacts.page import Shown, inline_svg, render_template
 from selectbench.artefacts.specs import FrontSpec, Titled
-from selectbench.artefacts.verdict import SYMBOLS, PaperVerdict, count_verdicts
+from selectbench.artefacts.verdict import SYMBOLS, PaperVerdict, count_verdicts, name_source
 
 Verdicts = Mapping[str, Mapping[str, PaperVerdict]]  # scale → paper → verdict
 
@@ -48,7 +48,7 @@ def list_claims(paper: str, scales: Sequence[Titled], verdicts: Verdicts) -> lis
     claims: dict[str, Shown] = {}
     for scale in reversed(scales):
         for name, judged in found[scale["id"]].items():
-            claims.setdefault(name, {"id": name, "statement": judged["statement"], "by": judged["by"], "source": judged["source"]})
+            claims.setdefault(name, {"id": name, "statement": judged["statement"], "source": name_source(judged)})
     for name, claim in claims.items():
         cells = [(scale["id"], found[scale["id"]].get(name)) for scale in scales]
         claim["cells"] = [
@@ -73,9 +73,9 @@ def describe_scale(scale: Titled, verdicts: Mapping[str, PaperVerdict]) -> Shown
     facts = [
         ("Devices", unite(origin["devices"] for origin in origins)),
         ("Processors", unite(origin.get("processors", ()) for origin in origins)),
-        ("Runs", f"{num_runs:,}, each counted by every paper it serves, of which {num_failed:,} failed"),
+        ("Runs", f"{num_runs:,} (counted once per paper that uses them), {num_failed:,} failed"),
         ("Seeds", unite(origin["seeds"] for origin in origins)),
-        ("Time", f"{format_duration(trained)} of training and {format_duration(evaluated)} of evaluation, one run after the other"),
+        ("Time", f"{format_duration(trained)} of training and {format_duration(evaluated)} of evaluation, summed over runs"),
         ("Commits", unite((commit[:10] for commit in origin["commits"]) for origin in origins)),
     ]
     return {**scale, "facts": facts, "counts": count_verdicts(verdicts.values())}

@@ -17,11 +17,11 @@ from selectbench.artefacts.cells import (
 from selectbench.artefacts.formats import (
     BELOW_RANDOM,
     HOLE,
+    count_seeds,
     format_cost,
     format_difference,
     format_keep,
     format_number,
-    format_range,
     format_signed,
 )
 from selectbench.artefacts.kinds import Facts, Filled, Line, Table
@@ -84,23 +84,21 @@ def describe_grid(table: Table[GridCell]) -> str:
     cells = [cell for _, _, _, cell in list_cells(table["panels"])]
     metric = table["metric"]
     title = METRIC_TITLES.get(metric, metric)
-    seeds = format_range(len(cell["runs"]) for cell in cells)
+    seeds = count_seeds(len(cell["runs"]) for cell in cells)
     place = f" on {name_test_sets(table)} after the last epoch" if metric in TEST_METRICS else ""
     sentences = [
-        f"{title[0].upper()}{title[1:]}{place}: mean ± standard deviation over n = {seeds} seeds.",
+        f"{title[0].upper()}{title[1:]}{place}: mean ± standard deviation over {seeds}.",
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
     ]
     if any(cell["best"] for cell in cells):
-        sentences.append("Bold: best of its column in the panel, full data and cells with holes aside.")
+        sentences.append("Bold: best in column, excluding full data and cells with missing runs.")
     if any(cell["below_random"] for cell in cells):
-        word, compared = ("dearer", "log-ratio") if metric in COST_METRICS else ("worse", "difference")
+        word, compared = ("more expensive", "log-ratio") if metric in COST_METRICS else ("worse", "difference")
         sentences.append(f"{BELOW_RANDOM} {word} than uniform random: the 95 % t-interval of the paired {compared} lies below 0.")
     if any(cell["status"] for cell in cells):
         sentences.append(f"Reproduced: within {table['tolerance']:g} of the reported value.")
     elif num_reported := sum(cell["reported"] is not None for cell in cells):
-        sentences.append(
-            f"The paper reports {num_reported} of these cells, from other data and models than this scale's: they are not compared."
-        )
+        sentences.append(f"The paper reports {num_reported} of these cells, but for other data and models, so no comparison is made.")
     return " ".join(sentences)
 
 
@@ -150,20 +148,20 @@ def list_facts(cell: Cell, table: Table[Any]) -> Facts:
     metric = table["metric"]
     facts = [
         ("Value", f"{''.join(format_cell(cell, metric))}, n = {cell['n']} of {len(cell['runs'])}"),
-        ("Measure", METRIC_TITLES.get(metric, metric)),
+        ("Metric", METRIC_TITLES.get(metric, metric)),
     ]
     if cell["interval"] is not None:
         facts.append(("95 % interval", " to ".join(format_number(bound, metric) for bound in cell["interval"])))
     if cell["against_random"] is not None:
         found = cell["against_random"]
-        bounds = [format_difference(bound, metric) for bound in (found["low"], found["high"]) if bound is not None]
-        facts.append(("Against random", format_difference(found["mean"], metric) + (f" [{', '.join(bounds)}]" if bounds else "")))
+        facts.append(("Compared with random", format_difference(found["mean"], found["low"], found["high"], metric)))
     if cell["best_epoch"] is not None:
-        facts.append(("Best epoch (extra)", f"{format_number(cell['best_epoch'], metric)}: peeks at the test set"))
+        facts.append(("Best epoch (extra)", f"{format_number(cell['best_epoch'], metric)}, chosen on the test set"))
     if cell["cost"] is not None:
-        facts.append(("Cost", f"{format_cost(cell['cost'])} × full-data training; {cell['cost']['sample_visits']:.2f} × its sample visits"))
+        visits = f"{cell['cost']['sample_visits']:.2f} × its sample visits"
+        facts.append(("Cost", f"{format_cost(cell['cost'])} × the time of full-data training; {visits}"))
     if cell["reported"] is not None:
         note = f"; {cell['reported']['note']}" if cell["reported"]["note"] else ""
         facts.append(("Reported", f"{cell['reported']['value']:g} ({cell['reported']['evidence']}{note})"))
-        facts.append(("Compared", cell["status"] or ("no value" if table["compare_reported"] else "not at this scale")))
+        facts.append(("Comparison", cell["status"] or ("no value" if table["compare_reported"] else "not made at this scale")))
     return facts

@@ -59,9 +59,7 @@ def draw_overlap(spec: FigureSpec, overlaps: Sequence[Overlap]) -> Figure:
         axes.set_yticks(np.arange(len(methods)) + 0.5, labels if index % num_columns == 0 else numbers)
     if not several:
         figure.suptitle(names[overlaps[0]["dataset"]], x=0.01, ha="left", fontsize=9)
-    add_note(
-        figure, ["white = chance, blue = more in common, red = less, grey = nothing to compare", "diagonal: between seeds of one method"]
-    )
+    add_note(figure, ["white = chance, blue = more overlap, red = less, grey = not compared", "diagonal: between seeds of one method"])
     return figure
 
 

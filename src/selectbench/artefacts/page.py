@@ -16,7 +16,7 @@ from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.overlaps import Overlaps
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.artefacts.tables import KINDS, AnyCell, find_grid_cell
-from selectbench.artefacts.verdict import SYMBOLS, CostTable, PaperVerdict, count_verdicts, format_worst, list_provenance
+from selectbench.artefacts.verdict import SYMBOLS, CostTable, PaperVerdict, count_verdicts, format_worst, list_provenance, name_source
 from selectbench.errors import RecordError
 from selectbench.records.rows import Records
 
@@ -250,8 +250,7 @@ def show_claim(claim: JudgedClaim) -> Shown:
     return {
         "id": claim["id"],
         "statement": claim["statement"],
-        "by": claim["by"],
-        "source": claim["source"],
+        "source": name_source(claim),
         "verdict": claim["verdict"],
         "why": claim["why"],
         "n": claim["n"],

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 
 from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED
 from selectbench.artefacts.formats import escape_markdown
-from selectbench.artefacts.specs import Author
-from selectbench.artefacts.verdict import SYMBOLS, PaperVerdict, format_worst
+from selectbench.artefacts.verdict import AUTHORS, SYMBOLS, PaperVerdict, format_worst
 from selectbench.errors import ConfigError, suggest
 
 BLOCK = re.compile(r"(<!-- verdicts (\w+): ([\w/ ]+) -->\n)(.*?)(<!-- end of verdicts -->)", flags=re.DOTALL)
-MAKERS: Mapping[Author, str] = {"paper": "claimed by the paper", "field": "asked by the field"}
 
 
 def find_shown(readme: str) -> tuple[str, set[str]] | None:
@@ -48,13 +46,13 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: 
     lines = ["| paper | claims | " + " | ".join(f"{SYMBOLS[kind]} {kind}" for kind in (SUPPORTED, CONTRADICTED, UNDECIDED)) + " |"]
     lines += ["|:--|:--|--:|--:|--:|"]
     for paper, verdict in verdicts.items():
-        for maker, said in MAKERS.items():
-            counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == maker)
+        for author, said in AUTHORS.items():
+            counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == author)
             shown = " | ".join(str(counts[kind]) for kind in (SUPPORTED, CONTRADICTED, UNDECIDED))
             link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
             unasked = f", {counts[NOT_ASKED]} of them not asked at this scale" if counts[NOT_ASKED] else ""
             lines.append(f"| {link} | {counts.total()} {said}{unasked} | {shown} |")
-    lines += ["", "| of these | verdict | the comparison that speaks most against it |", "|:--|:--|:--|"]
+    lines += ["", "| claim | verdict | strongest evidence against the claim (largest t) |", "|:--|:--|:--|"]
     for name in found[3].split():
         paper, claim = claims[name]
         statement, verdict_name = escape_markdown(claim["statement"]), claim["verdict"]

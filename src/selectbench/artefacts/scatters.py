@@ -35,7 +35,7 @@ def draw_measured(spec: FigureSpec, measurements: Sequence[Measurement]) -> Figu
     titles = {panel["id"]: panel["title"] for panel in spec["panels"]}
     datasets = [name for name in titles if name in groups]
     if not datasets:
-        return draw_absence(spec["scale"], [f"nothing was measured of {spec['proposition']!r}"])
+        return draw_absence(spec["scale"], [f"no measurements of {spec['proposition']!r}"])
     num_columns = min(len(datasets), PANELS_A_ROW)
     num_rows = -(-len(datasets) // num_columns)
     figure = make_figure(num_rows, num_columns, [])
@@ -51,7 +51,7 @@ def draw_measured(spec: FigureSpec, measurements: Sequence[Measurement]) -> Figu
     handles = [
         Line2D([], [], color=FULL_COLOUR, linewidth=1.8, marker="o", markersize=4, label="Mean of the medians"),
         Line2D([], [], color=COLOURS[0], linewidth=0.9, alpha=0.6, label="Median of one seed"),
-        Patch(color=COLOURS[0], alpha=0.15, linewidth=0, label="Its quartiles"),
+        Patch(color=COLOURS[0], alpha=0.15, linewidth=0, label="Quartiles of one seed"),
     ]
     figure.legend(handles=handles, title="y in bins of x", loc="outside right upper", alignment="left")
     return figure

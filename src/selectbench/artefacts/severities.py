@@ -53,7 +53,7 @@ def draw_severities(spec: FigureSpec, records: Records) -> Figure:
             if curves is not None:
                 draw_curve(axes, curves, row["id"], styles.get(row["id"], FULL_STYLE))
         axes.set_title(wrap_title(f"{panel['title']}, {format_keep(spec['keep'])} kept"), loc="left")
-        axes.set_xlabel("severity of the corruption (0: none)")
+        axes.set_xlabel("corruption severity (0 = clean)")
         if index % num_columns == 0:
             axes.set_ylabel("top-1 accuracy (%), mean over corruptions")
     add_legend(figure, present, styles, None)

@@ -95,8 +95,8 @@ def describe_shifts(table: Table[ShiftedCell]) -> str:
     sizes = " and ".join(f"{num:,}" for num in dict.fromkeys(shift["num"] for shift in shown))
     sentences = [
         grids.describe_grid(table).replace("mean ± standard deviation", "mean", 1),
-        f"In brackets the 95 % interval over seeds and over the {sizes} test images together.",
-        "Clean: the accuracy of the same checkpoints on the test set without the shift, among the same classes.",
+        f"In brackets: the 95 % interval over both the seeds and the {sizes} test images.",
+        "Clean: accuracy of the same checkpoints on the unshifted test set, restricted to the same classes.",
     ]
     return " ".join(sentences if shown else sentences[:1])
 
@@ -138,8 +138,8 @@ def list_facts(cell: ShiftedCell, table: Table[Any]) -> Facts:
         gap = format_signed(cell["mean"] - shift["clean"], 1)
         facts.append(
             (
-                "Without the shift",
-                f"{format_number(shift['clean'], METRIC)} ({gap} here), {shift['clean_num']:,} images of the same classes",
+                "Clean accuracy",
+                f"{format_number(shift['clean'], METRIC)} ({gap} under the shift), {shift['clean_num']:,} images of the same classes",
             )
         )
     return facts

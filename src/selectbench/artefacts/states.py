@@ -69,7 +69,7 @@ def draw_states(spec: FigureSpec, states: Sequence[StateMap]) -> Figure:
     """
     groups = list_groups(spec, states)
     if not groups:
-        return draw_absence(spec["scale"], ["no agent of this table has explored anything"])
+        return draw_absence(spec["scale"], ["no agent of this table explored any set"])
     methods = {method["method"]: method["title"] for group in groups for method in group["methods"]}
     markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(methods)}
     num_columns = min(len(groups), PANELS_A_ROW)
@@ -86,7 +86,7 @@ def draw_states(spec: FigureSpec, states: Sequence[StateMap]) -> Figure:
         bar.solids.set(rasterized=False, edgecolor="face")  # else an SVG would embed an image of it
     handles = [Line2D([], [], linestyle="none", marker=markers[name], color="#777777", label=title) for name, title in methods.items()]
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", color=FULL_COLOUR, label="Chosen")
-    figure.legend(handles=[*handles, ring], loc="outside right upper", title="small = incomplete", alignment="left")
+    figure.legend(handles=[*handles, ring], loc="outside right upper", title="small marker = incomplete set", alignment="left")
     return figure
 
 

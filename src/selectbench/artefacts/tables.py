@@ -17,6 +17,7 @@ from selectbench.records.rows import Records
 
 AnyCell = Cell | ShiftedCell | Answer
 PLACE_COLUMNS = ("paper", "table", "scale", "regime", "metric", "panel", "test_set", "row", "title", "control", "column")
+MOST_NAMED = 6  # runs in a footnote
 COUNTS = ("n", "runs", "num_images", "num_clean_images")  # columns that stay integers where lines have none
 
 
@@ -91,22 +92,33 @@ def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
 
 
 def explain_holes(cell: AnyCell) -> list[str]:
-    """Return one sentence per reason, with how many runs it took and the first of them."""
+    """Return one sentence per reason: ``"2 of 3 seeds failed (0, 2): loss is not finite"``.
+
+    The answer of a table of costs has runs of several keep fractions, which are named too.
+    """
+    is_grid = find_grid_cell(cell) is not None
+    noun = "seeds" if is_grid else "runs"
     by_reason: dict[str, list[str]] = {}
     for hole in cell["holes"]:
-        by_reason.setdefault(hole["reason"], []).append(hole["run"])
-    return [f"{len(runs)} of {len(cell['runs'])} runs: {reason}; first: {runs[0]}" for reason, runs in by_reason.items()]
+        rest, _, seed = hole["run"].rpartition("/seed-")
+        name = seed if is_grid else f"keep {rest.rpartition('/keep-')[2]} seed {seed}"
+        by_reason.setdefault(hole["reason"], []).append(name)
+    sentences = []
+    for reason, names in by_reason.items():
+        failed, _, why = reason.partition("failed: ")
+        outcome = "failed" if why and not failed else "without a value"
+        named = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+        sentences.append(f"{len(names)} of {len(cell['runs'])} {noun} {outcome} ({named}): {why if outcome == 'failed' else reason}")
+    return sentences
 
 
 def explain_unreadable(cell: AnyCell) -> list[str]:
     """Return one sentence for test images that are left out and one for training images that are grey."""
     grid = find_grid_cell(cell)
     counts = grid["unreadable"] if grid else {}
-    texts = {
-        "test": "up to {} unreadable images of the test set are left out",
-        "training": "up to {} unreadable images of a subset are replaced by grey ones",
-    }
-    return [text.format(counts[place]) for place, text in texts.items() if counts.get(place)]
+    texts = {"test": "{} per run left out of the test set", "training": "{} per run replaced by grey in training"}
+    images = {place: f"up to {count} unreadable image{'s' if count > 1 else ''}" for place, count in counts.items() if count}
+    return [text.format(images[place]) for place, text in texts.items() if place in images]
 
 
 def frame_table(table: Table[AnyCell]) -> pd.DataFrame:

@@ -88,11 +88,11 @@ class Band(NamedTuple):
 
 
 QUANTITIES: Mapping[QuantityName, Quantity] = {
-    "regret": Quantity("regret to top-k of E", 0.0, np.inf, (0.0, 1.0)),
+    "regret": Quantity("regret relative to the top-k of E", 0.0, np.inf, (0.0, 1.0)),
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
     "weight": Quantity("weight of difficulty", 0.0, 1.0, (0.5,)),
-    "proxy_loss": Quantity("least validation loss of a proxy", 0.0, np.inf, (), "proxy trainings", "set"),
+    "proxy_loss": Quantity("lowest validation loss of a proxy", 0.0, np.inf, (), "proxy trainings", "set"),
 }
 
 
@@ -125,8 +125,8 @@ def draw_trajectory(spec: FigureSpec, records: Records) -> Figure:
     dashed = [Line2D([], [], color=FULL_COLOUR, linewidth=0.8, linestyle=FAILED_DASHES, label="Failed run")] if failed else []
     chooses = any(curve.chosen_epoch is not None for curve in every)
     add_legend(figure, shown, styles, f"marker = chosen {QUANTITIES[spec['quantity']].chosen}" if chooses else None, dashed)
-    notes = [f"{failed} of {len(every)} runs failed: thin dashed lines, in no mean"] if failed else []
-    add_note(figure, notes + ([f"runs without a record, left out: {missing}"] if missing else []))
+    notes = [f"{failed} of {len(every)} runs failed (thin dashed lines, not in the mean)"] if failed else []
+    add_note(figure, notes + ([f"{missing} run{'s' if missing > 1 else ''} omitted: no record"] if missing else []))
     return figure
 
 

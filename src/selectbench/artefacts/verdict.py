@@ -1,7 +1,7 @@
 """The verdict on a paper: its claims first, then how full its tables are, which methods lose to random, the costs, and the provenance."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeGuard
 
 from selectbench.artefacts.cells import (
@@ -28,13 +28,14 @@ from selectbench.artefacts.claims import (
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
 from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.measurements import Measurement
-from selectbench.artefacts.specs import ClaimsSpec, Titled
+from selectbench.artefacts.specs import Author, ClaimsSpec, Titled
 from selectbench.errors import RecordError
 from selectbench.records.rows import Records, Row
 
 if TYPE_CHECKING:
     from selectbench.artefacts.tables import AnyCell  # which would import pandas
 
+AUTHORS: Mapping[Author, str] = {"paper": "claimed by the paper", "field": "added by this benchmark"}
 SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_ASKED: "–"}
 
 
@@ -318,6 +319,11 @@ def format_worst(claim: JudgedClaim) -> str:
     return f"{worst['label']}: {format_comparison(worst)}"
 
 
+def name_source(claim: JudgedClaim) -> str:
+    """Return who makes a claim, and where: ``"claimed by the paper: Table 1"``."""
+    return f"{AUTHORS[claim['by']]}: {claim['source']}" if claim["source"] else AUTHORS[claim["by"]]
+
+
 def render_markdown(verdict: PaperVerdict) -> str:
     """Return ``verdict.md``."""
     sections = [claims_section, tables_section, losses_section, costs_section, provenance_section]
@@ -335,22 +341,21 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_lef
 
 def claims_section(verdict: PaperVerdict) -> list[str]:
     """Return the claims with their verdicts."""
-    header = ["Claim", "By", "Verdict", "Why", "Worst comparison", "n"]
+    header = ["Claim", "Source", "Verdict", "Why", "Strongest evidence against (largest t)", "n"]
     rows = []
     for claim in verdict["claims"]:
-        by = f"{claim['by']}, {claim['source']}" if claim["source"] else claim["by"]
-        rows.append(
-            [claim["statement"], by, f"{SYMBOLS[claim['verdict']]} {claim['verdict']}", claim["why"], format_worst(claim), claim["n"]]
-        )
+        named = f"{SYMBOLS[claim['verdict']]} {claim['verdict']}"
+        rows.append([claim["statement"], name_source(claim), named, claim["why"], format_worst(claim), claim["n"]])
     return [
         f"{len(verdict['claims'])} claims: " + ", ".join(f"{item['count']} {item['verdict']}" for item in count_verdicts([verdict])) + ".",
         "",
         *markdown_table(header, rows, 5),
         "",
-        f"Differences are paired over n seeds, with {100 * verdict['confidence']:g} % Student-t intervals; positive speaks for the claim. "
-        "Accuracy is in points; costs are ratios, above ×1 = cheaper; a measured statistic is held against its bound. Supported: every "
-        "interval lies above 0. Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. "
-        "Undecided: everything else. Not asked: this scale has nothing to compare.",
+        f"Differences are means over n paired seeds with {100 * verdict['confidence']:g} % Student-t intervals; positive values favour the "
+        "claim. Accuracy is in points. Costs are compared by logarithms and shown as ratios to the cost they are compared with: cheaper is "
+        "below 1×, in place of above 0. A measured statistic is compared with its bound. Supported: every interval lies above 0. "
+        "Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. Undecided: everything else. "
+        "Not asked: this scale has nothing to compare.",
     ]
 
 
@@ -362,7 +367,7 @@ def tables_section(verdict: PaperVerdict) -> list[str]:
         compared = f"{table['reproduced']} / {table['off']}" if table["reproduced"] + table["off"] else HOLE
         filled = f"{table['filled']} of {table['cells']}"
         rows.append([table["title"], ", ".join(table["planned"]) or HOLE, filled, str(table["holes"]), compared])
-    lines += markdown_table(["Table", "Not built yet", "Cells filled", "With holes", "Reproduced / off"], rows, 2)
+    lines += markdown_table(["Table", "Not built yet", "Complete cells", "With missing runs", "Reproduced / off"], rows, 2)
     absent = [f"- {escape_markdown(text)}" for text in dict.fromkeys(text for table in verdict["tables"] for text in table["absent"])]
     return [*lines, "", "Not at this scale:", "", *absent] if absent else lines
 
@@ -371,7 +376,7 @@ def losses_section(verdict: PaperVerdict) -> list[str]:
     """Return which methods lose to uniform random, and where."""
     lines = [f"## Worse than uniform random ({BELOW_RANDOM})", ""]
     if not verdict["losses"]:
-        return [*lines, "No method is worse than uniform random with an interval below 0."]
+        return [*lines, "No method is worse than uniform random with an interval entirely below 0."]
     rows = []
     for loss in verdict["losses"]:
         where = ", ".join(
@@ -383,7 +388,7 @@ def losses_section(verdict: PaperVerdict) -> list[str]:
 
 def costs_section(verdict: PaperVerdict) -> list[str]:
     """Return the mean cost of every method relative to full-data training."""
-    lines = ["## Cost", "", "Total (selection + training) wall time, full-data training of the same seed = 1."]
+    lines = ["## Cost", "", "Total wall time (selection + training), relative to full-data training of the same seed."]
     for cost in verdict["costs"]:
         rows = [[row["title"], *(format_cost(row["cells"].get(column["id"])) for column in cost["columns"])] for row in cost["rows"]]
         header = ["", *(column["title"] for column in cost["columns"])]
@@ -398,7 +403,7 @@ def provenance_section(verdict: PaperVerdict) -> list[str]:
 
 def list_provenance(origin: ProvenanceSummary) -> list[tuple[str, str]]:
     """Return provenance as (name, text) pairs."""
-    runs = f"{origin['runs']} records, {origin['failed']} failed"
+    runs = f"{origin['runs']} record{'' if origin['runs'] == 1 else 's'}, {origin['failed']} failed"
     reasons = "; ".join(f"{failure['runs']} × {failure['reason'].strip().splitlines()[0]}" for failure in origin["failures"])
     return [
         ("Runs", f"{runs} ({reasons})" if reasons else runs),

@@ -1,4 +1,4 @@
-// ---- subsets: one bit a sample in masks, 16 bits a sample in ranks, both in base64 (see artefacts/browser.py)
+// ---- subsets: masks have one bit per sample, ranks 16 bits, both in base64 (see artefacts/browser.py)
 const readBytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 const readMask = (text, length) => {
@@ -26,7 +26,7 @@ const groupSamples = (places, first, second, names) => {
   return groups.map(([title, holds]) => ({ title, places: places.filter(holds) }));
 };
 
-// One rule holds the sheet of all pictures of a data set: a page would be slow if each picture's own style did.
+// One rule holds the sheet of all pictures of a data set; a page is slow if every picture's own style does.
 const addSheet = (name, { sheet, columns, rows, width, height }) => {
   const textContent = `.${name} { background-image: url("${sheet}"); background-size: ${100 * columns}% ${100 * rows}%; aspect-ratio: ${width} / ${height}; }`;
   document.head.append(element("style", { textContent }));
@@ -114,8 +114,8 @@ const startBrowser = (root, { datasets, methods }) => {
     }));
     drawCounts(root.querySelector(".counts"), dataset, groups);
     const unscored = [0, 1].filter((place) => masks[place] && !ranks[place]).map((place) => names[place]);
-    const advice = dataset.texts ? "" : "Point at a picture, or move among them with the arrow keys.";
-    tell(missing.length ? `${names[missing[0]]} has no subset of this size for this seed.` : unscored.length ? `${unscored.join(" and ")}: no scores, an agent chose the subset. ${advice}` : advice);
+    const advice = dataset.texts ? "" : "Hover over a picture or use the arrow keys.";
+    tell(missing.length ? `${names[missing[0]]} has no subset of this size for this seed.` : unscored.length ? `${unscored.join(" and ")}: no scores, as an agent chose the subset. ${advice}` : advice);
   };
   root.addEventListener("show-pair", ({ detail }) => {
     const place = datasets.findIndex(({ id }) => id === detail.dataset);
@@ -140,14 +140,14 @@ const startBrowser = (root, { datasets, methods }) => {
 
 const describeSample = (dataset, seeds) => {
   const [shown, whole] = [dataset.labels.length, dataset.num_pool].map((count) => count.toLocaleString("en"));
-  const part = dataset.ids ? `A random ${shown} of the pool's ${whole} samples, the same for every method; counts are of these.` : `All ${whole} samples of the pool.`;
-  return `${part} Seed${seeds.length > 1 ? "s" : ""} ${seeds.join(" and ")} only, to keep the page small. Rank 1 of a score is what a method keeps first.`;
+  const part = dataset.ids ? `A random sample of ${shown} of the pool's ${whole}, the same for every method; counts refer to this sample.` : `All ${whole} samples of the pool.`;
+  return `${part} Seed${seeds.length > 1 ? "s" : ""} ${seeds.join(" and ")} only, to keep the page small. Rank 1 is what a method keeps first.`;
 };
 
 // ---- overlaps
 const describeOverlap = (names, share, chance, isSame) => {
   const percent = (value) => `${(100 * value).toFixed(0)} %`;
-  const pair = isSame ? `${names[0]}, one seed against another` : `${names[0]} and ${names[1]}`;
+  const pair = isSame ? `${names[0]}, between different seeds` : `${names[0]} and ${names[1]}`;
   return share === null ? `${pair}: nothing to compare.` : `${pair}: ${percent(share)} of the kept samples in common (chance ${percent(chance)}), Jaccard index ${(share / (2 - share)).toFixed(2)}.`;
 };
 

@@ -1,11 +1,11 @@
-// A cost is [selection, training], each as a share of training on full data, as in costs and break_even of selectbench.artefacts.
+// A cost is [selection, training], each relative to training on full data, as in selectbench.artefacts.break_even.
 const shareCost = ([selection, training], targets, withSelection) => ({ selection: withSelection ? selection / targets : 0, training });
 
 const findBreakEven = ([selection, training]) => (training >= 1 ? null : Math.floor(selection / (1 - training)) + 1);
 
 const describeBreakEven = (cost) => {
   const even = findBreakEven(cost);
-  return even === null ? "never" : even === 1 ? "at once" : `from ${even.toLocaleString("en")} targets`;
+  return even === null ? "never" : even === 1 ? "1 target (always)" : `${even.toLocaleString("en")} targets`;
 };
 
 const drawBar = (shared, widest) => {
@@ -28,7 +28,7 @@ const startCosts = (root, costs) => {
       return { title, cost, shared: shareCost(cost, targets, controls.selection.checked) };
     });
     const widest = Math.max(1.05, ...shown.map(({ shared }) => 1.02 * (shared.selection + shared.training)));
-    const head = ["Method", "", "Cost a target", "Breaks even"].map((textContent) => element("th", { scope: "col", textContent }));
+    const head = ["Method", "", "Cost per target", "Break-even"].map((textContent) => element("th", { scope: "col", textContent }));
     const body = shown.map(({ title, cost, shared }) => element("tr", {},
       element("th", { scope: "row", textContent: title }),
       drawBar(shared, widest),

@@ -6,10 +6,10 @@ const element = (name, properties = {}, ...children) => {
   return made;
 };
 
-// ---- theme: the system's until the reader chooses; the choice is kept where the browser allows it
+// ---- theme: that of the system until the reader chooses one, which is remembered if the browser allows it
 const storage = {
   read: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
-  write: (theme) => { try { localStorage.setItem("theme", theme); } catch { /* pages from files may have no storage */ } },
+  write: (theme) => { try { localStorage.setItem("theme", theme); } catch { /* pages opened as files may have no storage */ } },
 };
 
 const setTheme = (theme) => {
@@ -28,7 +28,7 @@ const startTheme = () => {
   });
 };
 
-// ---- tables: a column's heading sorts the rows of every panel; cells without a number come last
+// ---- tables: a column heading sorts the rows of every panel; cells without a number come last
 const NEXT_ORDER = { none: "ascending", ascending: "descending", descending: "none" };
 
 const sortRows = (rows, column, order) => {
@@ -51,7 +51,7 @@ const startSorting = (table) => {
   }));
 };
 
-// ---- cells: a short tip on hover and focus, the runs behind a number on a press
+// ---- cells: a short tip on hover and focus, the runs behind a number on a click
 const describeTip = (detail) => {
   const interval = detail.facts.find(([name]) => name === "95 % interval");
   const runs = `${detail.runs.length} run${detail.runs.length === 1 ? "" : "s"}`;
@@ -111,7 +111,7 @@ const startCells = (data) => {
   });
 };
 
-// ---- what the explorers share
+// ---- shared by the explorers
 const fillSelect = (select, pairs) => {
   const before = select.value;
   select.replaceChildren(...pairs.map(([value, text]) => element("option", { value, textContent: text })));
