@@ -211,7 +211,7 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     project.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/0.json").unlink()
     result = project.snakemake()
     assert result.returncode != 0
-    assert "rl_selector/main: 1 of 4 runs have no value" in result.stderr
+    assert "rl_selector/main: 1 of 4 runs has no value" in result.stderr
     assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
     status = project.run("selectbench", "status", "--scale", "smoke").stdout
     assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 6 of 6 runs done\n" in status
