@@ -23,6 +23,7 @@ from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.rl.propositions import Proposition
     from selectbench.stages._texts import Trained
 
 SUBSETS, KEEP = 30, 0.05  # random sets of clusters on which proxies are compared with targets
@@ -147,7 +148,7 @@ def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple
     return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
 
 
-def compare(measured: "Mapping[str, Sequence[Trained]]", test_set: str) -> dict[str, dict[str, Any]]:
+def compare(measured: "Mapping[str, Sequence[Trained]]", test_set: str) -> "dict[str, Proposition]":
     """Return how well validation loss and accuracy of proxies, and the number of examples, predict the targets' test accuracy.
 
     Parameters

@@ -20,6 +20,7 @@ from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.records.rows import Source
 
 _COSTS = ("wall_s", "sample_visits", "forward_visits")
 _FORWARD_SHARE = 1 / 3  # a forward pass costs about a third of a forward and backward pass
@@ -126,7 +127,7 @@ def main() -> None:
     )
 
 
-def describe_source(record: Mapping[str, Any], proxy_share: float) -> dict[str, Any]:
+def describe_source(record: Mapping[str, Any], proxy_share: float) -> "Source":
     """Return where signals come from and what they cost a method that needs this share of the proxy's training.
 
     The proxy's training is charged in proportion to the share; clean passes and measurements at checkpoints are charged if they lie within
@@ -144,7 +145,9 @@ def describe_source(record: Mapping[str, Any], proxy_share: float) -> dict[str, 
         "wall_s": total["wall_s"],
         "sample_visits": total["sample_visits"] + _FORWARD_SHARE * total["forward_visits"],
         "peak_memory_mb": record["peak_memory_mb"],
-        **{name: record[name] for name in ("key", "seeds", "context")},
+        "key": record["key"],
+        "seeds": record["seeds"],
+        "context": record["context"],
     }
 
 

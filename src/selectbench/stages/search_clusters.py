@@ -145,7 +145,7 @@ def main() -> None:
         if chosen is not None:
             subsets[keep] = cap_union(assignment, chosen, num_kept, cap_seed)
             labels = pools["pool"].labels.cpu().numpy()[subsets[keep]]
-            described[keep] |= describe_subset(subsets[keep], labels, spec["num_classes"])
+            described[keep] = {**described[keep], **describe_subset(subsets[keep], labels, spec["num_classes"])}
         states = [{"chosen": list(asked), "loss": found["loss"], "top1": found["top1"]} for asked, found in values.history]
         explored.append({"keep": keep, "horizon": horizon, "best": None if chosen is None else list(chosen), "states": states})
         print(f"{spec['method_name']}, keep {keep}: {described[keep]['failure'] or 'found'} after {values.count} proxy trainings")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -125,7 +125,24 @@ def main() -> None:
     )
 
 
-def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:
+class Taken(TypedDict):
+    """A subset, for the record of its keep fraction.
+
+    Parameters
+    ----------
+    failure : why there is no subset, or None
+    num_kept : k, or 0 after a failure
+    sha256 : digest of the ids, in order; None after a failure
+    class_counts : kept samples of each class; None after a failure
+    """
+
+    failure: str | None
+    num_kept: int
+    sha256: str | None
+    class_counts: list[int] | None
+
+
+def describe_subset(ids: np.ndarray, labels: np.ndarray, num_classes: int) -> Taken:
     """Return the size, digest and class counts of a subset for its record."""
     counts = np.bincount(labels, minlength=num_classes).tolist()
     return {"failure": None, "num_kept": len(ids), "sha256": digest_array(ids), "class_counts": counts}
