@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ from selectbench.artefacts.cells import FULL, FULL_COLUMN, METRIC_TITLES, PERCEN
 from selectbench.artefacts.coherence import Clustering, draw_coherence
 from selectbench.artefacts.heatmaps import draw_overlap
 from selectbench.artefacts.measurements import Measurement
-from selectbench.artefacts.overlaps import Overlap
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
     PANELS_A_ROW,
@@ -37,6 +36,9 @@ from selectbench.artefacts.trajectories import draw_trajectory
 from selectbench.errors import ConfigError, suggest
 from selectbench.records.rows import Records
 
+if TYPE_CHECKING:
+    from selectbench.artefacts.overlaps import Overlap
+
 METADATA = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
@@ -48,7 +50,7 @@ COST_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 def draw_figure(
     spec: FigureSpec,
     records: Records,
-    overlaps: Sequence[Overlap] = (),
+    overlaps: "Sequence[Overlap]" = (),
     measurements: Sequence[Measurement] = (),
     states: Sequence[StateMap] = (),
     clusters: Sequence[Clustering] = (),

@@ -1,6 +1,7 @@
 """Heat maps: the mean overlap of the subsets of every pair of methods."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -9,9 +10,11 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from selectbench.artefacts.formats import format_keep
-from selectbench.artefacts.overlaps import Overlap
 from selectbench.artefacts.plots import add_note, draw_absence, wrap_title
 from selectbench.artefacts.specs import FigureSpec
+
+if TYPE_CHECKING:
+    from selectbench.artefacts.overlaps import Overlap
 
 SQUARE, LEAST_SIDE = 0.27, 2.1  # inches
 LABEL_LETTER, TITLE_HEIGHT = 0.072, 0.45  # inches
@@ -19,7 +22,7 @@ COLOURS = "RdBu"
 MISSING_COLOUR = "#EDEDED"
 
 
-def draw_overlap(spec: FigureSpec, overlaps: Sequence[Overlap]) -> Figure:
+def draw_overlap(spec: FigureSpec, overlaps: "Sequence[Overlap]") -> Figure:
     """Draw one heat map per keep fraction and data set: methods × methods, in the order of the table, with numbers.
 
     Two methods are compared seed by seed; the diagonal compares a method with itself over different seeds. Only the table's rows
@@ -63,7 +66,7 @@ def draw_overlap(spec: FigureSpec, overlaps: Sequence[Overlap]) -> Figure:
     return figure
 
 
-def order_matrix(overlap: Overlap, methods: Sequence[str]) -> np.ndarray:
+def order_matrix(overlap: "Overlap", methods: Sequence[str]) -> np.ndarray:
     """Return the overlaps as an (M, M) matrix in the order of ``methods``; NaN where nothing is compared."""
     places = {method: place for place, method in enumerate(overlap["methods"])}
     matrix = np.full((len(methods), len(methods)), np.nan)

@@ -3,22 +3,24 @@
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 from markupsafe import escape
 
-from selectbench.artefacts.browser import Subsets
 from selectbench.artefacts.cells import Cost, find_absence
 from selectbench.artefacts.claims import Comparison, JudgedClaim, format_comparison
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_keep, format_run_value, format_signed
 from selectbench.artefacts.kinds import Table
-from selectbench.artefacts.overlaps import Overlaps
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.artefacts.tables import KINDS, AnyCell, find_grid_cell
 from selectbench.artefacts.verdict import SYMBOLS, CostTable, PaperVerdict, count_verdicts, format_worst, list_provenance, name_source
 from selectbench.errors import RecordError
 from selectbench.records.rows import Records
+
+if TYPE_CHECKING:
+    from selectbench.artefacts.browser import Subsets
+    from selectbench.artefacts.overlaps import Overlaps
 
 Shown = dict[str, object]  # what a template shows, or a script explores
 GLYPH = r"[A-Za-z]+(?:-[A-Za-z]+)?-[0-9a-f]+"  # ids of letters in drawings: font and glyph
@@ -40,8 +42,8 @@ class Inputs(NamedTuple):
     tables: Sequence[Table[AnyCell]]
     figures: Sequence[str]
     records: Records = MappingProxyType({})
-    subsets: Sequence[Subsets] = ()
-    overlaps: Sequence[Overlaps] = ()
+    subsets: "Sequence[Subsets]" = ()
+    overlaps: "Sequence[Overlaps]" = ()
 
 
 class ShownPaper(NamedTuple):
@@ -198,7 +200,7 @@ class Runs:
         return [record["run"]["seed"], seconds, self.origins.index(origin)]
 
 
-def explore_paper(paper: ShownPaper, subsets: Subsets | None, overlaps: Overlaps | None) -> Shown:
+def explore_paper(paper: ShownPaper, subsets: "Subsets | None", overlaps: "Overlaps | None") -> Shown:
     """Return what the page's script explores of a paper: costs, overlaps of subsets, and the subsets themselves."""
     browse = paper.spec["browse"] or Browsed(methods=[], datasets={})
     return {
