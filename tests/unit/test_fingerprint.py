@@ -138,7 +138,11 @@ def work():
     ("old", "new", "shows"),
     [
         ("seconds = cost", "seconds = 2 * cost", False),
-        ("seconds = cost", "seconds = 1", False),
+        (
+            "from selectbench.unrelated import value as cost\n\nclass Stage:\n    pass\n\nclass Job(Stage):\n    seconds = cost",
+            "class Stage:\n    pass\n\nclass Job(Stage):\n    seconds = 1",
+            False,
+        ),
         ("    return value", "    return -value", True),
         ("    return value", "    return cost", True),
         ("from selectbench.far", "from selectbench.lazy", True),
@@ -155,6 +159,49 @@ def test_what_a_stage_declares_to_the_plan_is_no_code_of_its_work(package, old, 
     assert fingerprint("selectbench.stage") == before
 
 
+TYPED = """from typing import TypedDict
+from selectbench.far import value
+from selectbench.unrelated import value as Kind
+
+class Entry(TypedDict):
+    kind: Kind
+
+def work(given: Kind) -> Kind:
+    found: Kind = given
+    return found + value
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shows"),
+    [
+        ("    kind: Kind", "    kind: str", False),
+        ("(given: Kind) -> Kind", "(given: int) -> float", False),
+        ("    found: Kind = given", "    found = given", False),
+        ("    found: Kind = given", "    found: Kind = 2 * given", True),
+        ("(given: Kind) -> Kind", "(given: Kind, value=3) -> Kind", True),
+    ],
+)
+def test_types_do_not_count(package, old, new, shows):
+    folder, fingerprint = package
+    (folder / "stage.py").write_text(TYPED, encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "stage.py").write_text(TYPED.replace(old, new), encoding="utf-8")
+    assert (fingerprint("selectbench.stage") != before) == shows
+    (folder / "stage.py").write_text(TYPED, encoding="utf-8")
+    (folder / "unrelated.py").write_text("value = 33\n", encoding="utf-8")
+    assert fingerprint("selectbench.stage") == before
+
+
+def test_fields_of_dataclasses_count(package):
+    folder, fingerprint = package
+    text = "from dataclasses import dataclass\n\n@dataclass\nclass Settings:\n    rate: float = 1.0\n"
+    (folder / "stage.py").write_text(text, encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "stage.py").write_text(text.replace("rate: float = 1.0", "rate: int = 1.0"), encoding="utf-8")
+    assert fingerprint("selectbench.stage") != before
+
+
 def test_imports_for_type_checkers_do_not_count(package):
     folder, fingerprint = package
     before = fingerprint("selectbench.far")
@@ -162,7 +209,7 @@ def test_imports_for_type_checkers_do_not_count(package):
     (folder / "far.py").write_text(text.format("near"), encoding="utf-8")
     with_near = fingerprint("selectbench.far")
     (folder / "far.py").write_text(text.format("lazy"), encoding="utf-8")
-    assert fingerprint("selectbench.far") == with_near != before
+    assert fingerprint("selectbench.far") == with_near == before
 
 
 def test_the_real_closures_are_what_they_should_be():

@@ -9,16 +9,17 @@ from pathlib import Path
 
 _PACKAGE = "selectbench"
 _ROOT = Path(__file__).parents[1]
-_DECLARATION = "Stage"  # base of the classes that declare jobs to the plan
+_DECLARED = ("Stage", "Spec", "TypedDict")  # how the names of bases end whose classes declare jobs or types
 
 
 def fingerprint(*modules: str, files: tuple[str, ...] = ()) -> str:
     """Return a digest of the modules and of every module of this package they import, at any depth and anywhere in a file.
 
-    A changed statement anywhere in the closure changes the digest. These do not: comments, docstrings, formatting and line numbers;
-    the name and place of a module, since imports count by what the imported module says; imports for type checkers alone; and
-    declarations of stages, with the imports that only they need, since what they say reaches a job through its specification.
-    Modules that are imported by a name computed at run time (the methods) are not found: name them.
+    A changed statement anywhere in the closure changes the digest. What cannot influence a result does not: comments, docstrings,
+    formatting and line numbers; the name and place of a module, since imports count by what the imported module says; types, that is
+    annotations outside of classes, typed dictionaries and imports for type checkers; and declarations of stages, since what they say
+    reaches a job through its specification. Imports that only types and declarations need are not followed. Modules that are imported
+    by a name computed at run time (the methods) are not found: name them.
 
     Parameters
     ----------
@@ -61,32 +62,64 @@ def _find_source(name: str) -> Path | None:
 
 @cache
 def _code(name: str) -> ast.Module:
-    """Return what a module says, without docstrings, declarations of stages, and the imports that only these need."""
+    """Return what a module says at run time: without docstrings, types and declarations, and the imports that only these need."""
     source = _find_source(name)
     if source is None:
         raise ModuleNotFoundError(f"no module {name!r} in this package", name=name)
     tree = ast.parse(source.read_text(encoding="utf-8"))
     _drop_docstrings(tree)
-    tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
-    if any(_is_declaration(node) for node in tree.body):
-        tree.body = [node for node in tree.body if not _is_declaration(node)]
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        tree.body = [kept for node in tree.body if (kept := _keep_used(node, used)) is not None]
+    dropped = [node for node in tree.body if _is_declaration(node)]
+    tree.body = [node for node in tree.body if not _is_declaration(node)]
+    annotations = _Annotations()
+    annotations.visit(tree)
+    needed = _list_names(*dropped, *annotations.dropped) - _list_names(tree)
+    tree.body = [kept for node in tree.body if (kept := _drop_imports(node, needed)) is not None]
     return tree
 
 
-def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+class _Annotations(ast.NodeTransformer):
+    """Drop the annotations of functions and variables; those of classes stay, since dataclasses are made of them."""
+
+    def __init__(self) -> None:
+        self.dropped: list[ast.expr] = []
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg) and argument.annotation is not None:
+                self.dropped.append(argument.annotation)
+                argument.annotation = None
+        if node.returns is not None:
+            self.dropped.append(node.returns)
+            node.returns = None
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [inner if isinstance(inner, ast.AnnAssign) else self.visit(inner) for inner in node.body]
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.dropped.append(node.annotation)
+        return None if node.value is None else ast.Assign(targets=[node.target], value=node.value)
 
 
 def _is_declaration(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == _DECLARATION for base in node.bases)
+    """Tell whether a statement declares a stage or a type, or is for type checkers alone."""
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if not isinstance(node, ast.ClassDef):
+        return False
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    return any(isinstance(base, ast.Name) and base.id.endswith(_DECLARED) for base in bases)
 
 
-def _keep_used(node: ast.stmt, used: set[str]) -> ast.stmt | None:
-    """Return an import with the names that are used; None if none is, and any other statement as it is."""
+def _list_names(*nodes: ast.AST) -> set[str]:
+    return {inner.id for node in nodes for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _drop_imports(node: ast.stmt, names: set[str]) -> ast.stmt | None:
+    """Return an import without these names; None if none is left, and any other statement as it is."""
     if isinstance(node, ast.Import | ast.ImportFrom):
-        node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
+        node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) not in names]
         return node if node.names else None
     return node
 

@@ -72,47 +72,48 @@ class BuildPage(Stage):
             "title": "selectbench results",
             "scale": plan.config.scale["title"],
             "scale_id": plan.scale,
-            "papers": [describe_paper(plan, paper) for paper in plan.config.papers],
+            "papers": [self._describe_paper(plan, paper) for paper in plan.config.papers],
             "code": fingerprint_stage(self.name, files=PAGE_FILES),
         }
 
+    @staticmethod
+    def _describe_paper(plan: "Plan", paper: str) -> PagePaper:
+        """Return what the page shows of a paper."""
+        entry = plan.config.papers[paper]
+        return {
+            "id": paper,
+            "title": entry["title"],
+            "citation": entry["citation"],
+            "tables": list(entry["tables"]),
+            "figures": [
+                {"id": name, "title": figure["title"], "caption": figure["caption"], "table": figure["table"]}
+                for name, figure in entry["figures"].items()
+            ],
+            "browse": BuildPage._describe_browsed(plan, paper) if paper in plan.browsing_papers() else None,
+        }
 
-def describe_paper(plan: "Plan", paper: str) -> PagePaper:
-    """Return what the page shows of a paper."""
-    entry = plan.config.papers[paper]
-    return {
-        "id": paper,
-        "title": entry["title"],
-        "citation": entry["citation"],
-        "tables": list(entry["tables"]),
-        "figures": [
-            {"id": name, "title": figure["title"], "caption": figure["caption"], "table": figure["table"]}
-            for name, figure in entry["figures"].items()
-        ],
-        "browse": describe_browsed(plan, paper) if paper in plan.browsing_papers() else None,
-    }
-
-
-def describe_browsed(plan: "Plan", paper: str) -> Browsed:
-    """Return the titles of the methods, in the order of their table, and of the data sets whose subsets the page shows."""
-    panels = plan.tables[paper, plan.config.papers[paper]["browse"]]["panels"]
-    titles = {row["id"]: row["title"] for panel in panels for row in panel["rows"]}
-    return {
-        "methods": [[name, title] for name, title in titles.items()],
-        "datasets": {run.dataset: plan.config.datasets[run.dataset]["title"] for run in plan.browsed_runs(paper)},
-    }
+    @staticmethod
+    def _describe_browsed(plan: "Plan", paper: str) -> Browsed:
+        """Return the titles of the methods, in the order of their table, and of the data sets whose subsets the page shows."""
+        panels = plan.tables[paper, plan.config.papers[paper]["browse"]]["panels"]
+        titles = {row["id"]: row["title"] for panel in panels for row in panel["rows"]}
+        return {
+            "methods": [[name, title] for name, title in titles.items()],
+            "datasets": {run.dataset: plan.config.datasets[run.dataset]["title"] for run in plan.browsed_runs(paper)},
+        }
 
 
 def build_page(spec: PageSpec, files: Files, *, html: Path) -> None:
     """Write the page."""
-    from selectbench.artefacts.page import Inputs, render_page
+    from selectbench.artefacts.page import Inputs as PageInputs
+    from selectbench.artefacts.page import render_page
 
     try:
         drawings = [Path(path).read_text(encoding="utf-8") for path in files.figures]
     except OSError as error:
         raise RecordError(f"{error.filename}: {error.strerror}") from None
     records = {run: record for path in files.records for run, record in read_records(path).items()}
-    inputs = Inputs(
+    inputs = PageInputs(
         verdicts=[cast("PaperVerdict", read_json(path)) for path in files.verdicts],
         tables=[cast("Table[AnyCell]", read_json(path)) for path in files.tables],
         figures=drawings,

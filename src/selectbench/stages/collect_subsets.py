@@ -61,24 +61,24 @@ class CollectSubsets(Stage):
                     "classes": plan.config.find_texts(dataset).get("class_names"),
                     "seed": derive_seed("browser", dataset),
                     "most": max(LEAST_BROWSED, MOST_BROWSED // len(names)),
-                    "runs": [describe_browsed(plan, run) for run in runs if run.dataset == dataset],
+                    "runs": [self._describe_run(plan, run) for run in runs if run.dataset == dataset],
                 }
                 for dataset in names
             ],
             "code": fingerprint_stage(self.name),
         }
 
-
-def describe_browsed(plan: "Plan", run: "Run") -> BrowsedRun:
-    """Return a run with the files of its subsets and of the scores that they are taken from."""
-    (chooser, subsets), scores = find_subset(plan, run), find_scores(plan, run)
-    return {
-        "method": run.method,
-        "keep": run.keep,
-        "seed": run.seed,
-        "subset": chooser.find_output(plan, subsets),
-        "scores": None if scores is None else scores.job.find_output(plan, scores.name),
-    }
+    @staticmethod
+    def _describe_run(plan: "Plan", run: "Run") -> BrowsedRun:
+        """Return a run with the files of its subsets and of the scores that they are taken from."""
+        (chooser, subsets), scores = find_subset(plan, run), find_scores(plan, run)
+        return {
+            "method": run.method,
+            "keep": run.keep,
+            "seed": run.seed,
+            "subset": chooser.find_output(plan, subsets),
+            "scores": None if scores is None else scores.job.find_output(plan, scores.name),
+        }
 
 
 def collect_subsets(spec: SubsetsSpec) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from selectbench.records.provenance import describe_provenance, read_peak_memory
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, ModelSpec, specify_data
+from selectbench.stages._specs import DataSpec, DeviceSpec, EncoderSpec, specify_data
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
+    from selectbench.stages._specs import ModelSpec
     from selectbench.training.pools import Pool
 
 _VIEWS = 2  # views of each sample that SimCLR contrasts
