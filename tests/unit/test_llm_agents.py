@@ -220,7 +220,7 @@ def test_greedy_is_within_one_less_one_over_e_of_the_optimum_where_rewards_are_s
 def test_too_few_trainings_for_one_set_and_too_many_sets_say_so():
     with pytest.raises(SelectionFailedError, match="no set of 3 clusters was completed within 2 proxy trainings"):
         search("cluster_dqn", trainings=2)
-    with pytest.raises(SelectbenchError, match="exhaustive_clusters: 75,287,520 sets of 5 of 100 clusters"):
+    with pytest.raises(SelectbenchError, match="exhaustive_clusters: 75,287,520 sets of 5 out of 100 clusters"):
         search("exhaustive_clusters", clusters=100, budget=5, trainings=0)
 
 

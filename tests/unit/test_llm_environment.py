@@ -35,7 +35,7 @@ def test_masks_forbid_repeats_and_observations_are_the_mask():
     observation, *_ = env.step(2)
     assert observation.tolist() == [0, 0, 1, 0, 0]
     assert env.action_masks().tolist() == [True, True, False, True, True]
-    with pytest.raises(SelectbenchError, match="cluster 2 is chosen already"):
+    with pytest.raises(SelectbenchError, match="cluster 2 is already chosen"):
         env.step(2)
     with pytest.raises(SelectbenchError, match="cluster 5 is not among 0 … 4"):
         env.step(5)
@@ -47,7 +47,7 @@ def test_masks_forbid_repeats_and_observations_are_the_mask():
 
 @pytest.mark.parametrize("budget", [0, 6])
 def test_a_budget_that_cannot_be_is_refused(budget):
-    with pytest.raises(SelectbenchError, match=f"budget: {budget} clusters are not between 1 and 5"):
+    with pytest.raises(SelectbenchError, match=f"budget: {budget} is not between 1 and 5"):
         sb.llm.ClusterEnv(clusters=5, budget=budget, reward=square)
 
 

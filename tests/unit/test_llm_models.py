@@ -128,14 +128,14 @@ def test_a_head_on_embeddings_learns_and_resumes_from_its_weights(encoder, entri
     copy = build_language_model(entries["minilm_head"], 3, 384)
     load_trainable(copy, trainable_state(model))
     assert measure_test(copy, pool) == after
-    with pytest.raises(DataError, match="are not those of this model"):
+    with pytest.raises(DataError, match="do not belong to this model"):
         load_trainable(copy, {"other": torch.zeros(1)})
-    with pytest.raises(DataError, match="are not those of this model"):
+    with pytest.raises(DataError, match="do not belong to this model"):
         load_trainable(build_language_model(entries["minilm_head"], 2, 384), trainable_state(model))
     losses = pool.sample_losses(make_recipe(), ())(model, np.array([4, 1]), 0)
     assert losses.losses.mean().item() == pytest.approx(pool.batch_loss(make_recipe(), ())(model, np.array([4, 1]), 0).item())
     assert torch.equal(losses.features, pool.embeddings[[4, 1]]) and losses.logits.shape == (2, 3)
-    with pytest.raises(DataError, match="5 embeddings do not fit 6 texts"):
+    with pytest.raises(DataError, match="5 embeddings do not match 6 texts"):
         open_text_pool(split, entries["minilm_head"], vectors[:5], NAMES, CPU)
 
 

@@ -1,6 +1,7 @@
-"""Clusters of texts by their embeddings, plain or inside labels, and how coherent they are."""
+"""Clusters of texts by their embeddings, overall or within labels, and how coherent they are."""
 
 from fractions import Fraction
+from typing import TypedDict
 
 import numpy as np
 
@@ -8,7 +9,31 @@ from selectbench.errors import SelectbenchError
 from selectbench.seeds import derive_seed, hash_ids
 
 _STARTS = 4  # of k-means
-_BITS = 32  # of the seeds that scikit-learn takes
+_BITS = 32  # of the seeds that scikit-learn accepts
+
+
+class Coherence(TypedDict):
+    """How coherent clusters are.
+
+    Parameters
+    ----------
+    sizes, purities : of each cluster: its size, and the share of its most frequent label
+    silhouettes : mean silhouette of each cluster's measured samples; None without a measured sample
+    silhouette : mean over the measured samples; 0 if there is a single cluster or every cluster has one sample
+    purity : share of samples whose label is the most frequent one of their cluster
+    neighbours_in_cluster, neighbours_in_label : share of nearest neighbours in the sample's own cluster, and with its own label
+    chance_in_cluster, chance_in_label : the same shares expected by chance
+    """
+
+    sizes: list[int]
+    purities: list[float]
+    silhouettes: list[float | None]
+    silhouette: float
+    purity: float
+    neighbours_in_cluster: float
+    neighbours_in_label: float
+    chance_in_cluster: float
+    chance_in_label: float
 
 
 def cluster_embeddings(embeddings: np.ndarray, labels: np.ndarray, kind: str, num_clusters: int, seed: int) -> np.ndarray:
@@ -17,10 +42,10 @@ def cluster_embeddings(embeddings: np.ndarray, labels: np.ndarray, kind: str, nu
     Parameters
     ----------
     embeddings : (N, d)
-    labels : (N,), read by ``"stratified"`` alone
-    kind : ``"kmeans"``, or ``"stratified"`` for k-means inside each label, with clusters in proportion to the labels
-    num_clusters : of which none is empty
-    seed : of the starts
+    labels : (N,), used only by ``"stratified"``
+    kind : ``"kmeans"``, or ``"stratified"`` for k-means within each label, with clusters in proportion to label counts
+    num_clusters : number of clusters, none of which is empty
+    seed : for the initialisations
 
     Raises
     ------
@@ -38,7 +63,7 @@ def cluster_embeddings(embeddings: np.ndarray, labels: np.ndarray, kind: str, nu
 
 
 def run_kmeans(embeddings: np.ndarray, num_clusters: int, seed: int, where: str) -> np.ndarray:
-    """Return the clusters (n,) of scikit-learn's k-means."""
+    """Return the clusters (n,) found by scikit-learn's k-means."""
     from sklearn.cluster import KMeans
 
     rows, of_row = np.unique(np.asarray(embeddings, dtype=np.float32), axis=0, return_inverse=True)
@@ -52,9 +77,9 @@ def run_kmeans(embeddings: np.ndarray, num_clusters: int, seed: int, where: str)
 
 
 def fill_clusters(rows: np.ndarray, assignment: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Return the clusters (n,) of distinct rows (n, d) with none empty: k-means may leave some where scales differ by much.
+    """Return the clusters (n,) of distinct rows (n, d) with none empty; k-means may leave empty ones if scales differ greatly.
 
-    An empty cluster takes the row farthest from the mean of its own cluster, of those that have another row.
+    An empty cluster gets the row farthest from the mean of its own cluster, among rows that are not alone in theirs.
     """
     filled, rows = assignment.copy(), rows.astype(np.float64)
     for cluster in np.setdiff1d(np.arange(num_clusters), assignment):
@@ -68,7 +93,7 @@ def fill_clusters(rows: np.ndarray, assignment: np.ndarray, num_clusters: int) -
 
 
 def share_clusters(labels: np.ndarray, num_clusters: int) -> dict[int, int]:
-    """Share clusters among labels in proportion to their counts: one each, the rest by largest remainder.
+    """Divide clusters among labels in proportion to their counts: at least one each, the rest by largest remainder.
 
     Raises
     ------
@@ -77,7 +102,7 @@ def share_clusters(labels: np.ndarray, num_clusters: int) -> dict[int, int]:
     """
     values, counts = np.unique(labels, return_counts=True)
     if num_clusters < len(values):
-        raise SelectbenchError(f"clusters: {num_clusters} are too few for {len(values)} labels, which have one each at least")
+        raise SelectbenchError(f"clusters: {num_clusters} are too few for {len(values)} labels, each of which needs at least one")
     shares = [Fraction(int(count) * num_clusters, len(labels)) for count in counts]
     places = [max(1, int(share)) for share in shares]
     while sum(places) != num_clusters:
@@ -89,7 +114,7 @@ def share_clusters(labels: np.ndarray, num_clusters: int) -> dict[int, int]:
 
 
 def cap_union(assignment: np.ndarray, chosen: tuple[int, ...], most: int, seed: int) -> np.ndarray:
-    """Return the samples of the chosen clusters, ascending; of more than ``most``, those of the least seeded hashes of their ids."""
+    """Return the samples of the chosen clusters, ascending; if more than ``most``, those with the smallest seeded hashes of their ids."""
     ids = np.flatnonzero(np.isin(assignment, np.array(chosen, dtype=np.int64)))
     if len(ids) <= most:
         return ids
@@ -98,23 +123,16 @@ def cap_union(assignment: np.ndarray, chosen: tuple[int, ...], most: int, seed: 
 
 def describe_clusters(
     embeddings: np.ndarray, labels: np.ndarray, assignment: np.ndarray, *, neighbours: int = 10, sample: int = 2000, seed: int = 0
-) -> dict:
+) -> Coherence:
     """Return how coherent clusters are.
 
     Parameters
     ----------
     embeddings : (N, d)
     labels, assignment : (N,)
-    neighbours : nearest other samples that are asked for their cluster and label; all of them where there are fewer
-    sample : samples of which silhouettes and neighbours are measured, by seeded hashes; all others are candidates still
+    neighbours : number of nearest other samples to compare cluster and label with, at most all
+    sample : number of samples to measure, chosen by seeded hashes; their neighbours may be any samples
     seed : of that choice
-
-    Returns
-    -------
-    By cluster ``sizes``, ``purities`` (share of the largest label) and ``silhouettes`` (None without a measured sample); over
-    samples ``silhouette`` (0 where clusters of one sample or a single cluster leave none), ``purity``, the shares
-    ``neighbours_in_cluster`` and ``neighbours_in_label`` of nearest neighbours with the sample's own, and the shares by chance,
-    ``chance_in_cluster`` and ``chance_in_label``.
     """
     from sklearn.metrics import silhouette_samples
 
@@ -140,16 +158,17 @@ def describe_clusters(
 
 
 def find_neighbours(embeddings: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """Return the nearest other samples (len(rows), count) of some samples."""
+    """Return the ``count`` nearest other samples (len(rows), count) of some samples."""
     from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=count + 1).fit(embeddings).kneighbors(embeddings[rows], return_distance=False)
     others = found != rows[:, None]
-    others[others.all(axis=1), -1] = False  # among many duplicates a sample need not be its own neighbour
-    return found[others].reshape(len(rows), count)
+    others[others.all(axis=1), -1] = False  # with many duplicates, a sample need not be its own neighbour
+    neighbours: np.ndarray = found[others].reshape(len(rows), count)
+    return neighbours
 
 
 def agree_by_chance(groups: np.ndarray) -> float:
-    """Return the chance that two different samples are of one group."""
+    """Return the probability that two different samples belong to the same group."""
     counts = np.bincount(groups).astype(np.float64)
     return float((counts * (counts - 1)).sum() / (len(groups) * (len(groups) - 1)))

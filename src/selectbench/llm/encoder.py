@@ -1,11 +1,16 @@
-"""Sentence encoders: one vector a text, by the masked mean of a transformer's last states."""
+"""Sentence encoders: one vector per text, the masked mean of a transformer's last hidden states."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from selectbench.llm.files import load_once, load_part
+from selectbench.records.rows import Entry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 64
 
@@ -15,22 +20,22 @@ class SentenceEncoder:
 
     Parameters
     ----------
-    entry : of ``config/encoders.yaml``, of the kind ``sentence``
-    device : where it computes
+    entry : an entry of ``config/encoders.yaml`` of the kind ``sentence``
+    device : where it runs
     """
 
-    def __init__(self, entry: Mapping, device: torch.device) -> None:
+    def __init__(self, entry: Entry, device: torch.device) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        self.tokeniser = load_once(AutoTokenizer, entry)
-        self.model = load_part(AutoModel, entry).to(device).eval()
-        self.max_length = entry["max_length"]
+        self.tokeniser: PreTrainedTokenizerBase = load_once(AutoTokenizer, entry)
+        self.model: PreTrainedModel = load_part(AutoModel, entry).to(device).eval()
+        self.max_length: int = entry["max_length"]
         self.device = device
 
     def embed(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
-        """Return vectors (N, d) float32 of length 1, in the order of the texts; longer texts are cut at ``max_length`` tokens.
+        """Return unit-norm vectors (N, d) float32 in the order of the texts; texts are truncated at ``max_length`` tokens.
 
-        Batches hold texts of like lengths, so that little is padded; up to rounding, their size changes nothing.
+        Batches group texts of similar length to reduce padding; up to rounding, the batch size does not change the vectors.
         """
         order = np.argsort(self.count_tokens(texts), kind="stable")
         vectors = np.empty((len(texts), self.model.config.hidden_size), dtype=np.float32)
@@ -40,10 +45,10 @@ class SentenceEncoder:
         return vectors
 
     def embed_matches(self, questions: Sequence[str], options: Sequence[Sequence[str]]) -> np.ndarray:
-        """Return how every option matches its question (N, O, d) float32: √d times the product of both vectors, number by number.
+        """Return how each option matches its question (N, O, d) float32: √d times the element-wise product of both vectors.
 
-        They are about as long as the vectors; their sum over d is √d times the cosine. O is the most options of a question; where
-        one has fewer, its matches are 0.
+        A match has about the norm of the vectors, and its sum over d is √d times their cosine similarity. O is the largest number
+        of options of a question; for questions with fewer options, the remaining matches are 0.
         """
         counts = np.array([len(row) for row in options], dtype=np.int64)
         rows = np.repeat(np.arange(len(questions)), counts)
@@ -60,23 +65,23 @@ class SentenceEncoder:
         return torch.nn.functional.normalize(mean_states(states, batch["attention_mask"]), dim=1).cpu().numpy()
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the tokens (N,) int64 of every text, special ones included, before any cut."""
+        """Return the number of tokens (N,) int64 of every text, including special tokens, before truncation."""
         return np.array([len(ids) for ids in self.tokeniser(list(texts), truncation=False, verbose=False)["input_ids"]], dtype=np.int64)
 
 
 def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean (B, d) of states (B, L, d) over the tokens that are no padding, mask (B, L)."""
+    """Return the mean (B, d) of states (B, L, d) over the tokens that are not padding, given the mask (B, L)."""
     weights = mask.unsqueeze(2).to(states.dtype)
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
 def name_matches(split: str) -> str:
-    """Return the name of the matches of a split's options, beside the embeddings of all splits."""
+    """Return the name under which the matches of a split's options are stored."""
     return f"{split}-matches"
 
 
-def load_encoder(entry: Mapping, device: torch.device) -> SentenceEncoder:
-    """Return the encoder of an entry of ``config/encoders.yaml``.
+def load_encoder(entry: Entry, device: torch.device) -> SentenceEncoder:
+    """Return the encoder for an entry of ``config/encoders.yaml``.
 
     Raises
     ------

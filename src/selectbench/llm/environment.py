@@ -1,7 +1,8 @@
-"""The cluster MDP: a state is a set of clusters, an action adds one, a reward is the change of a set function."""
+"""The cluster MDP: states are sets of clusters, actions add a cluster, rewards are changes of a set function."""
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,17 +16,17 @@ TRANSFORMS: Mapping[str, Callable[[float], float]] = {
 }
 
 
-class ClusterEnv(gymnasium.Env):
-    """Choose ``budget`` of ``clusters`` clusters, one a step (arXiv 2509.25850, the MDP over semantic clusters).
+class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
+    """Choose ``budget`` of ``clusters`` clusters, one per step (arXiv 2509.25850, the MDP over semantic clusters).
 
-    Observations are binary masks (clusters,) float32. A step pays reward(chosen ∪ {action}) − reward(chosen), so that with a
-    discount of 1 an episode's rewards add up to reward(final) − reward(∅). Episodes end at the fixed horizon.
+    Observations are binary masks (clusters,) float32. The reward of a step is reward(chosen ∪ {action}) − reward(chosen), so that
+    with a discount of 1 the rewards of an episode sum to reward(final) − reward(∅). Episodes end at the fixed horizon.
 
     Parameters
     ----------
     clusters : number of clusters |C|
-    budget : clusters of a complete set, δ·|C| in the paper
-    reward : sorted clusters → f(validation loss); called for the empty set too
+    budget : clusters in a complete set, δ·|C| in the paper
+    reward : sorted clusters → f(validation loss); also called for the empty set
 
     Raises
     ------
@@ -33,11 +34,11 @@ class ClusterEnv(gymnasium.Env):
         The budget is not in 1 … clusters.
     """
 
-    metadata: Mapping[str, list] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (declared so by gymnasium)
 
     def __init__(self, clusters: int, budget: int, reward: Callable[[tuple[int, ...]], float]) -> None:
         if not 1 <= budget <= clusters:
-            raise SelectbenchError(f"budget: {budget} clusters are not between 1 and {clusters}, all there are")
+            raise SelectbenchError(f"budget: {budget} is not between 1 and {clusters}, the number of clusters")
         self.clusters = clusters
         self.budget = budget
         self.reward = reward
@@ -45,19 +46,19 @@ class ClusterEnv(gymnasium.Env):
         self.action_space = gymnasium.spaces.Discrete(clusters)
         self.chosen: tuple[int, ...] = ()
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """Begin with the empty set; nothing is random."""
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start with the empty set; nothing is random."""
         super().reset(seed=seed)
         self.chosen = ()
         return self.observe(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Add a cluster and return (mask, reward, whether the set is complete, False, {}).
 
         Raises
         ------
         SelectbenchError
-            The cluster is chosen already, there is no such one, or the set is complete.
+            The cluster is already chosen or does not exist, or the set is complete.
         """
         action = int(action)
         if len(self.chosen) == self.budget:
@@ -65,14 +66,14 @@ class ClusterEnv(gymnasium.Env):
         if not 0 <= action < self.clusters:
             raise SelectbenchError(f"step: cluster {action} is not among 0 … {self.clusters - 1}")
         if action in self.chosen:
-            raise SelectbenchError(f"step: cluster {action} is chosen already; heed action_masks()")
+            raise SelectbenchError(f"step: cluster {action} is already chosen; use action_masks()")
         before, grown = self.reward(self.chosen), tuple(sorted((*self.chosen, action)))
         change = self.reward(grown) - before
         self.chosen = grown
         return self.observe(), change, len(grown) == self.budget, False, {}
 
     def action_masks(self) -> np.ndarray:
-        """Return which clusters (clusters,) bool may still be chosen."""
+        """Return which clusters may still be chosen, (clusters,) bool."""
         return ~self.observe().astype(bool)
 
     def observe(self) -> np.ndarray:

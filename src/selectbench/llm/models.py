@@ -1,9 +1,10 @@
-"""Language models that classify: a head on frozen embeddings or matches, a fine-tuned encoder, or a causal model that scores options."""
+"""Language models for classification: a head on frozen embeddings, a fine-tuned encoder, or a causal model that scores options."""
 
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,34 +12,49 @@ from torch import nn
 from selectbench.errors import DataError
 from selectbench.llm.encoder import mean_states
 from selectbench.llm.files import load_once
+from selectbench.records.rows import Entry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences of tokens, padded on the right.
+    """Token sequences of texts, padded on the right.
 
     Parameters
     ----------
     ids, mask : (M, L) int64; the mask is 0 on padding
-    answer : (M, L) bool, the tokens of an option, or None for whole texts
-    rows, columns : (M,) the sample and the option of each sequence, or None
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
-    answer: torch.Tensor | None = None
-    rows: torch.Tensor | None = None
-    columns: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OptionBatch(TokenBatch):
+    """Token sequences of prompts followed by an option, padded on the right.
+
+    Parameters
+    ----------
+    ids, mask : (M, L) int64; the mask is 0 on padding
+    answer : (M, L) bool, true on the tokens of the option
+    rows, columns : (M,) the sample and the option of each sequence
+    """
+
+    answer: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
 
 
 def fit_answer(prompt: list[int], answer: list[int], length: int) -> tuple[list[int], list[int]]:
-    """Return the tokens of a prompt and an answer cut to a length: an answer loses its end, and a prompt its beginning, but not all."""
+    """Return the tokens of a prompt and an answer truncated to a length: answers at the end, prompts at the beginning but not wholly."""
     answer = answer[: length - 1]
     return prompt[-(length - len(answer)) :], answer
 
 
 def pad_answers(sequences: Sequence[tuple[list[int], list[int]]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids, mask and answer of a ``TokenBatch``, of the tokens of prompts with their answers."""
+    """Return ids, mask and answer of an ``OptionBatch``, given the tokens of prompts and their answers."""
     length = max(len(prompt) + len(answer) for prompt, answer in sequences)
     ids = torch.zeros(len(sequences), length, dtype=torch.int64)
     mask, asked = torch.zeros_like(ids), torch.zeros(len(sequences), length, dtype=torch.bool)
@@ -63,22 +79,22 @@ class Head(nn.Module):
 
 
 class OptionHead(nn.Module):
-    """A linear score of how an option matches its question, the same for every option."""
+    """A linear score of how well an option matches its question, shared by all options."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 1, bias=False)
 
     def forward(self, matches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sum (B, d) of matches (B, O, d) and the options' scores (B, O), −∞ where a question has fewer."""
+        """Return the sum (B, d) of matches (B, O, d) and the options' scores (B, O), −∞ for options that a question lacks."""
         scores = self.linear(matches)[:, :, 0]
         return matches.sum(dim=1), scores.masked_fill(~matches.any(dim=2), -torch.inf)
 
 
 class Classifier(nn.Module):
-    """An encoder, the mean of its last states, and a linear layer; all of it is trained."""
+    """An encoder, the mean of its last hidden states, and a linear layer; all weights are trained."""
 
-    def __init__(self, encoder: nn.Module, num_classes: int) -> None:
+    def __init__(self, encoder: "PreTrainedModel", num_classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.linear = nn.Linear(encoder.config.hidden_size, num_classes)
@@ -91,19 +107,19 @@ class Classifier(nn.Module):
 
 
 class Causal(nn.Module):
-    """A causal model; an option is worth the mean log-likelihood of its tokens after the prompt."""
+    """A causal model; the score of an option is the mean log-likelihood of its tokens given the prompt."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: OptionBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return features (M, d), mean log-likelihoods (M,) and uncertainties (M,) of the options' tokens.
 
-        Features are the mean of the last states of the tokens from which an option is predicted; an uncertainty is the mean entropy
-        of the predictions over log V, in [0, 1].
+        Features are the mean of the last hidden states from which an option's tokens are predicted; uncertainty is the mean entropy
+        of these predictions divided by log V, in [0, 1].
         """
-        places = batch.answer.any(dim=0).nonzero()[:, 0]  # logits are large; those of prompts and padding are left out
+        places = batch.answer.any(dim=0).nonzero()[:, 0]  # logits are large, so those of prompts and padding are left out
         said = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1)
         asked = batch.answer[:, places].float()
         counts = asked.sum(dim=1)
@@ -115,20 +131,20 @@ class Causal(nn.Module):
         return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
 
 
-def build_language_model(entry: Mapping, num_classes: int, width: int | None, task: str = "classification") -> nn.Module:
-    """Build a model of ``config/language_models.yaml``; fresh weights are drawn from torch's global generator.
+def build_language_model(entry: Entry, num_classes: int, width: int | None, task: str = "classification") -> nn.Module:
+    """Build a model of ``config/language_models.yaml``; new weights are drawn from torch's global generator.
 
     Parameters
     ----------
-    entry : of the model
+    entry : the model's entry
     num_classes : C
-    width : of the embeddings, for a head
-    task : ``"classification"`` or ``"choice"``, of which a head reads matches
+    width : dimension of the embeddings, for a head
+    task : ``"classification"``, or ``"choice"``, for which a head reads matches
 
     Raises
     ------
     DataError
-        The weights are not there, or a head has no embeddings.
+        The weights are not available, or a head has no embeddings.
     """
     if entry["kind"] == "head":
         if width is None:
@@ -144,13 +160,14 @@ def build_language_model(entry: Mapping, num_classes: int, width: int | None, ta
     return Causal(add_adapter(model, entry["adapter"]) if entry["adapter"] else model)
 
 
-def load_base(kind: type, entry: Mapping) -> nn.Module:
-    """Return a fresh copy of a pretrained model in float32."""
-    return deepcopy(load_once(kind, entry, dtype=torch.float32))
+def load_base(kind: type[Any], entry: Entry) -> "PreTrainedModel":
+    """Return a new copy of a pretrained model in float32."""
+    model: PreTrainedModel = load_once(kind, entry, dtype=torch.float32)
+    return deepcopy(model)
 
 
-def add_adapter(model: nn.Module, adapter: Mapping) -> nn.Module:
-    """Freeze a model and add low-rank updates to some of its layers (Hu et al. 2022), by peft."""
+def add_adapter(model: nn.Module, adapter: Entry) -> nn.Module:
+    """Freeze a model and add low-rank adapters to some of its layers with peft (LoRA, Hu et al. 2022)."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
@@ -160,23 +177,24 @@ def add_adapter(model: nn.Module, adapter: Mapping) -> nn.Module:
         target_modules=list(adapter["modules"]),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, settings)
+    adapted: nn.Module = get_peft_model(model, settings)
+    return adapted
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights that training changes: all but those an adapter has frozen."""
+    """Return the trainable weights: all except those frozen by an adapter."""
     return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
 
 
 def load_trainable(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put such weights back.
+    """Load weights returned by ``trainable_state``.
 
     Raises
     ------
     DataError
-        They are not those of this model.
+        The weights do not belong to this model.
     """
     own = {name: value.shape for name, value in model.named_parameters() if value.requires_grad}
     if {name: value.shape for name, value in state.items()} != own:
-        raise DataError("the saved weights are not those of this model; delete them and run again")
+        raise DataError("the saved weights do not belong to this model; delete them and run again")
     model.load_state_dict(state, strict=False)

@@ -1,9 +1,9 @@
-"""Perplexities of texts: under a causal model, or under a word trigram model fitted to the other texts; and rarities of words."""
+"""Perplexities of texts, under a causal model or a word trigram model fitted to the other texts, and rarities of words."""
 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import nn
 from selectbench.errors import DataError
 from selectbench.llm.files import load_once, load_part
 from selectbench.llm.models import fit_answer, pad_answers
+from selectbench.records.rows import Entry
 from selectbench.seeds import hash_ids
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDS, DISCOUNT = 5, 0.75
 _START, _END, _UNKNOWN = "<s>", "</s>", "<unk>"
@@ -24,23 +25,23 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def measure_perplexities(
-    entry: Mapping, texts: Sequence[str], device: torch.device, batch_size: int = 8, prompts: Sequence[str] | None = None
+    entry: Entry, texts: Sequence[str], device: torch.device, batch_size: int = 8, prompts: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Return exp of the mean negative log-likelihood (N,) of the tokens of every text under a model of ``config/language_models.yaml``.
+    """Return the perplexity (N,) of every text under a model of ``config/language_models.yaml``: exp of the mean negative log-likelihood.
 
-    A text begins after the tokeniser's first token, so that one of a single token has a perplexity too; texts are cut at
-    ``max_length`` tokens. Neither padding nor the batch's size changes a value, up to rounding. The tokens of prompts, which texts
-    then continue, are not counted.
+    Texts start after the tokeniser's begin token, so that a single token has a perplexity too, and are truncated at ``max_length``
+    tokens. Up to rounding, neither padding nor batch size changes a value. If there are prompts, texts continue them, and the tokens
+    of prompts are not counted.
 
     Raises
     ------
     DataError
-        A text has no token, or the model is not there.
+        A text has no tokens, or the model is not available.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokeniser = load_once(AutoTokenizer, entry)
-    model = load_part(AutoModelForCausalLM, entry, dtype=torch.float32).to(device).eval()
+    tokeniser: PreTrainedTokenizerBase = load_once(AutoTokenizer, entry)
+    model: PreTrainedModel = load_part(AutoModelForCausalLM, entry, dtype=torch.float32).to(device).eval()
     return causal_perplexities(model, tokeniser, texts, entry["max_length"], device, batch_size, prompts)
 
 
@@ -54,10 +55,11 @@ def causal_perplexities(
     prompts: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Return the perplexities (N,) of texts under a loaded model; see ``measure_perplexities``."""
-    first = tokeniser.bos_token_id if tokeniser.bos_token_id is not None else tokeniser.eos_token_id
+    first: int = tokeniser.bos_token_id if tokeniser.bos_token_id is not None else tokeniser.eos_token_id
 
     def spell(text: str) -> list[int]:
-        return tokeniser(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: list[int] = tokeniser(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
 
     prefixes = [[first]] * len(texts) if prompts is None else [[first, *spell(prompt)] for prompt in prompts]
     spelled = [fit_answer(prefix, spell(text), max_length) for prefix, text in zip(prefixes, texts, strict=True)]
@@ -81,12 +83,12 @@ def _measure_batch(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, aske
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words and the marks of a text, in lower case."""
+    """Return the words and punctuation marks of a text in lower case."""
     return _WORD.findall(text.lower())
 
 
 def measure_rarities(texts: Sequence[str]) -> np.ndarray:
-    """Return the mean of −log relative frequency (N,) over the words of every text; 0 for a text without words."""
+    """Return the mean −log relative frequency (N,) over the words of every text; 0 for a text without words."""
     words = [split_words(text) for text in texts]
     counts = Counter(word for text in words for word in text)
     total = counts.total()
@@ -95,19 +97,19 @@ def measure_rarities(texts: Sequence[str]) -> np.ndarray:
 
 
 class KneserNey:
-    """An interpolated Kneser–Ney trigram model of words (Chen and Goodman 1999, Section 2.7), one discount of ¾.
+    """An interpolated Kneser–Ney trigram model of words (Chen and Goodman 1999, Section 2.7) with a single discount of ¾.
 
-    The unigrams are interpolated with the uniform distribution over the vocabulary and one unknown word.
+    Unigrams are interpolated with the uniform distribution over the vocabulary and one unknown word.
 
     Parameters
     ----------
-    texts : lists of words
+    texts : the words of every text
     """
 
     def __init__(self, texts: Sequence[Sequence[str]]) -> None:
         self.vocabulary = {word for text in texts for word in text} | {_END}
         trigrams = Counter(gram for text in texts for gram in list_trigrams(text))
-        self.levels = [defaultdict(Counter) for _ in range(3)]  # context → counts of words, by length of the context
+        self.levels: list[defaultdict[tuple[str, ...], Counter[str]]] = [defaultdict(Counter) for _ in range(3)]  # by context length
         for (first, second, word), count in trigrams.items():
             self.levels[2][first, second][word] = count
         for _, second, word in trigrams:
@@ -118,12 +120,12 @@ class KneserNey:
         self.totals = [{context: words.total() for context, words in level.items()} for level in self.levels]
 
     def probability(self, word: str, context: tuple[str, ...]) -> float:
-        """Return P(word | context); words outside the vocabulary are one unknown word.
+        """Return P(word | context); all words outside the vocabulary are the same unknown word.
 
         Parameters
         ----------
-        word : in lower case, or the end of the text
-        context : up to two words before it
+        word : in lower case, or the end-of-text mark
+        context : up to two preceding words
         """
         value = 1.0 / (len(self.vocabulary) + 1)
         for length in range(len(context) + 1):
@@ -136,24 +138,24 @@ class KneserNey:
         return value
 
     def perplexity(self, words: Sequence[str]) -> float:
-        """Return the perplexity of a text with its end."""
+        """Return the perplexity of a text, including its end."""
         grams = list_trigrams([word if word in self.vocabulary else _UNKNOWN for word in words])
         return math.exp(-sum(math.log(self.probability(word, (first, second))) for first, second, word in grams) / len(grams))
 
 
 def list_trigrams(words: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return the trigrams of a text that end in its words and its end."""
+    """Return the trigrams that end in each word of a text and in its end."""
     padded = [_START, _START, *words, _END]
     return list(zip(padded, padded[1:], padded[2:], strict=False))
 
 
 def ngram_perplexities(texts: Sequence[str], seed: int, folds: int = FOLDS) -> np.ndarray:
-    """Return the perplexity (N,) of every text under a trigram model of the other folds' texts; equal texts share a fold.
+    """Return the perplexity (N,) of every text under a trigram model fitted to the other folds; equal texts share a fold.
 
     Parameters
     ----------
     texts : N texts
-    seed : of the folds
+    seed : for the assignment to folds
     folds : at least 2
     """
     words = [split_words(text) for text in texts]

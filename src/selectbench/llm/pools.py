@@ -1,7 +1,8 @@
-"""Pools of texts on a device, as the training engine and evaluation see them: one class for each kind of language model."""
+"""Pools of texts on a device for training and evaluation, one class per kind of language model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,15 +11,19 @@ from torch import nn
 from selectbench.data.texts import TextSplit
 from selectbench.errors import DataError
 from selectbench.llm.files import load_once
-from selectbench.llm.models import TokenBatch, fit_answer, pad_answers
+from selectbench.llm.models import OptionBatch, TokenBatch, fit_answer, pad_answers
+from selectbench.records.rows import Entry
 from selectbench.training.pools import BatchLoss, SampleLosses, SampleOutput
 from selectbench.training.recipes import Recipe
 
-_SEQUENCES = 32  # at a time where nothing is learned
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SEQUENCES = 32  # at a time in evaluation
 
 
 class TextPool(ABC):
-    """A split of texts; stands where the engine takes a ``Pool``.
+    """A split of texts, as a ``SamplePool`` for training and evaluation.
 
     Parameters
     ----------
@@ -26,7 +31,7 @@ class TextPool(ABC):
     device : where batches are made
     """
 
-    classes = None  # test sets of texts have all classes
+    classes: torch.Tensor | None = None  # test sets of texts have all classes
     corruptions: tuple[str, ...] = ()
 
     def __init__(self, split: TextSplit, device: torch.device) -> None:
@@ -43,15 +48,15 @@ class TextPool(ABC):
 
     @abstractmethod
     def count_tokens(self) -> list[int]:
-        """Return the model's tokens of every text, before any cut."""
+        """Return the number of tokens of every text for the model, before truncation."""
 
     def batch_loss(self, recipe: Recipe, stream: tuple[object, ...]) -> BatchLoss:
-        """Return the mean loss of a batch; nothing about texts is drawn, so ``stream`` names no draw."""
+        """Return the mean loss of a batch; texts are not augmented, so ``stream`` is not used."""
         losses = self.sample_losses(recipe, stream)
         return lambda model, positions, epoch: losses(model, positions, epoch).losses.mean()
 
     def sample_losses(self, recipe: Recipe, stream: tuple[object, ...]) -> SampleLosses:
-        """Return what a model says of every sample of a batch, with the cross-entropy of its logits as loss."""
+        """Return a model's outputs per sample of a batch, with the cross-entropy of its logits as loss."""
         criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
 
         def sample_losses(model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
@@ -61,7 +66,7 @@ class TextPool(ABC):
         return sample_losses
 
     def expect(self, batches: Sequence[np.ndarray]) -> None:  # noqa: B027  (texts are in memory)
-        """Do nothing ahead: texts are in memory."""
+        """Do nothing: texts are in memory."""
 
     def locate(self, positions: np.ndarray) -> torch.Tensor:
         """Return positions (B,) on the device."""
@@ -69,74 +74,77 @@ class TextPool(ABC):
 
 
 class EmbeddedPool(TextPool):
-    """Texts by their frozen embeddings (N, d), or questions by the matches (N, O, d) of their options, for heads."""
+    """Texts as frozen embeddings (N, d), or questions as matches (N, O, d) of their options, for heads."""
 
     def __init__(self, split: TextSplit, device: torch.device, embeddings: np.ndarray) -> None:
         super().__init__(split, device)
         if len(embeddings) != len(split):
-            raise DataError(f"{len(embeddings):,} embeddings do not fit {len(split):,} texts; delete them and run again")
+            raise DataError(f"{len(embeddings):,} embeddings do not match {len(split):,} texts; delete them and run again")
         self.embeddings = torch.from_numpy(np.array(embeddings)).to(device)
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the head's features and logits."""
-        return model(self.embeddings[self.locate(positions)])
+        outputs: tuple[torch.Tensor, torch.Tensor] = model(self.embeddings[self.locate(positions)])
+        return outputs
 
     def count_tokens(self) -> list[int]:
-        """Return nothing: a head has no tokens, its encoder has.
+        """Raise: a head has no tokens, only its encoder does.
 
         Raises
         ------
         DataError
             Always.
         """
-        raise DataError("a head on frozen embeddings counts no tokens; its encoder does")
+        raise DataError("a head on frozen embeddings has no tokens; count those of its encoder")
 
 
 class TokenPool(TextPool):
-    """Texts as tokens, for fine-tuned encoders; questions are read with their options."""
+    """Texts as tokens, for fine-tuned encoders; questions include their options."""
 
-    def __init__(self, split: TextSplit, device: torch.device, entry: Mapping) -> None:
+    def __init__(self, split: TextSplit, device: torch.device, entry: Entry) -> None:
         from transformers import AutoTokenizer
 
         super().__init__(split, device)
         self.texts = split.prompts()
-        self.max_length = entry["max_length"]
-        self.tokeniser = load_once(AutoTokenizer, entry)
+        self.max_length: int = entry["max_length"]
+        self.tokeniser: PreTrainedTokenizerBase = load_once(AutoTokenizer, entry)
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean states and logits, in few sequences at a time where nothing is learned."""
+        """Return mean states and logits; in evaluation, a few sequences are processed at a time."""
         parts = [model(self.make_batch(part)) for part in cut_positions(positions, model.training)]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)
 
     def make_batch(self, positions: np.ndarray) -> TokenBatch:
-        """Return the tokens of some texts, cut at ``max_length``."""
+        """Return the tokens of some texts, truncated at ``max_length``."""
         texts = [self.texts[position] for position in positions]
         found = self.tokeniser(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(self.device)
         return TokenBatch(found["input_ids"], found["attention_mask"])
 
     def count_tokens(self) -> list[int]:
-        """Return the tokens of every text, special ones included."""
+        """Return the number of tokens of every text, including special tokens."""
         return [len(ids) for ids in self.tokeniser(self.texts, truncation=False, verbose=False)["input_ids"]]
 
 
 class OptionPool(TextPool):
     """Prompts with options, for causal models: the options of a question, or the names of the classes.
 
-    A model learns the right option's tokens after the prompt, and predicts the option whose tokens are likeliest, as a mean a token.
+    The model learns the correct option's tokens given the prompt, and predicts the option with the highest mean log-likelihood per token.
     """
 
-    def __init__(self, split: TextSplit, device: torch.device, entry: Mapping, class_names: Sequence[str] | None) -> None:
+    def __init__(self, split: TextSplit, device: torch.device, entry: Entry, class_names: Sequence[str] | None) -> None:
         from transformers import AutoTokenizer
 
         super().__init__(split, device)
-        self.max_length = entry["max_length"]
-        self.tokeniser = load_once(AutoTokenizer, entry)
-        self.options = split.options or [list(class_names)] * len(split)
+        self.max_length: int = entry["max_length"]
+        self.tokeniser: PreTrainedTokenizerBase = load_once(AutoTokenizer, entry)
+        if split.options is None and class_names is None:
+            raise DataError("a causal model needs the options of its questions, or the names of the classes")
+        self.options = split.options or [list(class_names or ())] * len(split)
         self.num_options = max(map(len, self.options))
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features of the options' mean and their mean log-likelihoods (B, C), −∞ where a question has fewer."""
+        """Return features averaged over options, and mean log-likelihoods (B, C), −∞ for options that a question lacks."""
         features, logits = [], []
         for part in cut_positions(positions, False, -(-_SEQUENCES // self.num_options)):
             batch = self.make_batch(
@@ -151,7 +159,7 @@ class OptionPool(TextPool):
         return torch.cat(features), torch.cat(logits)
 
     def sample_losses(self, recipe: Recipe, stream: tuple[object, ...]) -> SampleLosses:
-        """Return the mean negative log-likelihood of each right option's tokens, with the uncertainty of their predictions."""
+        """Return the mean negative log-likelihood of each correct option's tokens, and the uncertainty of their predictions."""
 
         def sample_losses(model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
             right = [(row, int(self.split.labels[position])) for row, position in enumerate(positions)]
@@ -160,8 +168,8 @@ class OptionPool(TextPool):
 
         return sample_losses
 
-    def make_batch(self, wanted: Sequence[tuple[int, int]], positions: np.ndarray) -> TokenBatch:
-        """Return sequences of prompt and option.
+    def make_batch(self, wanted: Sequence[tuple[int, int]], positions: np.ndarray) -> OptionBatch:
+        """Return the sequences of prompt and option.
 
         Parameters
         ----------
@@ -170,43 +178,43 @@ class OptionPool(TextPool):
         """
         sequences = [self.spell(int(positions[row]), option) for row, option in wanted]
         rows, columns = (torch.tensor(values, device=self.device) for values in zip(*wanted, strict=True))
-        return TokenBatch(*pad_answers(sequences, self.device), rows, columns)
+        return OptionBatch(*pad_answers(sequences, self.device), rows, columns)
 
     def spell(self, position: int, option: int) -> tuple[list[int], list[int]]:
-        """Return the tokens of the prompt and of an option; a long prompt loses its beginning."""
+        """Return the tokens of the prompt and of an option; a long prompt is truncated at its beginning."""
         answer = self.tokeniser(f" {self.options[position][option]}", add_special_tokens=False)["input_ids"]
         prompt = self.tokeniser(f"{self.split.texts[position]}\nAnswer:", verbose=False)["input_ids"]
         return fit_answer(prompt, answer, self.max_length)
 
     def count_tokens(self) -> list[int]:
-        """Return the tokens of every prompt with its right option."""
+        """Return the number of tokens of every prompt with its correct option."""
         return [sum(map(len, self.spell(position, int(self.split.labels[position])))) for position in range(len(self))]
 
 
 def cut_positions(positions: np.ndarray, whole: bool, size: int = _SEQUENCES) -> Iterator[np.ndarray]:
-    """Yield all positions at once, or few at a time."""
+    """Yield all positions at once if ``whole``, otherwise ``size`` at a time."""
     step = len(positions) if whole else size
     for start in range(0, len(positions), step):
         yield positions[start : start + step]
 
 
 def open_text_pool(
-    split: TextSplit, entry: Mapping, embeddings: np.ndarray | None, class_names: Sequence[str] | None, device: torch.device
+    split: TextSplit, entry: Entry, embeddings: np.ndarray | None, class_names: Sequence[str] | None, device: torch.device
 ) -> TextPool:
-    """Return a split as a language model reads it.
+    """Return a split in the form that a language model reads.
 
     Parameters
     ----------
     split : texts, labels and options
-    entry : of the model, in ``config/language_models.yaml``
-    embeddings : (N, d) of the split, or matches (N, O, d), for a head
-    class_names : of a classification, for a causal model
+    entry : the model's entry in ``config/language_models.yaml``
+    embeddings : (N, d), or matches (N, O, d), of the split, for a head
+    class_names : the names of the classes, for a causal model that classifies
     device : where batches are made
 
     Raises
     ------
     DataError
-        A head has no embeddings, or they do not fit the texts.
+        A head has no embeddings, or they do not match the texts.
     """
     if entry["kind"] == "head":
         if embeddings is None:

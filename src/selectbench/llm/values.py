@@ -1,10 +1,11 @@
-"""Values of sets of clusters: every proxy training is measured once, counted, and remembered on disk."""
+"""Values of sets of clusters: every proxy training is run once, counted, and stored on disk."""
 
 import json
 import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from selectbench.errors import RunFailedError
 
@@ -13,20 +14,20 @@ Measure = Callable[[Chosen], Mapping[str, float]]
 
 
 class BudgetSpentError(Exception):
-    """A search asked for a new proxy training after its last one; agents stop there."""
+    """A search requested another proxy training after its budget was spent; this ends the search."""
 
 
 class CountedValues:
-    """What proxies are worth on sets of clusters, measured at most once a set and at most ``limit`` times.
+    """Measures proxies trained on sets of clusters, each set at most once, and at most ``limit`` sets.
 
-    The order of a set and repeats in it do not matter. A set that was asked for before is free.
+    Order and repeats within a set do not matter. Requesting a set again is free.
 
     Parameters
     ----------
-    measure : sorted clusters → what a proxy trained on them is worth, with ``loss`` at least
-    limit : distinct sets that may be measured; None for any number
-    memo : a file of measurements, one JSON line each, by which a killed search replays; they count when they are asked for
-    key : of everything that may influence a measurement; a memo of another key starts afresh
+    measure : sorted clusters → measurements of a proxy trained on them, with at least ``loss``
+    limit : largest number of distinct sets; None for no limit
+    memo : file of measurements, one JSON line each, from which a killed search replays; they count once they are requested
+    key : identifies everything that may influence a measurement; a memo with another key is discarded
     """
 
     def __init__(self, measure: Measure, limit: int | None = None, memo: Path | None = None, key: str = "") -> None:
@@ -44,7 +45,7 @@ class CountedValues:
         BudgetSpentError
             The set is new and the limit is reached.
         RunFailedError
-            The loss is not finite; such a measurement is not remembered.
+            The loss is not finite; such a measurement is not stored.
         """
         asked = tuple(sorted({int(cluster) for cluster in chosen}))
         if asked in self._asked:
@@ -63,17 +64,17 @@ class CountedValues:
 
     @property
     def count(self) -> int:
-        """How many distinct sets were asked for."""
+        """Number of distinct sets requested."""
         return len(self._asked)
 
     @property
     def history(self) -> list[tuple[Chosen, dict[str, float]]]:
-        """The sets in the order in which they were first asked for, with their measurements."""
+        """The sets in the order of their first request, with their measurements."""
         return list(self._asked.items())
 
 
 def read_memo(path: Path, key: str) -> dict[Chosen, dict[str, float]]:
-    """Return the measurements of a memo of this key, and leave it as whole lines; a torn or foreign one only costs what it held."""
+    """Return a memo's measurements for this key and repair incomplete lines; unreadable measurements are merely repeated."""
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     whole = [found for line in lines[:-1] if (found := parse_line(line)) is not None]
     if not whole or whole[0] != key:
@@ -88,8 +89,8 @@ def read_memo(path: Path, key: str) -> dict[Chosen, dict[str, float]]:
     return {tuple(chosen): measured for chosen, measured in whole[1:]}
 
 
-def parse_line(line: bytes) -> object | None:
-    """Return the JSON value of a line, or None for one that is torn."""
+def parse_line(line: bytes) -> Any:
+    """Return the JSON value of a line, or None if the line is incomplete."""
     try:
         return json.loads(line)
     except ValueError:
@@ -97,7 +98,7 @@ def parse_line(line: bytes) -> object | None:
 
 
 def append_line(path: Path, value: object) -> None:
-    """Append a JSON line that survives a kill right after it."""
+    """Append a JSON line that survives a kill right afterwards."""
     with open(path, "ab") as stream:
         stream.write(json.dumps(value).encode() + b"\n")
         stream.flush()

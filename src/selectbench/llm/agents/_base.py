@@ -1,4 +1,4 @@
-"""What every agent is: typed parameters, a number of proxy trainings, and an exploration that spends them."""
+"""The base of all agents: typed parameters, a budget of proxy trainings, and an exploration that spends it."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,11 +12,17 @@ from selectbench.llm.environment import TRANSFORMS, ClusterEnv
 from selectbench.llm.values import BudgetSpentError, CountedValues
 from selectbench.registry import check_parameter
 
-DEFAULT_TRAININGS = 112  # 64 + 32 + 16, as CLIMB trains
+DEFAULT_TRAININGS = 112  # 64 + 32 + 16, as in CLIMB
 
 
 class Found(NamedTuple):
-    """What a search found: a complete set of clusters, sorted, and f of its loss."""
+    """The result of a search.
+
+    Parameters
+    ----------
+    chosen : a complete set of clusters, sorted
+    value : f of its validation loss
+    """
 
     chosen: tuple[int, ...]
     value: float
@@ -24,20 +30,20 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterAgent(ABC):
-    """An agent that explores sets of clusters by training proxies; the best complete set that it measured is its answer.
+    """An agent that explores sets of clusters by training proxies and returns the best complete set it has measured.
 
     Parameters
     ----------
     clustering : {"kmeans", "stratified"}
         How the pool was clustered.
     clusters : int
-        Number of clusters |C|; the paper's is not legible.
+        Number of clusters |C|; not legible in the paper.
     transform : {"negative", "exponential", "logarithm"}
-        f, by which a validation loss becomes a value: −L, exp(−L) or −log L.
+        f, which maps a validation loss to a value: −L, exp(−L) or −log L.
     trainings : int
-        Proxy trainings that may be spent; 0 for as many as the rule wants.
+        Budget of proxy trainings; 0 for no limit.
     examples : int
-        ξ: at most so many examples of the chosen clusters train a proxy; 0 for as many as the subset may hold.
+        ξ, the largest number of examples from the chosen clusters that a proxy is trained on; 0 for the size of the subset.
     """
 
     clustering: Literal["kmeans", "stratified"] = "kmeans"
@@ -47,7 +53,7 @@ class ClusterAgent(ABC):
     examples: int = 0
 
     citation: ClassVar[str]
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}  # of an agent's own parameters: least and most
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}  # lower and upper bounds of an agent's own parameters
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation and its bounds."""
@@ -60,28 +66,28 @@ class ClusterAgent(ABC):
 
     @abstractmethod
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Measure sets through ``env.step`` or ``env.reward`` until the rule is done; a spent budget ends it from outside.
+        """Measure sets with ``env.step`` or ``env.reward`` until the rule ends; an exception ends it once the budget is spent.
 
         Parameters
         ----------
-        env : whose reward is counted and remembered
-        seed : of every draw
+        env : its rewards are counted and stored
+        seed : for all random choices
         """
 
     def search(self, values: CountedValues, num_clusters: int, budget: int, seed: int) -> Found:
-        """Return the best complete set among those that were measured; of equal ones the first.
+        """Return the best complete set among those measured; ties go to the first.
 
         Parameters
         ----------
-        values : of sets of clusters, with ``loss``
+        values : measures sets of clusters, with ``loss``
         num_clusters : |C|
-        budget : clusters of a complete set
-        seed : of every draw
+        budget : clusters in a complete set
+        seed : for all random choices
 
         Raises
         ------
         SelectionFailedError
-            No complete set was measured before the proxy trainings were spent.
+            No complete set was measured before the budget was spent.
         """
         import torch
 
@@ -91,7 +97,7 @@ class ClusterAgent(ABC):
             with torch_threads(threads):
                 return transform(values(chosen)["loss"])
 
-        # an agent's own networks are so small that more threads only wait for each other; proxies keep theirs
+        # an agent's own networks are too small to profit from several threads; proxies keep theirs
         with suppress(BudgetSpentError), torch_threads(1):
             self.explore(ClusterEnv(num_clusters, budget, reward), seed)
         complete = [(transform(measured["loss"]), chosen) for chosen, measured in values.history if len(chosen) == budget]
@@ -110,7 +116,7 @@ def check_bounds(name: str, value: float, least: float, most: float) -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads inside the block, and as many as before after it."""
+    """Set torch's number of threads inside the block and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()

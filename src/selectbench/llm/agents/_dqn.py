@@ -1,4 +1,4 @@
-"""Deep Q-learning on sets of clusters, with masks: what DQN, DynaDQN and WarmStart share."""
+"""Deep Q-learning on sets of clusters with action masks, shared by DQN, DynaDQN and WarmStart."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,12 +13,19 @@ from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.training.optimisers import Adam
 
 _WIDTH, _RATE, _BATCH, _UPDATES, _TARGET_RATE, _GRADIENT = 64, 3e-3, 64, 20, 0.1, 10.0
-_LARGE = 1e9  # taken from the value of an action that is masked
+_LARGE = 1e9  # subtracted from the values of masked actions
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Transitions of a replay: masks before and after (M, C), actions (M,), rewards (M,), whether the set is complete (M,)."""
+    """The transitions of a replay buffer.
+
+    Parameters
+    ----------
+    before, after : (M, C) masks before and after the action
+    actions, rewards : (M,)
+    done : (M,) whether the set is complete
+    """
 
     before: np.ndarray
     actions: np.ndarray
@@ -28,15 +35,15 @@ class Steps:
 
 
 class QLearner:
-    """A masked Q-network with its target network and replay (Mnih et al. 2015); discount 1, Huber loss, soft target updates.
+    """A masked Q-network with target network and replay buffer (Mnih et al. 2015): discount 1, Huber loss, soft target updates.
 
-    Greedy actions and targets take the largest value among the clusters that may still be chosen. Rewards are divided by their
-    standard deviation in the replay, so that the rule does not depend on their unit.
+    Greedy actions and targets maximise over the clusters that may still be chosen. Rewards are divided by their standard deviation in
+    the buffer, so that learning does not depend on their scale.
 
     Parameters
     ----------
     clusters : number of actions
-    seed : of weights, exploration and replay
+    seed : for weights, exploration and replay
     """
 
     def __init__(self, clusters: int, seed: int) -> None:
@@ -48,7 +55,7 @@ class QLearner:
         self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
 
     def play(self, env: ClusterEnv, epsilon: float) -> None:
-        """Play an episode, choose at random with probability ``epsilon`` a step, and put its steps into the replay."""
+        """Play an ε-greedy episode and store its steps in the replay buffer."""
         before, _ = env.reset()
         done = False
         while not done:
@@ -60,12 +67,12 @@ class QLearner:
 
     @torch.no_grad()
     def choose(self, mask: np.ndarray) -> int:
-        """Return the action of the largest value among those that are allowed."""
+        """Return the allowed action with the largest value."""
         state = torch.from_numpy(mask)
         return int((self.network(state) - _LARGE * state).argmax())
 
     def learn(self, updates: int = _UPDATES) -> None:
-        """Take gradient steps on random batches of the replay."""
+        """Take gradient steps on random batches from the replay buffer."""
         steps = stack_steps(self.replay)
         scale = float(steps.rewards.std()) or 1.0
         for _ in range(updates):
@@ -82,7 +89,7 @@ class QLearner:
         values = self.network(before).gather(1, torch.from_numpy(steps.actions[rows])[:, None])[:, 0]
         loss = nn.functional.smooth_l1_loss(values, wanted)
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT)
         self.optimiser.step()
         with torch.no_grad():
@@ -91,14 +98,21 @@ class QLearner:
 
 
 def stack_steps(replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]]) -> Steps:
-    """Return a replay as arrays."""
+    """Return a replay buffer as arrays."""
     before, actions, rewards, after, done = zip(*replay, strict=True)
     return Steps(np.stack(before), np.array(actions), np.array(rewards), np.stack(after), np.array(done))
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """How often actions are random: ``first`` at first, falling linearly to ``floor`` over ``falling`` episodes; ``episodes`` in all."""
+    """The schedule of random actions.
+
+    Parameters
+    ----------
+    episodes : total number of episodes
+    first, floor : initial and final probability of a random action
+    falling : episodes over which the probability decays linearly
+    """
 
     episodes: int
     first: float
@@ -111,11 +125,13 @@ class Exploration:
 
 
 def explore_by_learning(env: ClusterEnv, learner: QLearner, exploration: Exploration, dream: Callable[[], None]) -> None:
-    """Play episodes and learn after each.
+    """Play episodes and learn after each; episodes without a new set use no proxy training.
 
     Parameters
     ----------
-    env, learner, exploration : where, who and how; episodes that measure nothing new are free
+    env : the environment
+    learner : plays and learns
+    exploration : the schedule of random actions
     dream : called after each episode, before learning
     """
     for episode in range(exploration.episodes):

@@ -1,4 +1,4 @@
-"""A model of the reward: ridge regression of values on clusters and set sizes, and an environment that pays by it."""
+"""A reward model: ridge regression of values on clusters and set sizes, and an environment that uses it."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,7 @@ class RewardModel:
         return self.mean + float(self._describe(chosen) @ self.weights)
 
     def imagine(self) -> ClusterEnv:
-        """Return an environment that pays predicted values."""
+        """Return an environment whose rewards come from predicted values."""
         return ClusterEnv(self.clusters, self.budget, self)
 
     def _describe(self, chosen: tuple[int, ...]) -> np.ndarray:
@@ -43,7 +43,7 @@ class RewardModel:
 
 
 class Recorder:
-    """A set function that remembers what it was asked, for a model to be fitted on."""
+    """A set function that records its values, so that a model can be fitted to them."""
 
     def __init__(self, env: ClusterEnv) -> None:
         self.measured: dict[tuple[int, ...], float] = {}

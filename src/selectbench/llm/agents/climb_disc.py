@@ -1,6 +1,7 @@
-"""CLIMB-Disc: rounds of proxies, each sampled from what a predictor fitted to the earlier ones finds best."""
+"""CLIMB-Disc: rounds of proxies, each sampled from the best candidates according to a predictor fitted to earlier rounds."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,21 +13,24 @@ from selectbench.seeds import derive_seed
 
 SHARES = (4, 2, 1)  # of the rounds: 64, 32 and 16 proxies in CLIMB
 
+Clusters = tuple[int, ...]
+Measured = dict[Clusters, float]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClimbDisc(ClusterAgent):
-    """CLIMB with sets of clusters in place of mixture weights.
+    """CLIMB with sets of clusters instead of mixture weights.
 
-    Rounds, predictor (gradient-boosted trees of depth 4, at least 5 sets a leaf, L1 and L2 penalties, early stopping after 20
-    rounds) and sampling among the top predicted are CLIMB's; that candidates are half random sets and half changes of one
-    cluster of the best measured ones is ours, because sets cannot be interpolated as weights can.
+    The rounds, the predictor (gradient-boosted trees of depth 4, at least 5 sets per leaf, L1 and L2 penalties, early stopping after 20
+    rounds) and sampling among the top predictions follow CLIMB. The candidates are our choice, because sets cannot be interpolated
+    like weights: half are random sets, half differ by one cluster from the best measured sets.
 
     Parameters
     ----------
     candidates : int
-        Sets whose value is predicted in each round after the first.
+        Number of sets whose value is predicted in each round after the first.
     top : int
-        Among so many of the best predicted, each round after the first draws its proxies; at least as many as it needs.
+        Number of best predictions from which each round after the first draws its proxies (at least as many as it needs).
     """
 
     candidates: int = 2000
@@ -37,7 +41,8 @@ class ClimbDisc(ClusterAgent):
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
         """Measure the sets of each round."""
-        draws, measured = np.random.default_rng(seed), {}
+        draws = np.random.default_rng(seed)
+        measured: Measured = {}
         trainings = self.trainings or DEFAULT_TRAININGS
         for number, share in enumerate(SHARES):
             ends = number == len(SHARES) - 1
@@ -46,11 +51,11 @@ class ClimbDisc(ClusterAgent):
             for chosen in self._propose(env, measured, size, draws, derive_seed(seed, number)):
                 measured[chosen] = env.reward(chosen)
 
-    def _propose(self, env: ClusterEnv, measured: dict, size: int, draws: np.random.Generator, seed: int) -> list[tuple[int, ...]]:
-        """Return at most ``size`` new sets: random ones at first, then drawn among the top predicted candidates."""
+    def _propose(self, env: ClusterEnv, measured: Measured, size: int, draws: np.random.Generator, seed: int) -> list[Clusters]:
+        """Return at most ``size`` new sets: random ones at first, then drawn from the candidates with the best predictions."""
         if size == 0:
             return []
-        if len(measured) < 2:  # nothing to fit and check a predictor by
+        if len(measured) < 2:  # too few to fit and validate a predictor
             return draw_sets(env, size, draws)
         found = draw_sets(env, self.candidates // 2, draws) + change_sets(env, measured, self.candidates // 2, draws)
         fresh = [chosen for chosen in dict.fromkeys(found) if chosen not in measured]
@@ -62,13 +67,13 @@ class ClimbDisc(ClusterAgent):
         return [fresh[index] for index in (best[0], *picked)]
 
 
-def draw_sets(env: ClusterEnv, count: int, draws: np.random.Generator) -> list[tuple[int, ...]]:
-    """Return random complete sets; they may repeat."""
+def draw_sets(env: ClusterEnv, count: int, draws: np.random.Generator) -> list[Clusters]:
+    """Return random complete sets, possibly with repeats."""
     return [tuple(sorted(draws.choice(env.clusters, env.budget, replace=False).tolist())) for _ in range(count)]
 
 
-def change_sets(env: ClusterEnv, measured: dict, count: int, draws: np.random.Generator) -> list[tuple[int, ...]]:
-    """Return sets that differ by one cluster from one of the best tenth of the measured ones."""
+def change_sets(env: ClusterEnv, measured: Measured, count: int, draws: np.random.Generator) -> list[Clusters]:
+    """Return sets that differ by one cluster from one of the best 10 % of measured sets."""
     best = sorted(measured, key=lambda chosen: -measured[chosen])[: max(1, len(measured) // 10)]
     changed = []
     for _ in range(count if env.budget < env.clusters else 0):
@@ -79,8 +84,8 @@ def change_sets(env: ClusterEnv, measured: dict, count: int, draws: np.random.Ge
     return changed
 
 
-def predict_values(measured: dict, candidates: list[tuple[int, ...]], clusters: int, seed: int) -> np.ndarray:
-    """Return predicted values (M,) of candidate sets by gradient-boosted trees fitted to the measured ones."""
+def predict_values(measured: Measured, candidates: list[Clusters], clusters: int, seed: int) -> np.ndarray:
+    """Return the values (M,) of candidate sets, predicted by gradient-boosted trees fitted to the measured sets."""
     import lightgbm
 
     masks, values = stack_masks(measured, clusters), np.array(list(measured.values()))
@@ -95,9 +100,9 @@ def predict_values(measured: dict, candidates: list[tuple[int, ...]], clusters: 
     )
     stop = lightgbm.early_stopping(20, verbose=False)
     model = lightgbm.train(settings, fit, 500, valid_sets=[check], callbacks=[stop])
-    return model.predict(stack_masks(candidates, clusters), num_threads=1)
+    return np.asarray(model.predict(stack_masks(candidates, clusters), num_threads=1))
 
 
-def stack_masks(sets, clusters: int) -> np.ndarray:
+def stack_masks(sets: Iterable[Clusters], clusters: int) -> np.ndarray:
     """Return the masks (M, C) of sets."""
     return np.stack([make_mask(chosen, clusters) for chosen in sets])

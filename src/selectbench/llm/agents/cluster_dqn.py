@@ -1,4 +1,4 @@
-"""DQN: a masked Q-network learns from real proxy rewards alone."""
+"""DQN: a masked Q-network that learns only from real proxy rewards."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from selectbench.llm.environment import ClusterEnv
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterDQN(ClusterAgent):
-    """Deep Q-learning on the cluster MDP. The paper names DQN alone; network, exploration and updates are ours.
+    """Deep Q-learning on the cluster MDP. The paper gives no details; network, exploration and updates are our choice.
 
-    The DQN of stable-baselines3 knows no masks, which the MDP needs, so this one is our own (``_dqn.py``).
+    The MDP needs action masks, which the DQN of stable-baselines3 does not support, so we use our own (``_dqn.py``).
 
     Parameters
     ----------
     episodes : int
-        After which the search ends even if proxy trainings are left; episodes without a new set are free.
+        The search ends after this many episodes even if proxy trainings remain; episodes without a new set use none.
     floor : float
-        Least probability of a random action.
+        Lowest probability of a random action.
     """
 
     episodes: int = 150

@@ -1,4 +1,4 @@
-"""PPO: the maskable PPO of sb3-contrib on the cluster MDP."""
+"""PPO: maskable PPO from sb3-contrib on the cluster MDP."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from selectbench.llm.environment import ClusterEnv
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterPPO(ClusterAgent):
-    """Proximal policy optimisation with action masks. The paper names PPO alone; the settings are ours.
+    """Proximal policy optimisation with action masks. The paper gives no details; the settings are our choice.
 
     Parameters
     ----------
     learning_rate : float
-        Of the policy's and critic's Adam.
+        Learning rate of Adam, for policy and critic.
     episodes_a_update : int
-        Episodes that an update learns from.
+        Episodes per update.
     episodes : int
-        After which the search ends even if proxy trainings are left; episodes without a new set are free.
+        The search ends after this many episodes even if proxy trainings remain; episodes without a new set use none.
     """
 
     learning_rate: float = 0.005
@@ -30,13 +30,13 @@ class ClusterPPO(ClusterAgent):
     citation = "arXiv 2509.25850 (PPO on the cluster MDP); Huang and Ontañón, Invalid action masking in policy gradient algorithms, 2022."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Train the policy until the proxy trainings or the episodes are spent."""
+        """Train the policy until the proxy trainings or the episodes are used up."""
         from sb3_contrib import MaskablePPO
 
         from selectbench.seeds import isolated_generators
         from selectbench.training.optimisers import fuse_adam
 
-        steps = max(2, self.episodes_a_update * env.budget)  # one step has no spread to normalise advantages by
+        steps = max(2, self.episodes_a_update * env.budget)  # a single step has no standard deviation to normalise advantages with
         with isolated_generators(seed):
             policy = MaskablePPO(
                 "MlpPolicy",

@@ -1,4 +1,4 @@
-"""DynaDQN: real proxy rewards train a model of the reward, on which the Q-network plays more episodes."""
+"""DynaDQN: real proxy rewards train a reward model, on which the Q-network plays additional episodes."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from selectbench.llm.environment import ClusterEnv
 
 @dataclass(frozen=True, kw_only=True)
 class DynaDQN(ClusterAgent):
-    """DQN with Dyna-style planning. The paper names it; that the model is a ridge regression on clusters is ours.
+    """DQN with Dyna-style planning, as named in the paper; a ridge regression on clusters as reward model is our choice.
 
     Parameters
     ----------
     episodes : int
-        Real episodes at most; those without a new set are free.
+        Largest number of real episodes; those without a new set use no proxy training.
     floor : float
-        Least probability of a random action.
+        Lowest probability of a random action.
     simulated : int
-        Episodes on the model after each real one.
+        Episodes on the model after each real episode.
     """
 
     episodes: int = 150
@@ -30,7 +30,7 @@ class DynaDQN(ClusterAgent):
     citation = "arXiv 2509.25850 (DynaDQN); Sutton, Integrated architectures for learning, planning and reacting, 1990 (Dyna)."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Play, fit the model to everything measured, play on the model, and learn from both."""
+        """Play, fit the model to all measurements, play on the model, and learn from both."""
         from selectbench.llm.agents._dqn import Exploration, QLearner, explore_by_learning
         from selectbench.llm.agents._model import Recorder, RewardModel
 

@@ -1,4 +1,4 @@
-"""Exhaustive search: every complete set, the oracle where there are few."""
+"""Exhaustive search over all complete sets, the upper bound if there are few."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MOST_SETS = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class ExhaustiveClusters(ClusterAgent):
-    """Measure every complete set, by default with as many proxy trainings as there are sets."""
+    """Measure every complete set, by default with no limit on proxy trainings."""
 
     trainings: int = 0
 
@@ -25,12 +25,12 @@ class ExhaustiveClusters(ClusterAgent):
         Raises
         ------
         SelectbenchError
-            There are more than 5,000.
+            There are more than 5,000 sets.
         """
         num = math.comb(env.clusters, env.budget)
         if num > MOST_SETS:
             raise SelectbenchError(
-                f"exhaustive_clusters: {num:,} sets of {env.budget} of {env.clusters} clusters; at most {MOST_SETS:,} are tried"
+                f"exhaustive_clusters: {num:,} sets of {env.budget} out of {env.clusters} clusters; at most {MOST_SETS:,} are allowed"
             )
         for chosen in combinations(range(env.clusters), env.budget):
             env.reward(chosen)

@@ -1,4 +1,4 @@
-"""Greedy search: one cluster after the other, each time the best of all that are left."""
+"""Greedy search: repeatedly add the best remaining cluster."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from selectbench.llm.environment import ClusterEnv
 class GreedyClusters(ClusterAgent):
     """Forward selection by measured values; optimal for additive rewards, within 1 − 1/e for monotone submodular ones.
 
-    By default it may train as many proxies as it wants, |C| + (|C| − 1) + …, and is an oracle for agents that may not.
+    By default it may train as many proxies as it needs, |C| + (|C| − 1) + …, as a reference for agents with a budget.
     """
 
     trainings: int = 0
@@ -20,7 +20,7 @@ class GreedyClusters(ClusterAgent):
     citation = "Nemhauser, Wolsey and Fisher, An analysis of approximations for maximizing submodular set functions, 1978."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Grow a set; of equal clusters the one of lower number is taken."""
+        """Grow a set; ties go to the lower cluster number."""
         env.reset()
         while len(env.chosen) < env.budget:
             left = np.flatnonzero(env.action_masks()).tolist()

@@ -1,4 +1,4 @@
-"""Random search: complete sets drawn uniformly, each once."""
+"""Random search: complete sets drawn uniformly without repetition."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from selectbench.llm.environment import ClusterEnv
 
 @dataclass(frozen=True, kw_only=True)
 class RandomClusters(ClusterAgent):
-    """Measure distinct random complete sets until the proxy trainings are spent (0: 112 of them) or there is no other set."""
+    """Measure distinct random complete sets until the proxy trainings are used up (112 if 0) or all sets are measured."""
 
     citation = "Control: Bergstra and Bengio, Random search for hyper-parameter optimization, JMLR 2012."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Draw sets until enough are distinct."""
-        draws, seen = np.random.default_rng(seed), set()
+        """Draw sets until enough distinct ones are measured."""
+        draws = np.random.default_rng(seed)
+        seen: set[tuple[int, ...]] = set()
         most = min(self.trainings or DEFAULT_TRAININGS, math.comb(env.clusters, env.budget))
         while len(seen) < most:
             chosen = tuple(sorted(draws.choice(env.clusters, env.budget, replace=False).tolist()))

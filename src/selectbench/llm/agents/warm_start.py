@@ -1,4 +1,4 @@
-"""WarmStart: random sets train a model of the reward, the Q-network learns on the model first, then on real proxy rewards."""
+"""WarmStart: random sets train a reward model; the Q-network learns first on the model, then on real proxy rewards."""
 
 import math
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ _UPDATES_ON_MODEL = 5
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart(ClusterAgent):
-    """DQN that starts from a reward model fitted on random subsets. The paper names it; shares and model are ours.
+    """DQN that starts from a reward model fitted to random subsets, as named in the paper; shares and model are our choice.
 
     Parameters
     ----------
     episodes : int
-        Real episodes at most after the start; those without a new set are free.
+        Largest number of real episodes after the warm start; those without a new set use no proxy training.
     first, floor : float
-        Probability of a random action in the first real episode, and the least one.
+        Probability of a random action in the first real episode, and its lowest value.
     simulated : int
-        Episodes on the model before the first real one that learns.
+        Episodes on the model before the first real episode.
     random_share : float
-        Share of the proxy trainings that measure random complete sets, one at least.
+        Share of the proxy trainings spent on random complete sets, at least one.
     """
 
     episodes: int = 150
@@ -38,7 +38,7 @@ class WarmStart(ClusterAgent):
     citation = "arXiv 2509.25850 (WarmStart)."
 
     def explore(self, env: ClusterEnv, seed: int) -> None:
-        """Measure random sets, learn on the model of them, then play and learn for real."""
+        """Measure random sets, learn on a model fitted to them, then play and learn with real rewards."""
         from selectbench.llm.agents._dqn import Exploration, QLearner, explore_by_learning
         from selectbench.llm.agents._model import Recorder, RewardModel
 
