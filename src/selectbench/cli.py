@@ -23,7 +23,7 @@ ANYWHERE = ("select",)  # the commands that need no checkout of the project
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; a user's mistake ends it with one line and exit status 2."""
+    """Run one command; a user's mistake is reported in one line, with exit status 2."""
     arguments = build_parser().parse_args(argv)
     try:
         if arguments.command not in ANYWHERE:
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def require_checkout(command: str) -> None:
-    """Raise a ConfigError outside of a checkout, which holds the configuration and the workflow."""
+    """Raise a ``ConfigError`` outside a checkout, which has the configuration and the workflow."""
     for name in ("config/config.yaml", "workflow/schemas"):
         if not Path(name).exists():
-            raise ConfigError(f"{name}: no such file; `selectbench {command}` works in the folder of a checkout of selectbench")
+            raise ConfigError(f"{name}: no such file; run `selectbench {command}` in a checkout of selectbench")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,12 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     plan = add("plan", show_plan, "Show what a scale runs and what it costs, before anything starts.")
-    plan.add_argument("--gpus", type=_parse_count, help="GPUs of the schedule's wall time (default: 1 if the scale asks for them)")
+    plan.add_argument("--gpus", type=_parse_count, help="number of GPUs to schedule on (default: 1 if the scale requests GPUs)")
     simulate = add("simulate", show_simulation, "Schedule a scale's jobs on machines of several sizes, without running any.")
-    simulate.add_argument("--gpus", type=_parse_count, nargs="+", help="one or more numbers of GPUs (default: 8 64)")
-    for command, default in ((plan, "those of this machine"), (simulate, "as many as jobs ask for; without GPUs, those of this machine")):
+    simulate.add_argument("--gpus", type=_parse_count, nargs="+", help="numbers of GPUs, one schedule for each (default: 8 64)")
+    for command, default in ((plan, "those of this machine"), (simulate, "as many as jobs request; without GPUs, those of this machine")):
         command.add_argument("--scale", help="a scale other than that of config/config.yaml")
-        command.add_argument("--cores", type=_parse_count, help=f"processors (default: {default})")
+        command.add_argument("--cores", type=_parse_count, help=f"number of cores (default: {default})")
     for name, run, help_text in (
         ("status", show_status, "Show which runs are done, missing or failed."),
         ("why", show_why, "Show what would run now, grouped by cause."),
@@ -77,19 +77,19 @@ def build_parser() -> argparse.ArgumentParser:
     select = add("select", select_own, "Select a subset of your own data from an .npz of signals.")
     select.add_argument("method", help="the id of a method")
     select.add_argument("--signals", type=Path, required=True, help=".npz with labels and what the method needs (see docs/signals.md)")
-    select.add_argument("--keep", required=True, help="the share to keep, in (0, 1]")
-    select.add_argument("--seed", type=int, default=0, help="breaks ties and draws random subsets (default 0)")
+    select.add_argument("--keep", required=True, help="the keep fraction, in (0, 1]")
+    select.add_argument("--seed", type=int, default=0, help="seed for ties and random draws (default: 0)")
     select.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
-    select.add_argument("--output", type=Path, help=".npz for ids and scores, any other name for one id a line; default: print the ids")
+    select.add_argument("--output", type=Path, help=".npz for ids and scores, any other file for one id per line (default: print the ids)")
 
-    new_method = add("new-method", add_method, "Start a method: its file and its line in config/methods.yaml.")
+    new_method = add("new-method", add_method, "Start a new method: write its file and its line in config/methods.yaml.")
     new_method.add_argument("name", help="the method's id, in lower case with underscores")
     return parser
 
 
 def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of devices: give a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of devices; give a positive whole number")
     return int(text)
 
 
@@ -100,7 +100,7 @@ def _load_plan(arguments: argparse.Namespace) -> "Plan":
 
 
 def show_plan(arguments: argparse.Namespace) -> None:
-    """Print the jobs of a scale, what each paper and all of them cost, what that is based on, and how far off the last estimate was."""
+    """Print the jobs of a scale, the cost of each paper and of all, the basis of these numbers, and how accurate the last estimate was."""
     from selectbench.costs.costing import Costing
     from selectbench.costs.estimates import describe_costs, describe_last_estimate
     from selectbench.planning.plan import load_plan
@@ -111,7 +111,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
     parts = {plan.config.papers[paper]["title"]: Costing(part, costing.observed) for paper, part in alone.items()}
     print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
     for rule, count in Counter(job.rule for job in costing.jobs.values()).items():
-        print(f"  {rule:<19}{count:>6} jobs")
+        print(f"  {rule:<19}{count:>6} {'job' if count == 1 else 'jobs'}")
     for content in plan.config.papers.values():
         print(f"{content['title']}: {len(content['tables'])} tables, {len(content['figures'])} figures, {len(content['claims'])} claims")
     planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]
@@ -131,7 +131,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
 
 
 def show_simulation(arguments: argparse.Namespace) -> None:
-    """Print makespan, utilisation and lower bounds of a scale's jobs on machines of several sizes."""
+    """Print makespan, utilisation and lower bounds for a scale's jobs on machines of several sizes."""
     from selectbench.costs.costing import Costing
     from selectbench.costs.estimates import describe_schedules
 
@@ -199,14 +199,14 @@ def show_why(arguments: argparse.Namespace) -> None:
         raise ConfigError(next((line for line in lines if "Error" in line), lines[-1] if lines else "snakemake --summary failed"))
     jobs, runs = find_reasons(plan, result.stdout.splitlines())
     for reason, count in jobs.items():
-        at_stake = f", {runs[reason]} runs" if runs[reason] else ""
-        print(f"{reason.rule}: {reason.cause}: {count} jobs{at_stake}")
+        at_stake = f", {runs[reason]} {'run' if runs[reason] == 1 else 'runs'}" if runs[reason] else ""
+        print(f"{reason.rule}: {reason.cause}: {count} {'job' if count == 1 else 'jobs'}{at_stake}")
     if not jobs:
         print("Nothing would run: everything is up to date.")
 
 
 def rebuild_report(arguments: argparse.Namespace) -> None:
-    """Redraw everything people read from the collected records of a scale."""
+    """Redraw all tables, figures, verdicts and pages from the collected records of a scale."""
     from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
     from selectbench.stages.build_page import BuildPage, build_page
     from selectbench.stages.build_page import Files as PageFiles
@@ -232,17 +232,17 @@ def rebuild_report(arguments: argparse.Namespace) -> None:
         judge_claims(verdict.specify(plan), inputs["records"][0], inputs["tables"], inputs["measurements"], **outputs)
     page = BuildPage()
     inputs, outputs = find_files(page)
-    for name in ("subsets", "overlaps"):  # these are made of subsets, which are not collected records
+    for name in ("subsets", "overlaps"):  # these are made from subsets, not from collected records, and may be missing
         inputs[name] = [path for path in inputs[name] if path.exists()]
     build_page(page.specify(plan), PageFiles(**inputs), **outputs)
     for front_page in BuildFrontPage.list_wanted(plan):
         build_front_page(front_page.specify(plan), **find_files(front_page)[1])
-    print(f"{outputs['html']} and the tables and figures beside it are redrawn")
+    print(f"Redrew {outputs['html']} and the tables and figures beside it")
     refresh_readme(plan)
 
 
 def refresh_readme(plan: "Plan") -> None:
-    """Bring README.md's table of verdicts up to date, if it is of this scale and of papers that the plan has."""
+    """Update the table of verdicts in README.md, if it shows this scale and no papers but those of the plan."""
     from selectbench.artefacts.readme import find_shown, refresh_verdicts
     from selectbench.records.files import read_json, write_text
     from selectbench.stages.judge_claims import JudgeClaims
@@ -253,7 +253,7 @@ def refresh_readme(plan: "Plan") -> None:
     if shown and shown[0] == plan.scale and shown[1] <= set(papers):
         verdicts = {paper: cast("PaperVerdict", read_json(Path(JudgeClaims(paper).find_output(plan, "json")))) for paper in papers}
         write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
-        print(f"{readme}: its table of verdicts is that of scale {plan.scale}")
+        print(f"Updated the table of verdicts in {readme}, which shows scale {plan.scale}")
 
 
 def manage_data(arguments: argparse.Namespace) -> None:
@@ -273,7 +273,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
             absent = [test_set for test_set in entry["test_sets"] if test_set not in available]
             try:
                 check_entry(name, entry, resources, available)
-                state = f"there, without {', '.join(absent)}" if absent else "there"
+                state = f"present, without {', '.join(absent)}" if absent else "present"
             except SelectbenchError as error:
                 state = str(error)
             print(f"{name}: {entry['title']}, {entry['pool_size']:,} samples, {entry['classes']} classes: {state}")
@@ -286,7 +286,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
         print(f"{name}: {fetch_dataset(plan.config.base_of(name), entry, resources, arguments.source)}")
     elif arguments.action == "check":
         check_entry(name, entry, resources, available)
-        print(f"{name}: there and whole")
+        print(f"{name}: present and intact")
     else:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))
         write_json(manifest, prepare_entry(name, entry, resources, available))
@@ -306,7 +306,7 @@ def select_own(arguments: argparse.Namespace) -> None:
             raise SelectbenchError(f"--set {setting}: should be NAME=VALUE")
         parameters[name] = _parse_value(value)
     if "keep" in parameters or "seed" in parameters:
-        raise SelectbenchError("--set: keep and seed have options of their own")
+        raise SelectbenchError("--set: give keep and seed as --keep and --seed")
     signals = Signals.load(arguments.signals)
     subset = select(arguments.method, signals, arguments.keep, seed=arguments.seed, **parameters)
     lines = "".join(f"{sample}\n" for sample in subset.ids)
@@ -363,25 +363,25 @@ class {class_name}(Method):
 
 
 def add_method(arguments: argparse.Namespace) -> None:
-    """Write a method's file from the template and its line in ``config/methods.yaml``."""
+    """Write a new method's file, from the template, and its line in ``config/methods.yaml``."""
     from selectbench.planning.strict_yaml import read_yaml
     from selectbench.records.files import write_text
 
     name, config = arguments.name, Path("config/methods.yaml")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SelectbenchError(f"{name!r} is no method id: lower-case letters, digits and underscores, a letter first")
+        raise SelectbenchError(f"{name!r} is not a method id: use lower-case letters, digits and underscores, beginning with a letter")
     entries = read_yaml(config, config)
     path = Path("src/selectbench/methods") / f"{name}.py"
     if path.exists():
-        raise SelectbenchError(f"{path} is there already")
+        raise SelectbenchError(f"{path} already exists")
     if name in entries and not entries[name].get("planned"):
-        raise SelectbenchError(f"{config}: {name} is there already")
+        raise SelectbenchError(f"{config}: {name} already exists")
     title = entries.get(name, {}).get("title", name.replace("_", " ").capitalize())
     class_name = "".join(part.capitalize() for part in name.split("_"))
     lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith(f"{name}:")]
     write_text(path, METHOD_TEMPLATE.format(title=title, class_name=class_name))
     write_text(config, "\n".join([*lines, f"{name}: {{title: {title}}}"]) + "\n")
-    print(f"wrote {path} and its line in {config}; `make test` runs the contract suite on it, `make reproduce` gives it its rows")
+    print(f"wrote {path} and its line in {config}; `make test` runs the contract suite on it, `make reproduce` adds its rows to the tables")
 
 
 if __name__ == "__main__":

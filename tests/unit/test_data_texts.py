@@ -211,7 +211,7 @@ def test_the_stage_and_the_command_know_texts(root, tmp_path):
     assert json.loads(manifest.read_text())["splits"]["pool"]["num"] == 240
     command = [sys.executable, "-m", "selectbench.cli", "data", "check", "openbookqa"]
     result = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
-    assert result.stdout == "openbookqa: there and whole\n"
+    assert result.stdout == "openbookqa: present and intact\n"
 
 
 # rules of splits

@@ -87,7 +87,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(installed, own):
 @pytest.mark.parametrize("command", CHECKOUT, ids=" ".join)
 def test_commands_of_a_checkout_say_that_they_need_one(installed, own, command):
     result = run(installed / "selectbench", *command, cwd=own)
-    expected = f"error: config/config.yaml: no such file; `selectbench {command[0]}` works in the folder of a checkout of selectbench\n"
+    expected = f"error: config/config.yaml: no such file; run `selectbench {command[0]}` in a checkout of selectbench\n"
     assert (result.returncode, result.stderr) == (2, expected)
 
 

@@ -331,7 +331,7 @@ def test_a_new_method_is_one_file_and_one_line(finished):
         assert f"{RUNS + 4} runs" in plan
         again = finished.run("selectbench", "new-method", "margin")
         assert again.returncode == 2
-        assert again.stderr == "error: src/selectbench/methods/margin.py is there already\n"
+        assert again.stderr == "error: src/selectbench/methods/margin.py already exists\n"
         assert finished.run("selectbench", "new-method", "Margin!").returncode == 2
     finally:
         finished.path("src/selectbench/methods/margin.py").unlink()

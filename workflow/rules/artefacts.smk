@@ -60,7 +60,7 @@ rule collect_subsets:
     params:
         spec=declared["collect_subsets"].spec,
     message:
-        "Collect the samples that methods of {wildcards.paper} keep"
+        "Collect the samples that the methods of {wildcards.paper} keep"
     shell:
         "python -m selectbench.stages.collect_subsets --data {input.data:q} --subsets {input.subsets:q}"
         " --browser {output.browser:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
@@ -136,7 +136,7 @@ rule build_page:
         " --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
-# Workflows of several scales may be at work at once: each makes the page of all from what is there, and none deletes it.
+# Workflows of several scales may run at once: each builds the page from the results that exist, and none deletes it.
 rule build_front_page:
     input:
         **declared["build_front_page"].input,

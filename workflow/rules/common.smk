@@ -26,7 +26,7 @@ try:
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
 
-# Stage → what its declaration says of its rule: input, output, log, spec, threads, resources, wildcard_constraints.
+# Stage → the directives of its rule, from its declaration: input, output, log, spec, threads, resources, wildcard_constraints.
 declared = make_rules(plan)
 
 

@@ -73,7 +73,7 @@ rule measure_theory:
     params:
         spec=declared["measure_theory"].spec,
     message:
-        "Measure covered pairs of {wildcards.dataset} on proxy {wildcards.proxy}, seed {wildcards.seed}"
+        "Measure covered pairs of {wildcards.dataset} with proxy {wildcards.proxy}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.measure_theory --spec {params.spec:q} --data {input.data:q} --signals {input.signals:q}"
         " --weights {input.weights:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"

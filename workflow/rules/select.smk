@@ -1,4 +1,4 @@
-# Subsets take seconds; with artefacts they are made where Snakemake runs, without a trip through a scheduler.
+# Subsets take seconds, so they are made where Snakemake runs, as artefacts are, and are not sent to a scheduler.
 localrules:
     select_subsets,
 
@@ -17,7 +17,7 @@ rule score_samples:
     params:
         spec=declared["score_samples"].spec,
     message:
-        "Score {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+        "Score {wildcards.dataset} with {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.score_samples --spec {params.spec:q} --data {input.data:q} --signals {input.signals:q}"
         " --scores {output.scores:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
@@ -35,7 +35,7 @@ rule select_subsets:
     params:
         spec=declared["select_subsets"].spec,
     message:
-        "Select subsets of {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+        "Select subsets of {wildcards.dataset} with {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.select_subsets --spec {params.spec:q} --scores {input.scores:q}"
         " --subsets {output.subsets:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"

@@ -54,7 +54,7 @@ rule measure_influences:
     params:
         spec=declared["measure_influences"].spec,
     message:
-        "Measure influences on validation texts of {wildcards.dataset}, seed {wildcards.seed}"
+        "Measure influences on the validation texts of {wildcards.dataset}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.measure_influences --spec {params.spec:q} --data {input.data:q} --embeddings {input.embeddings:q}"
         " --signals {output.signals:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
@@ -97,7 +97,7 @@ rule search_clusters:
     params:
         spec=declared["search_clusters"].spec,
     message:
-        "Search clusters of {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+        "Search clusters of {wildcards.dataset} with {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.search_clusters --spec {params.spec:q} --data {input.data:q} --embedded {input.embedded:q}"
         " --embeddings {input.embeddings:q} --clusters {input.clusters:q}"
@@ -119,7 +119,7 @@ rule measure_validity:
     params:
         spec=declared["measure_validity"].spec,
     message:
-        "Hold proxies against targets on {wildcards.dataset}, seed {wildcards.seed}"
+        "Compare proxies with targets on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.measure_validity --spec {params.spec:q} --data {input.data:q} --embeddings {input.embeddings:q}"
         " --clusters {input.clusters:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
