@@ -85,6 +85,7 @@ def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
     allowed = compare(comparison | {"allowance": 0.5}, records, 0.95, 1)
     assert decide([allowed], None, []).verdict == "supported"
     assert allowed["mean"] == pytest.approx(0.2)
+    assert format_comparison(allowed).startswith("−0.30 [−0.32, −0.28] (allowed: −0.5)")
     for record in records.values():
         visits = 400 if record["run"]["id"] in comparison["better"] else 1000
         record["training"]["sample_visits"], record["selection"]["sample_visits"] = visits + record["run"]["seed"], 0
@@ -92,6 +93,7 @@ def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
     halved, third = (compare(cheaper | {"allowance": -math.log(factor)}, records, 0.95, 1) for factor in (2, 3))
     assert [decide([found], None, []).verdict for found in (halved, third)] == ["supported", "contradicted"]
     assert math.exp(halved["mean"]) == pytest.approx(2.5 / 2, rel=1e-2)
+    assert format_comparison(halved).startswith("0.40× the cost") and format_comparison(halved).endswith("(claimed: at most 0.50×)")
 
 
 def test_one_seed_is_undecided_and_no_comparison_was_not_asked():

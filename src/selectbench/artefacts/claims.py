@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 from selectbench.artefacts.cells import COST_METRICS, compare_runs, find_hole, t_interval
-from selectbench.artefacts.formats import HOLE, format_difference, format_range
+from selectbench.artefacts.formats import HOLE, format_difference, format_range, format_ratio
 from selectbench.artefacts.measurements import Measurement, group_measurements, read_statistic
 from selectbench.artefacts.specs import Author, ClaimsSpec, ComparisonSpec, MeasuredSpec
 from selectbench.records.rows import Records
@@ -27,7 +27,8 @@ class Comparison(TypedDict):
     ----------
     label, metric, test_set : what is compared
     n : number of seeds
-    mean : difference; of costs, the log-ratio
+    allowance : what the claim adds to the difference before it is compared with 0; verdicts of old versions lack it
+    mean : difference with the allowance; of costs, the log-ratio
     low, high : bounds of the mean at the claim's confidence; None for one seed
     corrected_high : upper bound after Bonferroni correction over the claim's comparisons
     hole : why nothing is compared, or None
@@ -36,6 +37,7 @@ class Comparison(TypedDict):
     label: str
     metric: str
     test_set: str | None
+    allowance: NotRequired[float]
     n: int
     mean: float | None
     low: float | None
@@ -123,7 +125,7 @@ def compare(comparison: ComparisonSpec, records: Records, confidence: float, num
     metric, test_set = comparison["metric"], comparison["test_set"]
     runs = [*comparison["better"], *comparison["worse"]]
     holes = [hole for run in runs if (hole := find_hole(records, run, metric, test_set)) is not None]
-    result = compare_nothing(comparison["label"], metric, test_set)
+    result = compare_nothing(comparison["label"], metric, test_set) | {"allowance": comparison["allowance"]}
     if holes:
         lack = f"{len(holes)} of {len(runs)} runs {'has' if len(holes) == 1 else 'have'} no value"
         return result | {"hole": f"{lack}; first: {holes[0]['run']}: {holes[0]['reason']}"}
@@ -254,7 +256,16 @@ def format_seeds(comparisons: Sequence[Comparison]) -> str:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return the difference with its interval: in points, in the metric's own unit, or for costs as a ratio (below 1 = cheaper)."""
+    """Return the difference as measured with its interval, and what the claim asks for if that is not 0.
+
+    Differences are in points or in the metric's own unit; costs are told as a ratio (below 1 = cheaper).
+    """
     if comparison["mean"] is None:
         return HOLE
-    return format_difference(comparison["mean"], comparison["low"], comparison["high"], comparison["metric"])
+    allowance, metric = comparison.get("allowance", 0.0), comparison["metric"]
+    low, high = (None if bound is None else bound - allowance for bound in (comparison["low"], comparison["high"]))
+    text = format_difference(comparison["mean"] - allowance, low, high, metric)
+    if not allowance:
+        return text
+    asked = f"claimed: at most {format_ratio(-allowance)}" if metric in COST_METRICS else f"allowed: −{allowance:g}"
+    return f"{text} ({asked})"

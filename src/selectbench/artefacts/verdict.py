@@ -353,7 +353,8 @@ def claims_section(verdict: PaperVerdict) -> list[str]:
         "",
         f"Differences are means over n paired seeds with {100 * verdict['confidence']:g} % Student-t intervals; positive values favour the "
         "claim. Accuracy is in points. Costs are compared by logarithms and shown as ratios to the cost they are compared with: cheaper is "
-        "below 1×, in place of above 0. A measured statistic is compared with its bound. Supported: every interval lies above 0. "
+        "below 1×, in place of above 0. Where a claim allows a loss or claims a factor, given in parentheses, this takes the place of 0. "
+        "A measured statistic is compared with its bound. Supported: every interval lies above 0. "
         "Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. Undecided: everything else. "
         "Not asked: this scale has nothing to compare.",
     ]

@@ -279,7 +279,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
         if keep not in table_keeps:
             raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
     pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
-    allowance, condition = describe_allowance(compare)
+    allowance = find_allowance(compare)
     comparisons: list[ComparisonSpec] = []
     for panel in table["panels"]:
         rows = {row["id"]: row["cells"] for row in panel["rows"]}
@@ -291,7 +291,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
                 against = "full data" if other == "full" else methods[other]["title"]
                 comparisons.append(
                     {
-                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}{condition}",
+                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
                         "metric": compare["metric"],
                         "test_set": panel["test_set"],
                         "higher_is_better": compare["metric"] == "top1",
@@ -308,14 +308,12 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
     }
 
 
-def describe_allowance(compare: Compare) -> tuple[float, str]:
-    """Return what is added to each difference of a claim, and how its label says so.
+def find_allowance(compare: Compare) -> float:
+    """Return what a claim adds to each difference.
 
     A ``margin`` is what the better side may lose, in the metric's unit; a ``factor`` is how many times cheaper it must be (costs are
     compared by logarithms).
     """
     if "margin" in compare:
-        return compare["margin"], f", {compare['margin']:g} allowed"
-    if "factor" in compare:
-        return -math.log(compare["factor"]), f", {compare['factor']:g} times cheaper"
-    return 0.0, ""
+        return compare["margin"]
+    return -math.log(compare["factor"]) if "factor" in compare else 0.0
