@@ -120,14 +120,14 @@ class Causal(nn.Module):
         of these predictions divided by log V, in [0, 1].
         """
         places = batch.answer.any(dim=0).nonzero()[:, 0]  # logits are large, so those of prompts and padding are left out
-        said = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1)
+        outputs = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1)
         asked = batch.answer[:, places].float()
         counts = asked.sum(dim=1)
-        logarithms = said.logits.float().log_softmax(dim=2)
+        logarithms = outputs.logits.float().log_softmax(dim=2)
         chosen = logarithms.gather(2, batch.ids[:, places, None])[:, :, 0]
         with torch.no_grad():
             entropies = torch.special.entr(logarithms.exp()).sum(dim=2) / math.log(logarithms.shape[2])
-        features = (said.hidden_states[-1][:, places - 1].float() * asked[:, :, None]).sum(dim=1) / counts[:, None]
+        features = (outputs.hidden_states[-1][:, places - 1].float() * asked[:, :, None]).sum(dim=1) / counts[:, None]
         return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
 
 

@@ -22,7 +22,8 @@ def load_method(name: str) -> type[Method]:
     SelectbenchError
         No such method; the message suggests the closest id.
     """
-    return load_class("selectbench.methods", Method, name, available_methods(), "method")  # type: ignore[type-abstract]  # only its subclasses are made
+    kind: type[Method] = Method  # type: ignore[type-abstract]  # stands for its subclasses
+    return load_class("selectbench.methods", kind, name, available_methods(), "method")
 
 
 def make_method(name: str, parameters: Mapping[str, Any]) -> Method:

@@ -10,7 +10,7 @@ from selectbench.signals import Signals
 
 @dataclass(frozen=True, kw_only=True)
 class Forgetting(Method):
-    """Number of epochs t after which a sample is classified correctly at t and wrongly at t + 1, summed over runs.
+    """Number of epochs t such that the sample is classified correctly at t and wrongly at t + 1, summed over runs.
 
     A sample that a run never classifies correctly counts as T events, the maximum, as in the paper (DeepCore and CCS count 0).
     """

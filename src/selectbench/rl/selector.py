@@ -113,8 +113,9 @@ def take_mask(
     if environment.best is None:
         fractions = [row["kept_fraction"] for row in environment.trajectory]
         nearest = min(range(len(fractions)), key=lambda index: abs(fractions[index] - environment.reward.keep))
+        points = f"{100 * environment.tolerance:g}"
         raise SelectionFailedError(
-            f"the policy never came within {100 * environment.tolerance:g} points of keep {environment.reward.keep:g}; "
+            f"the policy never came within {points} {'point' if points == '1' else 'points'} of keep {environment.reward.keep:g}; "
             f"nearest {fractions[nearest]:.3f} after epoch {nearest + 1} of {len(fractions)}"
         )
     scores = environment.best.double().cpu().numpy()

@@ -123,9 +123,9 @@ def observed_loss(sample_losses: SampleLosses, sampler: Sampler) -> BatchLoss:
     """
 
     def batch_loss(model: nn.Module, positions: np.ndarray, epoch: int) -> torch.Tensor:
-        said = _ask(sample_losses, model, positions, epoch)
-        sampler.observe(positions, said.losses, said.logits, said.features, said.uncertainty)
-        return _weigh(said.losses, sampler, positions).mean()
+        output = _compute(sample_losses, model, positions, epoch)
+        sampler.observe(positions, output.losses, output.logits, output.features, output.uncertainty)
+        return _weigh(output.losses, sampler, positions).mean()
 
     expect: Expect | None = getattr(sample_losses, "expect", None)
     return batch_loss if expect is None else ForeseeingLoss(batch_loss, expect)
@@ -138,36 +138,36 @@ def observed_parts(sample_losses: SampleLosses, sampler: Sampler, size: int | No
     """
 
     def parts(model: nn.Module, positions: np.ndarray, epoch: int) -> Iterator[torch.Tensor]:
-        said: list[SampleOutput] = []
+        outputs: list[SampleOutput] = []
         own, share = crew.share(positions)
         for part in split_batches(own, size or len(own)):
-            output = _ask(sample_losses, model, part, epoch)
-            said.append(output.map(torch.Tensor.detach))
+            output = _compute(sample_losses, model, part, epoch)
+            outputs.append(output.map(torch.Tensor.detach))
             yield _weigh(output.losses, sampler, part).sum() * (share / len(own))
-        whole = _join(said).map(lambda value: crew.gather(value, len(positions)))
+        whole = _join(outputs).map(lambda value: crew.gather(value, len(positions)))
         sampler.observe(positions, whole.losses, whole.logits, whole.features, whole.uncertainty)
 
     return PartedLoss(parts, share_foresight(sample_losses, crew))
 
 
-def _ask(sample_losses: SampleLosses, model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
-    said = sample_losses(model, positions, epoch)
-    if not bool(said.losses.isfinite().all()):
+def _compute(sample_losses: SampleLosses, model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
+    output = sample_losses(model, positions, epoch)
+    if not bool(output.losses.isfinite().all()):
         raise TrainingDivergedError(f"a training loss is no longer finite in epoch {epoch + 1}")
-    return said
+    return output
 
 
 def _weigh(losses: torch.Tensor, sampler: Sampler, positions: np.ndarray) -> torch.Tensor:
     return losses * sampler.weights(torch.from_numpy(positions).to(losses.device))
 
 
-def _join(said: Sequence[SampleOutput]) -> SampleOutput:
+def _join(outputs: Sequence[SampleOutput]) -> SampleOutput:
     """Concatenate the outputs for the parts of a batch."""
-    logits = [part.logits for part in said if part.logits is not None]
-    uncertainties = [part.uncertainty for part in said if part.uncertainty is not None]
+    logits = [part.logits for part in outputs if part.logits is not None]
+    uncertainties = [part.uncertainty for part in outputs if part.uncertainty is not None]
     return SampleOutput(
-        torch.cat([part.losses for part in said]),
-        torch.cat([part.features for part in said]),
+        torch.cat([part.losses for part in outputs]),
+        torch.cat([part.features for part in outputs]),
         torch.cat(logits) if logits else None,
         torch.cat(uncertainties) if uncertainties else None,
     )

@@ -75,9 +75,9 @@ class Crew:
         """Return the first process's ids in all processes."""
         if self.size == 1:
             return ids
-        told: list[np.ndarray] = [ids]
-        distributed.broadcast_object_list(told, src=0)
-        return told[0]
+        shared: list[np.ndarray] = [ids]
+        distributed.broadcast_object_list(shared, src=0)
+        return shared[0]
 
 
 def find_crew() -> Crew:

@@ -17,7 +17,7 @@ from selectbench.training.recipes import Recipe
 
 _MOST_CLEAN = 1 << 28  # bytes of normalised images that may stay on the device besides the uint8 ones
 
-Said = TypeVar("Said")  # what a loss returns for a batch
+Result = TypeVar("Result")  # what a loss returns for a batch
 
 
 class SampleOutput(NamedTuple):
@@ -95,7 +95,7 @@ class SamplePool(Protocol):
 
 
 @dataclass(frozen=True)
-class ForeseeingLoss(Generic[Said]):
+class ForeseeingLoss(Generic[Result]):
     """A loss that can be told the coming batches, so that their files are decoded while earlier batches are trained on.
 
     Parameters
@@ -104,10 +104,10 @@ class ForeseeingLoss(Generic[Said]):
     expect : takes the ordered batches of an epoch and the epoch (from 0); announced batches that never come only cost memory and time
     """
 
-    compute: Callable[[nn.Module, np.ndarray, int], Said]
+    compute: Callable[[nn.Module, np.ndarray, int], Result]
     expect: Callable[[Sequence[np.ndarray], int], None]
 
-    def __call__(self, model: nn.Module, positions: np.ndarray, epoch: int) -> Said:
+    def __call__(self, model: nn.Module, positions: np.ndarray, epoch: int) -> Result:
         """Return the result of ``compute`` for a batch."""
         return self.compute(model, positions, epoch)
 
