@@ -7,8 +7,7 @@ from selectbench.costs.estimates import write_estimate
 from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
 from selectbench.errors import ConfigError, SelectbenchError
-from selectbench.planning.config import NGRAM
-from selectbench.planning.entries import EncoderEntry, LanguageModelEntry
+from selectbench.planning.entries import NGRAM, EncoderEntry, LanguageModelEntry
 from selectbench.planning.jobs import list_jobs, list_wanted_files
 from selectbench.planning.plan import Plan, load_plan
 from selectbench.planning.rules import make_rules

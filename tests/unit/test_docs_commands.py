@@ -21,13 +21,23 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = ("make", "selectbench", "snakemake", "python", "pip", "conda", "source", "git", "squeue", "scontrol", "sbatch", "export")
-EXTRAS = ("Makefile", "README.md", "benchmarks", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/contract")
+EXTRAS = (
+    "Makefile",
+    "README.md",
+    "benchmarks",
+    "pyproject.toml",
+    "requirements.lock",
+    "docs/draw_architecture.py",
+    "tests/conftest.py",
+    "tests/contract",
+)
 
 COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
 INSTEAD = {  # command as written → what runs instead, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes twenty minutes"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make check": ("make --dry-run check", "runs lint, types and tests of its own; make test does them all"),
+    "make lint": ("make --dry-run lint", "checks types for a minute; make test does it too"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests do not measure time"),
     "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the full benchmark takes minutes; the short form trains less"),
     "make lock": ("make --dry-run lock", "asks the package index for the newest versions"),

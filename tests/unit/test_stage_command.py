@@ -9,11 +9,13 @@ import pytest
 ENDING = """
 import atexit, gc
 from selectbench.errors import DataError
-from selectbench.stages._command import run_stage
+from selectbench.stages._command import resume_collection, run_stage
 
 atexit.register(print, "taken down")
+gc.disable()
 
 def stage():
+    resume_collection()
     print("collecting", gc.isenabled())
     {what}
 

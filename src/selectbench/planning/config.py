@@ -23,7 +23,6 @@ from selectbench.policy import parse_keep
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")
-NGRAM = "ngram"  # the reference of perplexities that is no language model
 
 
 @dataclass(frozen=True)

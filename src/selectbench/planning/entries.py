@@ -6,6 +6,7 @@ from selectbench.artefacts.specs import Author, FigureKind, MeasuredSpec, Quanti
 from selectbench.models.entries import ModelEntry, PretrainedEntry
 
 Keep = float | str  # a keep fraction as people write it
+NGRAM = "ngram"  # in place of a language model: the n-gram model from which perplexities are read
 
 
 class Main(TypedDict):

@@ -18,13 +18,15 @@ from selectbench.records.records import check_made, write_record
 def parse_arguments(description: str, inputs: Collection[str], outputs: Collection[str]) -> argparse.Namespace:
     """Read ``--spec JSON``, one ``--<input> PATH…`` for each input (a list) and one ``--<output> PATH`` for each output.
 
-    Waits for the GPUs that the specification requests and hides all others; a stage that requests none sees none.
+    Called once the stage has imported what it needs: garbage collection resumes here. Waits for the GPUs that the specification requests
+    and hides all others; a stage that requests none sees none.
 
     Raises
     ------
     RecordError
         An input is not the file that the record beside it describes. Subsets are not checked here, but by each run that trains on one.
     """
+    resume_collection()
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--spec", type=json.loads, required=True, help="specification as JSON: everything that may influence the result")
     for name in inputs:
@@ -38,6 +40,12 @@ def parse_arguments(description: str, inputs: Collection[str], outputs: Collecti
             check_made(path)
     lease_devices(arguments.spec.get("gpu", 0))
     return arguments
+
+
+def resume_collection() -> None:
+    """Resume the garbage collection that is paused while a stage imports what it needs; imported objects are left alone from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
@@ -55,11 +63,9 @@ def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> N
 def run_stage(stage: Callable[[], object]) -> NoReturn:
     """Run a stage's main function and end the process; a user's mistake is reported in one line, with exit status 2.
 
-    Garbage collection resumes here, but leaves imported objects alone. The process ends without shutting down its libraries, which takes
-    torch a third of a second and is not needed: files are closed, and a lease ends with the process.
+    The process ends without shutting down its libraries, which takes torch a third of a second and is not needed: files are closed, and a
+    lease ends with the process.
     """
-    gc.freeze()
-    gc.enable()
     status = 0
     try:
         stage()

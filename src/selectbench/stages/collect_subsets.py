@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectbench.artefacts.specs import BrowsedDataset, BrowsedRun, SubsetsSpec
-from selectbench.planning.plan import list_unique
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_arrays, write_json
 from selectbench.seeds import derive_seed
@@ -42,14 +41,14 @@ class CollectSubsets(Stage):
         runs = plan.browsed_runs(self.paper)
         scores = list(dict.fromkeys(output for run in runs if (output := find_scores(plan, run)) is not None))
         return {
-            "data": [Output(PrepareData(dataset), "manifest") for dataset in list_unique(run.dataset for run in runs)],
+            "data": [Output(PrepareData(dataset), "manifest") for dataset in dict.fromkeys(run.dataset for run in runs)],
             "subsets": [*list_subsets(plan, runs), *scores],
         }
 
     def specify(self, plan: "Plan") -> SubsetsSpec:
         """Return, for every data set, each method's files by seed and the number of samples to show."""
         runs = plan.browsed_runs(self.paper)
-        names = list_unique(run.dataset for run in runs)
+        names = dict.fromkeys(run.dataset for run in runs)
         return {
             "paper": self.paper,
             "datasets": [

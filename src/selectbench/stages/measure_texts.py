@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectbench.costs.visits import sum_seconds
-from selectbench.planning.config import NGRAM
-from selectbench.planning.entries import AnyModel
+from selectbench.planning.entries import NGRAM, AnyModel
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import digest_value, read_json
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
