@@ -14,10 +14,12 @@ import pytest
 
 from selectbench.planning.jobs import find_needs, list_jobs, load_stages
 from selectbench.planning.plan import load_plan
+from selectbench.records.records import EVALUATE, TRAIN
 
 HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "pandas", "jinja2", "PIL")
 FOLDERS = {"root", "results", "resources"}  # of a layout; every other field of a template is a wildcard
 MOST_METHODS = 20
+SCALES = sorted(path.stem for path in (Path(__file__).parents[2] / "config/scale").glob("*.yaml"))
 MODULE = '''
 """Count the samples of every class of a prepared data set."""
 
@@ -101,6 +103,7 @@ from pathlib import Path
 from selectbench.costs.costing import Costing
 from selectbench.costs.estimates import size_jobs
 from selectbench.planning.plan import load_plan
+from selectbench.records.records import EVALUATE, TRAIN
 costing = Costing(load_plan(Path()))
 sizes = size_jobs(costing)
 jobs = {name: job for name, job in costing.jobs.items() if job.rule == "count_labels"}
@@ -172,6 +175,8 @@ def test_one_module_and_one_rule_are_a_stage_that_everything_knows(copy):
     assert (stats["count_labels"], stats["total"]) == (str(added), str(len(before) + added + 1))  # and rule all
     for name in files:
         assert f"--counts {name} " in dry
+    run_python(folder, "-m", "snakemake", "--quiet", "all", "--cores", "2", "--", files[0])
+    assert sum(json.loads((folder / files[0]).read_text(encoding="utf-8"))["counts"]) == 896
 
 
 def test_planning_stages_imports_no_heavy_library(root):
@@ -202,6 +207,15 @@ def test_fields_are_the_wildcards_of_every_template(name):
 def tiny(root):
     plan = load_plan(root, {"scale": "tiny"})
     return plan, list_jobs(plan)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_jobs_of_every_scale_can_be_listed(root, scale):
+    plan = load_plan(root, {"scale": scale})
+    trained, evaluated = (
+        [run.id for job in list_jobs(plan).values() if job.stage.run_record == stage for run in job.runs] for stage in (TRAIN, EVALUATE)
+    )
+    assert sorted(trained) == sorted(evaluated) == sorted(plan.runs)
 
 
 def test_stages_name_what_they_read_and_each_has_a_job(tiny):
