@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 import selectbench as sb
-from selectbench.methods.ssp import normalise_rows
 from selectbench.models.factory import build_model
+from selectbench.rl.geometry import normalise_rows
 from selectbench.seeds import isolated_torch_rng
 from selectbench.training.gradients import Batches
 from selectbench.training.recorder import measure_divergences

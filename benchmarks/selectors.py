@@ -41,9 +41,9 @@ from selectbench.methods.cg_score import complexity_gaps
 from selectbench.methods.glister import add_greedily
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
-from selectbench.methods.moderate import distances_to_prototype
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.rl.cover import sample_cover
+from selectbench.rl.geometry import distances_to_prototype
 from selectbench.training.gradients import measure_alignments, measure_norms
 
 FOLDER = Path(__file__).parent / "results"

