@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
-import pytest
+from selectbench.records.arithmetic import pin_arithmetic
 
-from selectbench.signals import Signals
+pin_arithmetic()  # before any library is imported that reads the settings: tests compute as stages do
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from selectbench.signals import Signals  # noqa: E402
 
 AXES = {  # signal → its sample axis
     **{"features": 0, "first_features": 0, "inputs": 0, "aum": 0, "embeddings": 0},

@@ -18,6 +18,7 @@ class Main(TypedDict):
     papers : whose tables, figures and claims are made
     partial : whether tables may be made while runs are missing
     results, resources : folders
+    arithmetic : ``portable`` (the default) or ``native``
     """
 
     scale: str
@@ -25,6 +26,7 @@ class Main(TypedDict):
     partial: bool
     results: str
     resources: str
+    arithmetic: NotRequired[Literal["portable", "native"]]
 
 
 class Axes(TypedDict):

@@ -17,6 +17,7 @@ from selectbench.planning.layout import Layout
 from selectbench.planning.resolve import resolve_claim, resolve_table
 from selectbench.planning.runs import Run
 from selectbench.policy import parse_keep
+from selectbench.records.arithmetic import PORTABLE
 
 BROWSED_SEEDS = 2  # whose subsets the results page shows sample by sample
 
@@ -51,6 +52,11 @@ class Plan:
         self.claims: dict[str, list[ClaimSpec]] = {
             paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
         }
+
+    @property
+    def arithmetic(self) -> str:
+        """Whether CPUs compute the same bits on every machine (``portable``) or as fast as they can (``native``)."""
+        return self.config.main.get("arithmetic", PORTABLE)
 
     @property
     def folder(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import selectbench
+from selectbench.records.arithmetic import describe_arithmetic
 
 if TYPE_CHECKING:
     from selectbench.records.rows import Provenance
@@ -30,6 +31,7 @@ def describe_provenance(code: str, device: str, started: datetime) -> "Provenanc
     """
     commit, dirty = _read_commit()
     return {
+        "arithmetic": describe_arithmetic(),
         "code": code,
         "command": _describe_command(),
         "commit": commit,

@@ -52,6 +52,8 @@ class Provenance(TypedDict):
 
     Parameters
     ----------
+    arithmetic : ``"portable"`` if the same bits come out on every x86-64 processor with AVX2, ``"native"`` otherwise; records of old
+        versions lack it
     code : fingerprint of the stage's code
     command : that was run
     commit, dirty : of the working tree, and whether it had uncommitted changes; None outside a git repository
@@ -62,6 +64,7 @@ class Provenance(TypedDict):
     versions : library → version
     """
 
+    arithmetic: NotRequired[str]
     code: str
     command: str
     commit: str | None

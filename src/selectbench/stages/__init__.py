@@ -7,5 +7,11 @@ command imports what it needs when it runs. Modules whose names begin with an un
 import gc
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a stage starts: garbage collection is paused during its imports, because what they load stays in memory
+from selectbench.records.arithmetic import NATIVE, pin_arithmetic
+
+if sys.argv[:1] == ["-m"]:  # a stage is being started: garbage collection is paused during its imports, whose objects stay
     gc.disable()
+    if not any(
+        f'"arithmetic":"{NATIVE}"' in argument.replace(" ", "") for argument in sys.argv
+    ):  # libraries read their settings when they are loaded
+        pin_arithmetic()

@@ -22,6 +22,7 @@ class DataSpec(TypedDict):
     dataset : its id
     num_classes : C, the number of classes
     threads : number of processors of the job
+    arithmetic : ``portable`` or ``native``
     input_shape : (channels, height, width) of images
     task : ``classification`` or ``choice``, for text data sets
     class_names : names of the classes of a text data set, or None
@@ -30,6 +31,7 @@ class DataSpec(TypedDict):
     dataset: str
     num_classes: int
     threads: int
+    arithmetic: str
     input_shape: NotRequired[list[int]]
     task: NotRequired[str]
     class_names: NotRequired[list[str] | None]
@@ -114,9 +116,11 @@ class SelectionSpec(MethodSpec):
     Parameters
     ----------
     dataset : its id
+    arithmetic : ``portable`` or ``native``
     """
 
     dataset: str
+    arithmetic: str
 
 
 class SelectorSpec(TrainingSpec, MethodSpec):
@@ -196,7 +200,7 @@ class EvaluationSpec(TrainingSpec, BatchSpec[EvaluatedRun]):
 def specify_data(plan: "Plan", dataset: str) -> DataSpec:
     """Return the part of a specification that describes a data set."""
     entry, threads = plan.config.datasets[dataset], plan.config.scale["resources"]["threads"]
-    shared = DataSpec(dataset=dataset, num_classes=entry["classes"], threads=threads)
+    shared = DataSpec(dataset=dataset, num_classes=entry["classes"], threads=threads, arithmetic=plan.arithmetic)
     if "task" in entry:
         return {**shared, "task": entry["task"], "class_names": entry.get("class_names")}
     return {**shared, "input_shape": entry["input_shape"]}
@@ -236,6 +240,7 @@ def specify_selection(plan: "Plan", dataset: str, proxy: str, method: str, seed:
     file = plan.config.method_file(method)
     return {
         "dataset": dataset,
+        "arithmetic": plan.arithmetic,
         "proxy": proxy,
         "method": file,
         "parameters": plan.config.methods[method].get("parameters", {}),

@@ -26,12 +26,14 @@ class Spec(TypedDict):
     dataset : id of the data set
     test_sets : the test sets that runs need
     entry : its entry in the configuration
+    arithmetic : ``portable`` or ``native``
     code : fingerprint of the code
     """
 
     dataset: str
     test_sets: list[str]
     entry: DatasetEntry | CorpusEntry
+    arithmetic: str
     code: str
 
 
@@ -55,6 +57,7 @@ class PrepareData(Stage):
             "dataset": self.dataset,
             "test_sets": plan.test_sets(self.dataset),
             "entry": plan.config.datasets[self.dataset],
+            "arithmetic": plan.arithmetic,
             "code": fingerprint_stage(self.name, files=CLASS_LISTS),
         }
 
