@@ -3,6 +3,9 @@ PYTHON ?= python3
 CORES ?= 2
 SCALE ?= tiny
 BIN := .venv/bin
+QUICK := architecture artefacts_cells artefacts_claims artefacts_measurements artefacts_overlaps artefacts_tables cli config docs fingerprint \
+	methods_ccs methods_d2 methods_herding methods_k_center methods_moderate methods_random plan policy ranks readme records \
+	rl_reward scheduling seeds signals simulation stage_command
 
 .PHONY: reproduce test test-units test-workflows test-systems check lint types imports quick architecture setup figures bench lock
 
@@ -27,7 +30,7 @@ check: setup
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 lint quick
 
 quick: setup
-	$(BIN)/python -m pytest -m quick tests/unit
+	$(BIN)/python -m pytest $(QUICK:%=tests/unit/test_%.py)
 
 lint: types imports
 	$(BIN)/ruff check .
