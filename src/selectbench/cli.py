@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from selectbench import __version__
 from selectbench.errors import ConfigError, SelectbenchError, needing_packages, suggest
+from selectbench.records.arithmetic import NATIVE, pin_arithmetic
 
 if TYPE_CHECKING:
     from selectbench.artefacts.verdict import PaperVerdict
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if arguments.command not in ANYWHERE:
             require_checkout(arguments.command)
+            hold_arithmetic()
         with needing_packages(f"selectbench {arguments.command}", "`make setup` installs it"):
             arguments.run(arguments)
     except SelectbenchError as error:
@@ -42,6 +44,15 @@ def require_checkout(command: str) -> None:
     for name in ("config/config.yaml", "workflow/schemas"):
         if not Path(name).exists():
             raise ConfigError(f"{name}: no such file; run `selectbench {command}` in a checkout of selectbench")
+
+
+def hold_arithmetic() -> None:
+    """Compute as the stages of the workflow do, before any library is loaded that reads the settings."""
+    from selectbench.planning.strict_yaml import read_yaml
+
+    name = Path("config/config.yaml")
+    if read_yaml(name, name).get("arithmetic") != NATIVE:
+        pin_arithmetic()
 
 
 def build_parser() -> argparse.ArgumentParser:

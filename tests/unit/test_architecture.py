@@ -30,6 +30,26 @@ def test_every_room_has_a_layer_and_a_paragraph(drawing, root):
     assert named == there
 
 
+def test_modules_are_imported_by_computed_names_only_where_ids_are_looked_up(root):
+    """The import contracts see no such import: methods, samplers, agents and stages are found by the names of their files."""
+    package = root / "src/selectbench"
+    found = {
+        (str(path.relative_to(package)), name)
+        for path in package.rglob("*.py")
+        for name in ("import_module", "load_class", "__import__")
+        if f"{name}(" in path.read_text(encoding="utf-8")
+    }
+    assert found == {
+        ("__init__.py", "import_module"),  # the library's names are loaded when they are first used
+        ("registry.py", "import_module"),
+        ("registry.py", "load_class"),
+        ("methods/__init__.py", "load_class"),
+        ("dynamic/__init__.py", "load_class"),
+        ("llm/agents/__init__.py", "load_class"),
+        ("planning/jobs.py", "load_class"),
+    }
+
+
 def test_arrows_that_others_imply_are_left_out(drawing):
     arrows = {"a": {"b", "c", "d"}, "b": {"c"}, "c": set(), "d": set()}
     assert drawing.drop_implied(arrows) == {"a": {"b", "d"}, "b": {"c"}, "c": set(), "d": set()}

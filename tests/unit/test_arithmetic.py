@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
+from selectbench.cli import hold_arithmetic
 from selectbench.planning.config import load_config
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import to_json
 from selectbench.records import arithmetic
-from selectbench.records.arithmetic import SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
+from selectbench.records.arithmetic import NATIVE, PORTABLE, SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
 from selectbench.records.files import read_json
+from selectbench.stages import _command
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.train_proxy import TrainProxy
 
@@ -75,6 +77,22 @@ def test_processors_without_avx2_are_left_alone(monkeypatch):
     monkeypatch.setattr(arithmetic.platform, "machine", lambda: "aarch64")
     pin_arithmetic()
     assert not SETTINGS.keys() & os.environ.keys() and describe_arithmetic() == "native"
+
+
+def test_a_stage_says_when_it_cannot_compute_as_asked(monkeypatch, capsys):
+    for offered, said in ((NATIVE, "arithmetic: native, though portable was asked for"), (PORTABLE, "")):
+        monkeypatch.setattr(_command, "describe_arithmetic", lambda offered=offered: offered)
+        monkeypatch.setattr(sys, "argv", ["stage", "--spec", '{"arithmetic": "portable"}'])
+        _command.parse_arguments("A stage.", (), ())
+        assert capsys.readouterr().err.startswith(said)
+
+
+def test_commands_compute_as_stages_do(monkeypatch, root):
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.setattr(arithmetic, "has_avx2", lambda: True)
+    hold_arithmetic()
+    assert describe_arithmetic() == PORTABLE
 
 
 def test_the_configuration_says_which_arithmetic_every_computing_job_uses(root):

@@ -1,7 +1,10 @@
 """The fingerprint matrix: touch, comment, docstring, format, move, real edit, and who imports the module."""
 
 import importlib.util
+import os
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -113,6 +116,31 @@ def test_a_moved_module_changes_nothing(package):
     assert fingerprint("selectbench.stage") != before[0]
 
 
+@pytest.mark.parametrize(("old", "new"), [("training.recipes", "models.recipes"), ("seeds", "records.seeds")])
+def test_a_move_in_the_real_package_makes_no_stage_stale(root, tmp_path, old, new):
+    """Imports are rewritten and sorted, as they are in a real move."""
+    shutil.copytree(root / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    package = tmp_path / "src/selectbench"
+    (package / f"{old.replace('.', '/')}.py").rename(package / f"{new.replace('.', '/')}.py")
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(rf"\bselectbench\.{re.escape(old)}\b", f"selectbench.{new}", text), encoding="utf-8")
+    sort = [sys.executable, "-m", "ruff", "check", "--select", "I", "--fix", "--quiet", str(tmp_path)]
+    subprocess.run(sort, check=True, cwd=tmp_path)
+    program = (
+        "from selectbench.planning.fingerprint import fingerprint; from selectbench.planning.jobs import load_stages;"
+        "print({name: fingerprint(f'selectbench.stages.{name}') for name in load_stages()})"
+    )
+    fingerprints = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, text=True, check=True
+        ).stdout
+        for source in (root / "src", tmp_path / "src")
+    ]
+    assert fingerprints[0] == fingerprints[1]
+
+
 def test_an_import_of_another_module_with_the_same_names_shows(package):
     folder, fingerprint = package
     before = fingerprint("selectbench.near")
@@ -191,6 +219,57 @@ def test_types_do_not_count(package, old, new, shows):
     (folder / "stage.py").write_text(TYPED, encoding="utf-8")
     (folder / "unrelated.py").write_text("value = 33\n", encoding="utf-8")
     assert fingerprint("selectbench.stage") == before
+
+
+SORTED = "from selectbench.far import value\nfrom selectbench.near import value as near\n\ndef run():\n    return value, near\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shows"),
+    [
+        ("from selectbench.near import value as near\nfrom selectbench.far import value\n\ndef run():\n    return value, near\n", False),
+        (SORTED.replace("value as near", "value as other").replace("near\n", "other\n", 1).replace("value, near", "value, other"), True),
+        (
+            "from selectbench.unrelated import value\nfrom selectbench.near import value as near\n\ndef run():\n    return value, near\n",
+            True,
+        ),
+    ],
+)
+def test_the_order_of_imports_does_not_count(package, text, shows):
+    folder, fingerprint = package
+    (folder / "stage.py").write_text(SORTED, encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "stage.py").write_text(text, encoding="utf-8")
+    assert (fingerprint("selectbench.stage") != before) == shows
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import selectbench.far as p\nimport selectbench.lazy as q\n", "import selectbench.far as q\nimport selectbench.lazy as p\n"),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    x = 1\n", "if TYPE_CHECKING:\n    pass\nelse:\n    x = 2\n"),
+        (
+            "class FastSpec(Base):\n    def step(self):\n        return 1\n",
+            "class FastSpec(Base):\n    def step(self):\n        return 2\n",
+        ),
+        ("def f():\n    x: int\n    return x\n", "def f():\n    return x\n"),
+    ],
+)
+def test_behaviour_that_looks_like_a_type_counts(package, old, new):
+    folder, fingerprint = package
+    (folder / "stage.py").write_text(old, encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "stage.py").write_text(new, encoding="utf-8")
+    assert fingerprint("selectbench.stage") != before
+
+
+def test_a_name_that_a_module_only_passes_on_leads_to_where_it_comes_from(package):
+    folder, fingerprint = package
+    (folder / "middle.py").write_text("from selectbench.far import value\n\ndef f(x: value): ...\n", encoding="utf-8")
+    (folder / "stage.py").write_text("from selectbench.middle import value\nresult = value\n", encoding="utf-8")
+    before = fingerprint("selectbench.stage")
+    (folder / "far.py").write_text("value = 5\n", encoding="utf-8")
+    assert fingerprint("selectbench.stage") != before
 
 
 def test_fields_of_dataclasses_count(package):

@@ -40,7 +40,7 @@ def rules(root) -> dict[str, dict[str, str]]:
 
 def test_only_params_inputs_and_outputs_reach_a_command(rules):
     commands = {name: rule for name, rule in rules.items() if "shell" in rule}
-    assert len(commands) == 27
+    assert commands.keys() == load_stages().keys()
     for name, rule in commands.items():
         command = ast.literal_eval(f"({rule['shell']})")
         assert set(FIELD.findall(command)) <= {"params", "input", "output", "log"}, name

@@ -5,36 +5,41 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 _PACKAGE = "selectbench"
 _ROOT = Path(__file__).parents[1]
-_DECLARED = ("Stage", "Spec", "TypedDict")  # how the names of bases end whose classes declare jobs or types
+_DECLARATION = "Stage"  # how the names of bases end whose classes declare jobs to the plan
+_TYPES = ("TypedDict", "Spec")  # how the names of bases end whose classes are types, if they hold annotations alone
 
 
 def fingerprint(*modules: str, files: tuple[str, ...] = ()) -> str:
     """Return a digest of the modules and of every module of this package they import, at any depth and anywhere in a file.
 
     A changed statement anywhere in the closure changes the digest. What cannot influence a result does not: comments, docstrings,
-    formatting and line numbers; the name and place of a module, since imports count by what the imported module says; types, that is
-    annotations outside of classes, typed dictionaries and imports for type checkers; and declarations of stages, since what they say
-    reaches a job through its specification. Imports that only types and declarations need are not followed. Modules that are imported
-    by a name computed at run time (the methods) are not found: name them.
+    formatting and line numbers; the names and places of modules and the order of imports, since imports count by what the imported
+    module says; types, that is annotations outside of classes, classes of annotations alone and imports for type checkers; and
+    declarations of stages, since what they say reaches a job through its specification. Imports that only types and declarations need
+    are not followed, so a module must not be imported for its side effects under such a name. Modules that are imported by a name
+    computed at run time (the methods) are not found: name them.
 
     Parameters
     ----------
     *modules : dotted names inside ``selectbench``
-    files : other files of the package that are read at run time, relative to it
+    files : other files of the package that are read at run time, relative to it; one that is missing counts as empty
 
     Returns
     -------
     16 hexadecimal digits
     """
     digest = hashlib.sha256()
-    for text in sorted({_spell_module(name) for name in import_closure(*modules)}):
+    for text in sorted(_spell_module(name) for name in import_closure(*modules)):
         digest.update(f"{text}\0".encode())
     for name in sorted(files):
-        digest.update(f"{Path(name).name}\0".encode() + (_ROOT / name).read_bytes())
+        path = _ROOT / name
+        digest.update(f"{path.name}\0".encode() + (path.read_bytes() if path.is_file() else b""))
     return digest.hexdigest()[:16]
 
 
@@ -47,7 +52,7 @@ def import_closure(*modules: str) -> set[str]:
         if name not in closure:
             closure.add(name)
             waiting.extend(_find_imports(name))
-    return {name for name in closure if _code(name).body}
+    return {name for name in closure if _code(name).tree.body}
 
 
 @cache
@@ -60,21 +65,31 @@ def _find_source(name: str) -> Path | None:
     return None
 
 
+class _Code(NamedTuple):
+    """What a module says at run time, and the names that it imports for types and declarations alone, with the modules they come from."""
+
+    tree: ast.Module
+    dropped: dict[str, str]
+
+
 @cache
-def _code(name: str) -> ast.Module:
+def _code(name: str) -> _Code:
     """Return what a module says at run time: without docstrings, types and declarations, and the imports that only these need."""
     source = _find_source(name)
     if source is None:
         raise ModuleNotFoundError(f"no module {name!r} in this package", name=name)
     tree = ast.parse(source.read_text(encoding="utf-8"))
     _drop_docstrings(tree)
-    dropped = [node for node in tree.body if _is_declaration(node)]
-    tree.body = [node for node in tree.body if not _is_declaration(node)]
+    declared = [node for node in tree.body if _is_declaration(node)]
+    checked = [node for node in tree.body if _is_for_type_checkers(node)]
+    kept = [node for node in tree.body if node not in declared]
+    tree.body = [inner for node in kept for inner in (node.orelse if node in checked and isinstance(node, ast.If) else [node])]
     annotations = _Annotations()
     annotations.visit(tree)
-    needed = _list_names(*dropped, *annotations.dropped) - _list_names(tree)
-    tree.body = [kept for node in tree.body if (kept := _drop_imports(node, needed)) is not None]
-    return tree
+    needed = _list_names(*declared, *(node.test for node in checked if isinstance(node, ast.If)), *annotations.dropped) - _list_names(tree)
+    dropped = {bound: module for node in tree.body for bound, module in _bind_names(node, name) if bound in needed}
+    tree.body = [left for node in tree.body if (left := _drop_imports(node, needed)) is not None]
+    return _Code(tree, dropped)
 
 
 class _Annotations(ast.NodeTransformer):
@@ -97,19 +112,25 @@ class _Annotations(ast.NodeTransformer):
         node.body = [inner if isinstance(inner, ast.AnnAssign) else self.visit(inner) for inner in node.body]
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         self.dropped.append(node.annotation)
-        return None if node.value is None else ast.Assign(targets=[node.target], value=node.value)
+        if node.value is not None:
+            return ast.Assign(targets=[node.target], value=node.value)
+        return ast.AnnAssign(target=node.target, annotation=ast.Constant(None), value=None, simple=node.simple)
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _is_declaration(node: ast.stmt) -> bool:
-    """Tell whether a statement declares a stage or a type, or is for type checkers alone."""
-    if isinstance(node, ast.If):
-        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    """Tell whether a class declares a stage, or is a typed dictionary of annotations alone."""
     if not isinstance(node, ast.ClassDef):
         return False
     bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
-    return any(isinstance(base, ast.Name) and base.id.endswith(_DECLARED) for base in bases)
+    names = [base.id for base in bases if isinstance(base, ast.Name)]
+    is_bare = all(isinstance(inner, ast.Pass) or (isinstance(inner, ast.AnnAssign) and inner.value is None) for inner in node.body)
+    return any(name.endswith(_DECLARATION) or (is_bare and name.endswith(_TYPES)) for name in names)
 
 
 def _list_names(*nodes: ast.AST) -> set[str]:
@@ -124,24 +145,38 @@ def _drop_imports(node: ast.stmt, names: set[str]) -> ast.stmt | None:
     return node
 
 
+def _bind_names(node: ast.stmt, name: str) -> list[tuple[str, str]]:
+    """List (bound name, the package's module that it comes from) of a statement of the module ``name``, if it imports."""
+    if isinstance(node, ast.ImportFrom):
+        base = _resolve_base(node, name)
+        found = [(alias.asname or alias.name, _name_module(base, alias.name)) for alias in node.names]
+    elif isinstance(node, ast.Import):
+        found = [(alias.asname or alias.name.partition(".")[0], alias.name) for alias in node.names]
+    else:
+        return []
+    return [(bound, module) for bound, module in found if module.split(".")[0] == _PACKAGE and _find_source(module)]
+
+
+def _name_module(base: str, imported: str) -> str:
+    """Return the module that ``from base import imported`` is about: a module of that name inside a package, else the base."""
+    inner = f"{base}.{imported}"
+    return inner if inner.split(".")[0] == _PACKAGE and _find_source(inner) else base
+
+
 @cache
 def _find_imports(name: str) -> frozenset[str]:
     """Return the package's modules that one module imports, parents included (importing ``a.b`` runs ``a`` too)."""
-    found = {module for node in ast.walk(_code(name)) for module in _list_imported(node, name)}
+    found = {module for node in ast.walk(_code(name).tree) if isinstance(node, ast.stmt) for module in _follow(node, name)}
     parents = {".".join(parts[:end]) for module in (*found, name) if (parts := module.split(".")) for end in range(1, len(parts))}
     return frozenset(found | parents)
 
 
-def _list_imported(node: ast.AST, name: str) -> list[str]:
-    """List the package's modules that a statement of the module ``name`` imports."""
-    if isinstance(node, ast.Import):
-        found = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        base = _resolve_base(node, name)
-        found = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    else:
-        return []
-    return [module for module in found if module.split(".")[0] == _PACKAGE and _find_source(module)]
+def _follow(node: ast.stmt, name: str) -> Iterator[str]:
+    """Yield the modules that a statement imports from, and those that pass a name on which they themselves do not need at run time."""
+    for _, module in _bind_names(node, name):
+        yield module
+        if isinstance(node, ast.ImportFrom):
+            yield from (_code(module).dropped[alias.name] for alias in node.names if alias.name in _code(module).dropped)
 
 
 def _resolve_base(node: ast.ImportFrom, name: str) -> str:
@@ -156,52 +191,61 @@ def _resolve_base(node: ast.ImportFrom, name: str) -> str:
 @cache
 def _spell_module(name: str) -> str:
     """Spell a module's code; where it imports a module of this package, the digest of that one's own text stands for its name."""
-    return "".join(_spell(_code(name), name))
+    return "".join(_spell(_code(name).tree, name, deep=True))
 
 
 @cache
 def _digest_text(name: str) -> str:
-    """Return a digest of a module's own text, with the names of the package's modules left out."""
-    return hashlib.sha256("".join(_spell(_code(name), None)).encode()).hexdigest()
+    """Return a digest of a module's own text, without what the modules that it imports say."""
+    return hashlib.sha256("".join(_spell(_code(name).tree, name, deep=False)).encode()).hexdigest()
 
 
-def _spell(node: object, importer: str | None) -> Iterator[str]:
+def _spell(node: object, importer: str, deep: bool) -> Iterator[str]:
     """Spell a syntax tree out; empty fields are left out, so that the text is the same for every Python since 3.11.
 
     Parameters
     ----------
     node : the tree, or a value in it
-    importer : the module that it is of, to name what it imports by content; None leaves the names of imported modules out
+    importer : the module that it is of
+    deep : whether imported modules of this package count by what they say
     """
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        yield from _spell_import(node, importer)
-    elif isinstance(node, ast.AST):
+    if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for field, value in ast.iter_fields(node):
             if value not in (None, []):
                 yield f" {field}="
-                yield from _spell(value, importer)
+                yield from _spell(value, importer, deep)
         yield ")"
     elif isinstance(node, list):
         yield "["
-        for item in node:
-            yield from _spell(item, importer)
+        for is_import, items in groupby(node, key=lambda item: isinstance(item, ast.Import | ast.ImportFrom)):
+            if is_import:  # their order is a matter of names
+                yield from sorted(text for item in items for text in _spell_import(item, importer, deep))
+            else:
+                for item in items:
+                    yield from _spell(item, importer, deep)
         yield "]"
     else:
         yield repr(node)
 
 
-def _spell_import(node: ast.Import | ast.ImportFrom, importer: str | None) -> Iterator[str]:
-    names = [(alias.name, alias.asname or alias.name) for alias in node.names]
-    base = "" if isinstance(node, ast.Import) else node.module or ""
-    is_inside = isinstance(node, ast.ImportFrom) and (node.level > 0 or base.split(".")[0] == _PACKAGE)
-    is_inside = is_inside or (isinstance(node, ast.Import) and all(name.split(".")[0] == _PACKAGE for name, _ in names))
-    if not is_inside:
-        yield f"(import {base} {names})"
-        return
-    bound = [name.rpartition(".")[2] if isinstance(node, ast.Import) else name for name, _ in names]
-    content = [] if importer is None else [_digest_text(module) for module in _list_imported(node, importer) if _code(module).body]
-    yield f"(import {bound} {[asname for _, asname in names] if isinstance(node, ast.ImportFrom) else []} from {content})"
+def _spell_import(node: ast.Import | ast.ImportFrom, importer: str, deep: bool) -> Iterator[str]:
+    """Yield one text per bound name."""
+    inside = dict(_bind_names(node, importer))
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            bound, origin, taken = alias.asname or alias.name.partition(".")[0], "", alias.name
+        else:
+            bound, origin, taken = alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}", alias.name
+        if bound not in inside:
+            yield f"(import {origin} {taken} as {alias.asname})"
+            continue
+        is_module = inside[bound].rpartition(".")[2] == taken.rpartition(".")[2] and inside[bound] != _find_base(node, importer)
+        yield f"(import {'' if is_module else taken} as {bound} from {_digest_text(inside[bound]) if deep else ''})"
+
+
+def _find_base(node: ast.Import | ast.ImportFrom, importer: str) -> str:
+    return _resolve_base(node, importer) if isinstance(node, ast.ImportFrom) else ""
 
 
 def _drop_docstrings(tree: ast.Module) -> None:

@@ -15,8 +15,6 @@ from selectbench.stages._command import parse_arguments, run_stage
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
-CLASS_LISTS = tuple(f"data/imagenet{name}_classes.txt" for name in ("1k", "_a", "_r"))
-
 
 class Spec(TypedDict):
     """Which data set is prepared.
@@ -58,8 +56,14 @@ class PrepareData(Stage):
             "test_sets": plan.test_sets(self.dataset),
             "entry": plan.config.datasets[self.dataset],
             "arithmetic": plan.arithmetic,
-            "code": fingerprint_stage(self.name, files=CLASS_LISTS),
+            "code": fingerprint_stage(self.name, files=self._list_class_files(plan)),
         }
+
+    def _list_class_files(self, plan: "Plan") -> tuple[str, ...]:
+        """List the files of the package that say which folder holds which class."""
+        entry = plan.config.datasets[self.dataset]
+        named = [holder["class_list"] for holder in (*entry["sources"], *entry["test_sets"].values()) if "class_list" in holder]
+        return tuple(f"data/{name}" for name in sorted(set(named)))
 
     def list_files(self, plan: "Plan") -> Iterator[Path]:
         """Yield all files of the folder that the manifest describes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
-from selectbench.policy import count_kept, parse_keep
+from selectbench.policy import count_kept
 from selectbench.records.files import digest_array, read_arrays, write_arrays
 from selectbench.records.provenance import describe_provenance
 from selectbench.records.records import find_maker, read_record
@@ -87,7 +87,7 @@ class SelectSubsets(Stage):
 
 def size_subsets(plan: "Plan", dataset: str, keeps: list[str]) -> int:
     """Return the number of bytes that the ids of a pool's subsets take."""
-    return _ID * sum(round(parse_keep(keep) * plan.config.datasets[dataset]["pool_size"]) for keep in keeps)
+    return _ID * sum(count_kept(keep, plan.config.datasets[dataset]["pool_size"]) for keep in keeps)
 
 
 def main() -> None:
