@@ -1,4 +1,4 @@
-"""Portable arithmetic: the bits of a stage do not depend on what instructions the processor offers; native arithmetic may."""
+"""The bits of a stage do not depend on the widest instructions that the processor offers, unless its arithmetic is native."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from selectbench.planning.config import load_config
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import to_json
 from selectbench.records import arithmetic
-from selectbench.records.arithmetic import NATIVE, PORTABLE, SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
+from selectbench.records.arithmetic import NATIVE, AVX2, SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
 from selectbench.records.files import read_json
 from selectbench.stages import _command
 from selectbench.stages.prepare_data import PrepareData
@@ -45,7 +45,7 @@ def run_stage(name, spec, environment, **files):
 def test_a_proxy_is_the_same_whatever_the_processor_offers(root, tmp_path):
     where = {"scale": "smoke", "resources": str(tmp_path / "resources"), "results": str(tmp_path / "results")}
     found = {}
-    for name, environment, chosen in (("wide", WIDE, "portable"), ("narrow", NARROW, "portable"), ("native", NARROW, "native")):
+    for name, environment, chosen in (("wide", WIDE, "avx2"), ("narrow", NARROW, "avx2"), ("native", NARROW, "native")):
         plan = load_plan(root, where | {"arithmetic": chosen})
         data = tmp_path / "resources/digits/prepared/manifest.json"
         if not data.exists():
@@ -55,7 +55,7 @@ def test_a_proxy_is_the_same_whatever_the_processor_offers(root, tmp_path):
         files = {output: tmp_path / f"{name}.{ending}" for output, ending in (("signals", "npz"), ("weights", "pt"), ("record", "json"))}
         run_stage("train_proxy", spec, environment, data=data, **files)
         found[name] = read_json(files["record"])
-    assert [found[name]["provenance"]["arithmetic"] for name in ("wide", "narrow", "native")] == ["portable", "portable", "native"]
+    assert [found[name]["provenance"]["arithmetic"] for name in ("wide", "narrow", "native")] == ["avx2", "avx2", "native"]
     signals = {name: record["sha256"][f"{name}.npz"] for name, record in found.items()}
     assert signals["wide"] == signals["narrow"]
     assert signals["native"] != signals["narrow"]  # the settings matter: kernels of another width add up otherwise
@@ -66,7 +66,7 @@ def test_settings_override_those_of_the_user_and_reach_processes_that_are_starte
     monkeypatch.setattr(arithmetic, "has_avx2", lambda: True)
     assert describe_arithmetic() == "native"
     pin_arithmetic()
-    assert describe_arithmetic() == "portable"
+    assert describe_arithmetic() == "avx2"
     program = "import os; print(os.environ['ATEN_CPU_CAPABILITY'])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "avx2\n"
 
@@ -80,9 +80,9 @@ def test_processors_without_avx2_are_left_alone(monkeypatch):
 
 
 def test_a_stage_says_when_it_cannot_compute_as_asked(monkeypatch, capsys):
-    for offered, said in ((NATIVE, "arithmetic: native, though portable was asked for"), (PORTABLE, "")):
+    for offered, said in ((NATIVE, "arithmetic: native, not avx2 as specified"), (AVX2, "")):
         monkeypatch.setattr(_command, "describe_arithmetic", lambda offered=offered: offered)
-        monkeypatch.setattr(sys, "argv", ["stage", "--spec", '{"arithmetic": "portable"}'])
+        monkeypatch.setattr(sys, "argv", ["stage", "--spec", '{"arithmetic": "avx2"}'])
         _command.parse_arguments("A stage.", (), ())
         assert capsys.readouterr().err.startswith(said)
 
@@ -92,10 +92,10 @@ def test_commands_compute_as_stages_do(monkeypatch, root):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setattr(arithmetic, "has_avx2", lambda: True)
     hold_arithmetic()
-    assert describe_arithmetic() == PORTABLE
+    assert describe_arithmetic() == AVX2
 
 
 def test_the_configuration_says_which_arithmetic_every_computing_job_uses(root):
-    assert load_config(root).main["arithmetic"] == "portable"
+    assert load_config(root).main["arithmetic"] == "avx2"
     plan = load_plan(root, {"arithmetic": "native"})
     assert json.loads(to_json(TrainProxy("digits", "convnet", "0").specify(plan)))["arithmetic"] == "native"

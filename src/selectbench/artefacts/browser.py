@@ -49,7 +49,19 @@ class BrowsedMethod(TypedDict):
     ranks: dict[str, str]
 
 
-class BrowserData(TypedDict):
+class Samples(TypedDict):
+    """The samples that a browser shows, as pictures or as texts.
+
+    Parameters
+    ----------
+    pictures, texts : one of both
+    """
+
+    pictures: NotRequired[Pictures]
+    texts: NotRequired[list[str]]
+
+
+class BrowserData(Samples):
     """What a subset browser shows of a data set.
 
     Parameters
@@ -59,7 +71,6 @@ class BrowserData(TypedDict):
     ids : of the samples that are shown; None for the whole pool
     labels : of the samples that are shown
     classes : names of all classes
-    pictures, texts : of the samples that are shown, one of both
     methods : id → what the method does with them
     """
 
@@ -69,8 +80,6 @@ class BrowserData(TypedDict):
     ids: list[int] | None
     labels: list[int]
     classes: list[str]
-    pictures: NotRequired[Pictures]
-    texts: NotRequired[list[str]]
     methods: dict[str, BrowsedMethod]
 
 

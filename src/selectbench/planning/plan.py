@@ -17,7 +17,7 @@ from selectbench.planning.layout import Layout
 from selectbench.planning.resolve import resolve_claim, resolve_table
 from selectbench.planning.runs import Run
 from selectbench.policy import parse_keep
-from selectbench.records.arithmetic import PORTABLE
+from selectbench.records.arithmetic import AVX2
 
 BROWSED_SEEDS = 2  # whose subsets the results page shows sample by sample
 
@@ -55,8 +55,8 @@ class Plan:
 
     @property
     def arithmetic(self) -> str:
-        """Whether CPUs compute the same bits on every machine (``portable``) or as fast as they can (``native``)."""
-        return self.config.main.get("arithmetic", PORTABLE)
+        """Whether CPUs compute with AVX2 at most (``avx2``) or with whatever instructions they have (``native``)."""
+        return self.config.main.get("arithmetic", AVX2)
 
     @property
     def folder(self) -> str:

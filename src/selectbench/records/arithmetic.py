@@ -1,14 +1,14 @@
-"""Portable arithmetic: the same bits on every x86-64 processor with AVX2, whatever wider instructions it has.
+"""One instruction set: on every x86-64 processor with AVX2, libraries compute with AVX2, whatever wider instructions it has.
 
-Libraries choose kernels by processor, and kernels of other widths add up in another order. The settings below hold them to AVX2. They are
-read when a library is loaded, so this module imports none and is called before any is imported.
+Libraries choose kernels by processor, and kernels of other widths add up in another order. The settings below are read when a library is
+loaded, so this module imports none and is called before any is imported. Processors of different makers may still give other bits.
 """
 
 import os
 import platform
 from pathlib import Path
 
-PORTABLE, NATIVE = "portable", "native"
+AVX2, NATIVE = "avx2", "native"
 SETTINGS = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # torch's convolutions and matrix products
@@ -25,8 +25,8 @@ def pin_arithmetic() -> None:
 
 
 def describe_arithmetic() -> str:
-    """Return ``"portable"`` if this process computes with the settings, else ``"native"``."""
-    return PORTABLE if has_avx2() and SETTINGS.items() <= os.environ.items() else NATIVE
+    """Return ``"avx2"`` if this process computes with the settings, else ``"native"``."""
+    return AVX2 if has_avx2() and SETTINGS.items() <= os.environ.items() else NATIVE
 
 
 def has_avx2() -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from selectbench.stages._subsets import find_scores, find_subset, list_subsets
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.browser import BrowserData, Samples, Subsets
     from selectbench.data.splits import Split
     from selectbench.data.texts import TextSplit
     from selectbench.planning.plan import Plan
@@ -80,7 +81,7 @@ class CollectSubsets(Stage):
         }
 
 
-def collect_subsets(spec: SubsetsSpec) -> dict[str, Any]:
+def collect_subsets(spec: SubsetsSpec) -> "Subsets":
     """Return the browser of a paper, one entry per data set; runs whose file is missing or lacks their keep fraction are left out."""
     runs = [run for dataset in spec["datasets"] for run in dataset["runs"]]
     files = {name: read_arrays(Path(name)) for name in list_files(runs)}
@@ -93,7 +94,7 @@ def list_files(runs: list[BrowsedRun]) -> list[str]:
     return sorted(name for name in names if Path(name).exists())
 
 
-def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, np.ndarray]]) -> "BrowserData":
     """Return the samples shown of a data set, their labels, and how each method scores and selects them."""
     from selectbench.artefacts.browser import SMALL, choose_samples, describe_methods, pack_pictures, shorten_text
     from selectbench.data.splits import open_split
@@ -101,7 +102,7 @@ def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, n
 
     prepared = Path(dataset["data"]).parent
     pool: TextSplit | Split
-    samples: dict[str, object]
+    samples: Samples
     if dataset["is_text"]:
         pool = texts = open_texts(prepared, "pool")
         shown = choose_samples(len(texts), dataset["most"], dataset["seed"])
@@ -115,9 +116,13 @@ def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, n
     labels = pool.labels[shown]
     names = dataset["classes"] or [str(label) for label in range(int(pool.labels.max()) + 1)]
     return {
-        **{key: dataset[key] for key in ("id", "title")},
-        **{"num_pool": len(pool), "ids": None if len(shown) == len(pool) else shown.tolist()},
-        **{"labels": labels.tolist(), "classes": names, **samples},
+        **samples,
+        "id": dataset["id"],
+        "title": dataset["title"],
+        "num_pool": len(pool),
+        "ids": None if len(shown) == len(pool) else shown.tolist(),
+        "labels": labels.tolist(),
+        "classes": names,
         "methods": describe_methods(dataset["runs"], shown, files, files),
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from selectbench.stages._command import run_stage
 from selectbench.stages._subsets import find_subset, list_subsets
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.overlaps import Overlap
     from selectbench.planning.plan import Plan
     from selectbench.planning.runs import Run
 
@@ -52,18 +53,18 @@ class CompareSubsets(Stage):
         return {"paper": self.paper, "groups": list(groups.values()), "code": fingerprint_stage(self.name)}
 
 
-def compare_subsets(spec: OverlapsSpec) -> list[dict[str, Any]]:
+def compare_subsets(spec: OverlapsSpec) -> "list[Overlap]":
     """Return the overlaps of every group of the spec; runs whose file is missing or lacks the keep fraction are left out."""
     from selectbench.artefacts import overlaps
 
     paths = {run["subset"] for group in spec["groups"] for runs in group["methods"].values() for run in runs if run.get("subset")}
     files = {path: read_arrays(Path(path)) for path in sorted(paths) if Path(path).exists()}
-    found = []
+    found: list[Overlap] = []
     for group in spec["groups"]:
         subsets = {method: collect_subsets(runs, files, group["keep"]) for method, runs in group["methods"].items()}
         subsets = {method: by_seed for method, by_seed in subsets.items() if by_seed}
         compared = overlaps.compare_subsets(subsets, group["keep"], group["num_pool"])
-        found.append({"dataset": group["dataset"], "keep": group["keep"], **compared})
+        found.append({**compared, "dataset": group["dataset"], "keep": group["keep"]})
     return found
 
 

@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from selectbench.stages._command import run_stage
 from selectbench.stages.search_clusters import SearchClusters
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.states import Explored, StateMap
     from selectbench.planning.plan import Plan
 
 LEAST_SETS = 10  # the smallest number for which UMAP is used
@@ -48,7 +49,7 @@ class MapStates(Stage):
         return {"paper": self.paper, "seed": derive_seed("states", self.paper), "code": fingerprint_stage(self.name)}
 
 
-def map_states(searches: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+def map_states(searches: list[dict[str, Any]], seed: int) -> "list[StateMap]":
     """Return one map per data set, number of clusters, keep fraction and seed, with the positions of every agent's sets.
 
     Parameters
@@ -62,7 +63,7 @@ def map_states(searches: list[dict[str, Any]], seed: int) -> list[dict[str, Any]
     return [map_group(found, derive_seed(seed, *key)) for key, found in groups.items()]
 
 
-def map_group(searches: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def map_group(searches: list[dict[str, Any]], seed: int) -> "StateMap":
     """Return the map of the sets that several agents explored among the same clusters."""
     first = searches[0]
     sets = sorted({tuple(state["chosen"]) for search in searches for state in search["states"]})
@@ -71,7 +72,7 @@ def map_group(searches: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         masks[row, list(chosen)] = True
     name, places = place_masks(masks, seed)
     where = dict(zip(sets, np.round(places, _DIGITS).tolist(), strict=True))
-    methods = []
+    methods: list[Explored] = []
     for search in searches:
         explored = [tuple(state["chosen"]) for state in search["states"]]
         methods.append(
@@ -85,11 +86,18 @@ def map_group(searches: list[dict[str, Any]], seed: int) -> dict[str, Any]:
                 "size": [len(chosen) for chosen in explored],
             }
         )
-    axes = {axis: first[axis] for axis in ("dataset", "clusters", "keep", "seed", "horizon")}
-    return {**axes, "map": name, "methods": methods}
+    return {
+        "dataset": first["dataset"],
+        "clusters": first["clusters"],
+        "keep": first["keep"],
+        "seed": first["seed"],
+        "horizon": first["horizon"],
+        "map": name,
+        "methods": methods,
+    }
 
 
-def place_masks(masks: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
+def place_masks(masks: np.ndarray, seed: int) -> tuple[Literal["umap", "pca"], np.ndarray]:
     """Return the kind of map and the positions (M, 2) of masks (M, C): UMAP by Jaccard distance, principal components if masks are few."""
     if len(masks) < LEAST_SETS:
         centred = masks - masks.sum(axis=0) / max(len(masks), 1)

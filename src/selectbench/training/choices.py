@@ -146,13 +146,14 @@ class SubsetChoice(Choice):
 
     def sum_kept(self, values: np.ndarray) -> float:
         """Return the sum over the subset."""
-        return float(values[self.ids].sum().item())
+        kept: float = values[self.ids].sum().item()  # counts stay whole numbers in records
+        return kept
 
 
 def describe_subset_cost(subset: SubsetEntry) -> Selection:
     """Return the cost, digest, class counts and search of a subset, or of a selection that failed."""
     return {
-        **subset["cost"],  # type: ignore[typeddict-item]  # mypy holds that a cost might have more keys
+        **subset["cost"],  # type: ignore[typeddict-item]  # mypy assumes extra keys
         "subset_sha256": subset["sha256"],
         "class_counts": subset["class_counts"],
         "search": subset.get("search"),
