@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from selectbench import __version__
-from selectbench.errors import ConfigError, SelectbenchError, needing_packages, suggest
+from selectbench.errors import ConfigError, SelectbenchError, needing_packages, spell_count, suggest
 from selectbench.records.arithmetic import NATIVE, pin_arithmetic
 
 if TYPE_CHECKING:
@@ -120,11 +120,13 @@ def show_plan(arguments: argparse.Namespace) -> None:
     plan, rows = costing.plan, costing.observed.recorded.rows
     alone = {paper: load_plan(Path(), {"scale": plan.scale, "papers": [paper]}) for paper in plan.config.papers}
     parts = {plan.config.papers[paper]["title"]: Costing(part, costing.observed) for paper, part in alone.items()}
-    print(f"{plan.config.scale['title']}: {len(plan.runs)} runs, seeds {', '.join(map(str, plan.config.scale['seeds']))}")
+    runs, seeds = spell_count(len(plan.runs), "run"), plan.config.scale["seeds"]
+    print(f"{plan.config.scale['title']}: {runs}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}")
     for rule, count in Counter(job.rule for job in costing.jobs.values()).items():
         print(f"  {rule:<19}{count:>6} {'job' if count == 1 else 'jobs'}")
     for content in plan.config.papers.values():
-        print(f"{content['title']}: {len(content['tables'])} tables, {len(content['figures'])} figures, {len(content['claims'])} claims")
+        counts = {"table": len(content["tables"]), "figure": len(content["figures"]), "claim": len(content["claims"])}
+        print(f"{content['title']}: {', '.join(spell_count(number, noun) for noun, number in counts.items())}")
     planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]
     if planned:
         print(f"Not built yet, shown as such in tables: {', '.join(planned)}")
@@ -132,7 +134,8 @@ def show_plan(arguments: argparse.Namespace) -> None:
     if done:
         training = sum(row["training"]["wall_s"] for row in done)
         scoring = sum(row["selection"]["score_s"] + row["selection"]["select_s"] for row in done)
-        print(f"Recorded at this scale: {len(done)} runs took {training / 60:.1f} min of training and {scoring / 60:.1f} min of scoring")
+        took = f"{training / 60:.1f} min of training and {scoring / 60:.1f} min of scoring"
+        print(f"Recorded at this scale: {spell_count(len(done), 'run')} took {took}")
     gpus = arguments.gpus if arguments.gpus is not None else 1 if costing.asks_gpu else 0
     for line in describe_costs(costing, parts, gpus, arguments.cores or count_cores()):
         print(line)

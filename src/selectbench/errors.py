@@ -93,6 +93,11 @@ def spell(word: object) -> str:
     return shorten(text if text.isprintable() else repr(text))
 
 
+def spell_count(number: int, noun: str) -> str:
+    """Return ``"1 run"`` or ``"1,123 runs"``: a number and its noun, whose plural ends in s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -308,7 +308,7 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
     note_times(project, table, 1001.0, 1006.0)
     note_times(project, page, 1001.0, 1002.0)
     line = describe_last_estimate(Costing(plan))
-    assert line.endswith("1 jobs, estimated at 4 s of work, took 5 s: 20 % too low; 1 more had no estimate")
+    assert line.endswith("1 job, estimated at 4 s of work, took 5 s: 20 % too low; 1 more had no estimate")
     batch = find_job(list_jobs(plan), "train_targets", "digits", "resnet8", "0").outputs[0]
     note_times(project, batch, 2000.0, 2005.0)  # its records are older: part of its work was done before
     assert describe_last_estimate(Costing(plan)) == line
@@ -319,7 +319,7 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
 
 
 def test_a_schedule_without_gpus_is_told(project):
-    with pytest.raises(SelectbenchError, match="scale full needs GPUs, and there are none"):
+    with pytest.raises(SelectbenchError, match="scale full needs GPUs, but none are available"):
         Costing(plan_scale(project, "full")).schedule(0, 8)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selectbench.costs.simulation import Task, measure_tails, simulate
-from selectbench.errors import SelectbenchError
+from selectbench.errors import SelectbenchError, spell_count
 
 
 def chain(*seconds, gpus=0):
@@ -59,16 +59,16 @@ def test_a_task_waits_for_all_its_needs_and_for_its_kind_of_processor():
 def test_a_task_of_two_gpus_is_not_started_on_one():
     tasks = {"pair": Task(5, gpus=2), "one": Task(1, gpus=1), "other": Task(1, gpus=1)}
     assert simulate(tasks, gpus=2).starts == {"pair": 0, "one": 5, "other": 5}
-    with pytest.raises(SelectbenchError, match="pair asks for 2 GPUs, and there are 1"):
+    with pytest.raises(SelectbenchError, match="pair needs 2 GPUs, but only 1 is available"):
         simulate(tasks, gpus=1)
-    with pytest.raises(SelectbenchError, match="one asks for 1 GPUs, and there are 0"):
+    with pytest.raises(SelectbenchError, match="one needs 1 GPU, but none is available"):
         simulate({"one": tasks["one"]}, gpus=0)
 
 
 def test_circles_and_strangers_are_told():
     with pytest.raises(SelectbenchError, match="wait for each other in a circle, a among them"):
         simulate({"a": Task(1, needs=["b"]), "b": Task(1, needs=["a"]), "c": Task(1)}, gpus=0)
-    with pytest.raises(SelectbenchError, match="a needs b, which is no task"):
+    with pytest.raises(SelectbenchError, match="a needs b, which is not a task"):
         simulate({"a": Task(1, needs=["b"])}, gpus=0)
 
 
@@ -106,3 +106,7 @@ def test_schedules_keep_every_rule_and_bound(tasks, gpus, cores):
     bounds = (schedule.critical_path, schedule.gpu_seconds / gpus, schedule.core_seconds / cores)
     assert max(bounds) <= schedule.makespan <= sum(task.seconds for task in tasks.values())
     assert simulate(tasks, 99, None).makespan == schedule.critical_path
+
+
+def test_messages_use_singular_and_plural():
+    assert [spell_count(number, "run") for number in (0, 1, 2, 1123)] == ["0 runs", "1 run", "2 runs", "1,123 runs"]

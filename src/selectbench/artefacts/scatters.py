@@ -21,6 +21,7 @@ from selectbench.artefacts.measurements import (
 )
 from selectbench.artefacts.plots import COLOURS, FULL_COLOUR, PANELS_A_ROW, draw_absence, make_figure, wrap_title
 from selectbench.artefacts.specs import FigureSpec
+from selectbench.errors import spell_count
 
 LABEL_WIDTH = 30  # characters
 
@@ -82,6 +83,6 @@ def note_correlation(axes: Axes, seeds: Sequence[Measured]) -> None:
         return
     mean, num_seeds = found
     x, side = (0.03, "left") if mean >= 0 else (0.97, "right")
-    text = f"Spearman {format_signed(mean, 2)}\n(mean of {num_seeds} seeds)"
+    text = f"Spearman {format_signed(mean, 2)}\n(mean of {spell_count(num_seeds, 'seed')})"
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     axes.text(x, 0.97, text, transform=axes.transAxes, ha=side, va="top", fontsize=7.5, bbox=box, zorder=4)

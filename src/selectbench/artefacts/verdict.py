@@ -29,7 +29,7 @@ from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, f
 from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.measurements import Measurement
 from selectbench.artefacts.specs import Author, ClaimsSpec, Titled
-from selectbench.errors import RecordError
+from selectbench.errors import RecordError, spell_count
 from selectbench.records.rows import Records, Row
 
 if TYPE_CHECKING:
@@ -346,8 +346,9 @@ def claims_section(verdict: PaperVerdict) -> list[str]:
     for claim in verdict["claims"]:
         named = f"{SYMBOLS[claim['verdict']]} {claim['verdict']}"
         rows.append([claim["statement"], name_source(claim), named, claim["why"], format_worst(claim), claim["n"]])
+    counts = ", ".join(f"{item['count']} {item['verdict']}" for item in count_verdicts([verdict]))
     return [
-        f"{len(verdict['claims'])} claims: " + ", ".join(f"{item['count']} {item['verdict']}" for item in count_verdicts([verdict])) + ".",
+        f"{spell_count(len(verdict['claims']), 'claim')}: {counts}.",
         "",
         *markdown_table(header, rows, 5),
         "",

@@ -251,7 +251,7 @@ class Costing:
             Jobs request GPUs and there are none.
         """
         if self.asks_gpu and not gpus:
-            raise SelectbenchError(f"scale {self.plan.scale} needs GPUs, and there are none: give --gpus at least 1")
+            raise SelectbenchError(f"scale {self.plan.scale} needs GPUs, but none are available: set --gpus to 1 or more")
         needs = find_needs(self.jobs)
         tasks = {
             name: Task(

@@ -10,7 +10,7 @@ from selectbench.costs.costing import Costing
 from selectbench.costs.disk import measure_bytes
 from selectbench.costs.recorded import is_inside, know_all, read_times
 from selectbench.costs.simulation import Schedule
-from selectbench.errors import RecordError
+from selectbench.errors import RecordError, spell_count
 from selectbench.planning.plan import Plan
 from selectbench.records.files import read_json, write_json
 from selectbench.records.records import SCHEMA, check_layout
@@ -84,13 +84,14 @@ def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, co
     yield from describe_basis(costing)
     unsized = sum(size is None for size in size_jobs(costing).values())
     if unsized:
-        yield f"Disk: measured where files exist, otherwise estimated from shapes; the files of {unsized:,} jobs cannot be estimated."
+        unknown = f"the files of {spell_count(unsized, 'job')} cannot be estimated"
+        yield f"Disk: measured where files exist, otherwise estimated from shapes; {unknown}."
 
 
 def describe_machine(gpus: int, cores: int | None) -> str:
     """Return ``"2 cores"`` or ``"8 GPUs and as many cores as jobs request"``."""
-    parts = [f"{gpus} GPU{'s' if gpus != 1 else ''}"] if gpus else []
-    parts.append("as many cores as jobs request" if cores is None else f"{cores} core{'s' if cores != 1 else ''}")
+    parts = [spell_count(gpus, "GPU")] if gpus else []
+    parts.append("as many cores as jobs request" if cores is None else spell_count(cores, "core"))
     return " and ".join(parts)
 
 
@@ -98,7 +99,8 @@ def describe_basis(costing: Costing) -> Iterator[str]:
     """Yield lines: the basis of the seconds, with the number of jobs, and which jobs have no recorded costs."""
     bases = Counter(cost.basis for cost in costing.costs.values() if cost.basis)
     if bases:
-        yield f"Based on: {'; '.join(f'{basis} ({count:,} jobs)' for basis, count in bases.most_common())}. Device: {costing.device}."
+        described = "; ".join(f"{basis} ({spell_count(count, 'job')})" for basis, count in bases.most_common())
+        yield f"Based on: {described}. Device: {costing.device}."
         start_s = costing.observed.start_s.values()
         if start_s:
             least, most = min(start_s), max(start_s)
@@ -117,7 +119,8 @@ def format_counts(counts: Counter[str]) -> str:
 
 def describe_schedules(costing: Costing, machines: Sequence[tuple[int, int | None]]) -> Iterator[str]:
     """Yield lines with makespan, utilisation and lower bounds of all jobs on several machines, given as (GPUs, cores)."""
-    yield f"{costing.plan.config.scale['title']}: {len(costing.plan.runs):,} runs, {len(costing.jobs):,} jobs"
+    runs, jobs = spell_count(len(costing.plan.runs), "run"), spell_count(len(costing.jobs), "job")
+    yield f"{costing.plan.config.scale['title']}: {runs}, {jobs}"
     yield f"{'GPUs':>6}{'cores':>8}{'makespan':>12}{'utilisation':>13}{'critical path':>15}{'work ÷ devices':>16}"
     for gpus, cores in machines:
         schedule = costing.schedule(gpus, cores)
@@ -193,7 +196,7 @@ def describe_last_estimate(costing: Costing) -> str | None:
     if not jobs:
         return f"Last time ({started}): no job with an estimate has finished since{others}"
     off = f": {100 * abs(expected / took - 1):.0f} % too {'low' if expected < took else 'high'}" if took else ""
-    summary = f"{jobs:,} jobs, estimated at {format_seconds(expected)} of work, took {format_seconds(took)}{off}"
+    summary = f"{spell_count(jobs, 'job')}, estimated at {format_seconds(expected)} of work, took {format_seconds(took)}{off}"
     return f"Last time ({started}): {summary}{others}"
 
 

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selectbench.errors import SelectbenchError
+from selectbench.errors import SelectbenchError, spell_count
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def list_followers(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
     for name, task in tasks.items():
         for need in set(task.needs):
             if need not in followers:
-                raise SelectbenchError(f"{name} needs {need}, which is no task")
+                raise SelectbenchError(f"{name} needs {need}, which is not a task")
             followers[need].append(name)
     return followers
 
@@ -107,9 +107,10 @@ def simulate(tasks: Mapping[str, Task], gpus: int, cores: int | None = None) -> 
         A task asks for more than there is, or needs what never comes.
     """
     for name, task in tasks.items():
-        for kind, wanted, there in (("GPUs", task.gpus, gpus), ("cores", task.cores, cores)):
+        for kind, wanted, there in (("GPU", task.gpus, gpus), ("core", task.cores, cores)):
             if there is not None and wanted > there:
-                raise SelectbenchError(f"{name} asks for {wanted} {kind}, and there are {there}")
+                available = f"only {there} {'is' if there == 1 else 'are'}" if there else "none is"
+                raise SelectbenchError(f"{name} needs {spell_count(wanted, kind)}, but {available} available")
     tails, followers = measure_tails(tasks), list_followers(tasks)
     waiting = {name: len(set(task.needs)) for name, task in tasks.items()}
     ready: dict[tuple[int, int], list[tuple[float, str]]] = {}  # what tasks ask for → a heap of them, longest tail first
