@@ -69,7 +69,7 @@ MISTAKES = [
     ("scale/tiny.yaml", "encoders: {digits: digits_simclr, ", "encoders: {", "encoders: the key 'digits' is missing"),
     ("methods.yaml", "method: rl_selector, parameters: {metric: squared}", "method: rl_selecter, parameters: {metric: squared}", "rl_selector_squared.method: unknown 'rl_selecter'; did you mean 'rl_selector'?"),
     ("methods.yaml", "parameters: {metric: squared}", "parameters: {metric: squarred}", "rl_selector_squared.parameters: metric: unknown 'squarred'; did you mean 'squared'?"),
-    ("scale/tiny.yaml", "target_lm: minilm_head", "target_lm: convnet", "axes.model: convnet meets tweets, which holds texts; take one of config/language_models.yaml"),
+    ("scale/tiny.yaml", "target_lm: minilm_head", "target_lm: convnet", "axes.model: convnet cannot be trained on tweets (texts); choose a model from config/language_models.yaml"),
     ("recipes.yaml", "head: # a linear head on frozen embeddings", "head:\n  stem: small", "recipes.yaml: head.stem: tweets holds texts"),
     ("methods.yaml", "method: climb_disc, parameters: *few", "method: climb_dics, parameters: *few", "climb_disc_few.method: unknown 'climb_dics'; did you mean 'climb_disc'?"),
     ("methods.yaml", "&few {clusters: 12, trainings: 60,", "&few {clusters: 12, training: 60,", "random_few.parameters: agent 'random_clusters' has no parameter 'training'; did you mean 'trainings'?"),

@@ -313,11 +313,11 @@ def test_timm_s_own_weights_come_from_its_hub(tmp_path, monkeypatch):
         raise OSError("no network\nand more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    with pytest.raises(ConfigError, match=r"timm's weights of 'resnet18' cannot be fetched \(no network\); name a file of them$"):
+    with pytest.raises(ConfigError, match=r"timm's weights for 'resnet18' cannot be fetched \(no network\); give a weights file$"):
         find_weights(True, MODELS["resnet18"], WHERE)
-    with pytest.raises(ConfigError, match="'vit' is not timm's; name a file of weights"):
+    with pytest.raises(ConfigError, match="'vit' is not a timm model; give a weights file"):
         fetch_weights(MODELS["vit_micro"], WHERE)
-    with pytest.raises(ConfigError, match="timm has no weights of 'beit3_giant_patch14_224'; name a file of weights"):
+    with pytest.raises(ConfigError, match="timm has no weights for 'beit3_giant_patch14_224'; give a weights file"):
         fetch_weights({"library": "timm", "name": "beit3_giant_patch14_224"}, WHERE)
     assert find_weights(False, MODELS["resnet18"], WHERE) is None
 

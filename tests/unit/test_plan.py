@@ -66,7 +66,7 @@ def test_one_panel_a_target_and_test_set_and_one_line_for_what_a_scale_lacks(pla
     assert all("convnet-to-mixer_micro" in run for run in list_panel_runs(families[1]) if "/none-" not in run)
     absent = ["imagenet1k", "convnext_tiny", "efficientnet_b0", "mobilenetv3_large", "efficientnet_lite0"]
     assert [panel["id"] for panel in families[2:]] == absent
-    assert families[3]["absent"] == "no model stands for it at scale tiny"
+    assert families[3]["absent"] == "not mapped to a model at scale tiny"
     ood = plan.tables["rl_selector", "ood"]["panels"]
     assert [(panel["id"], panel["test_set"], panel["absent"] is None) for panel in ood] == [
         ("digits", "mnist_shift", True),
@@ -74,7 +74,7 @@ def test_one_panel_a_target_and_test_set_and_one_line_for_what_a_scale_lacks(pla
         ("imagenet_r", None, False),
         ("imagenet_hard", None, False),
     ]
-    assert (ood[1]["title"], ood[1]["absent"]) == ("ImageNet-A", "no test set stands for it at scale tiny")
+    assert (ood[1]["title"], ood[1]["absent"]) == ("ImageNet-A", "not mapped to a test set at scale tiny")
     full = load_plan(root, {"scale": "full"}).tables["rl_selector", "ood"]["panels"]
     assert [panel["id"] for panel in full if panel["rows"]] == [f"imagenet1k-imagenet_{name}" for name in ("a", "r", "hard")]
     assert full[0]["title"] == "ImageNet-1k, ResNet-18 → ResNet-50, tested on ImageNet-A"

@@ -120,7 +120,7 @@ def test_corrupt_signals(finished, tmp_path):
     ]
     result = finished.run(*command, "--signals", str(signals), "--scores", str(scores), "--record", str(tmp_path / "scores.json"))
     assert result.returncode == 2
-    assert result.stderr.startswith(f"error: {signals}: not the file that signals.json says was made; delete")
+    assert result.stderr.startswith(f"error: {signals}: does not match the SHA-256 in signals.json; delete")
     assert not scores.exists()
 
 

@@ -76,7 +76,7 @@ def test_an_altered_entry_is_told_before_anything_is_made_of_it(shared, root, tm
     project = make_project(root, tmp_path / "project")
     result = make(project, copy, THEORY)
     assert result.returncode != 0
-    assert f"seed-0{form}: not the file that seed-0.json says was made; delete" in result.stderr and str(entry) in result.stderr
+    assert f"seed-0{form}: does not match the SHA-256 in seed-0.json; delete" in result.stderr and str(entry) in result.stderr
     assert not project.path(THEORY).exists()
 
 

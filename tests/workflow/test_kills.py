@@ -215,13 +215,13 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
     status = project.run("selectbench", "status", "--scale", "smoke").stdout
     assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 6 of 6 runs done\n" in status
-    told = rf"^failed: {run}: (\S+): not the file that seed-0.json says was made; .*\n  to retry: (.*)$"
+    told = rf"^failed: {run}: (\S+): does not match the SHA-256 in seed-0.json; .*\n  to retry: (.*)$"
     name, command = re.search(told, status, flags=re.MULTILINE).groups()
     assert name == str(subset.relative_to(project.root))
     result = project.snakemake("--config", "partial=True")
     assert result.returncode == 0, result.stderr[-3000:]
     table = project.path(f"{OUT}/rl_selector/tables/main.md").read_text(encoding="utf-8")
-    assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: not the file that seed-0.json says was made", table)
+    assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: does not match the SHA-256 in seed-0.json", table)
     subset.write_bytes(content)
     os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
     result = project.run("bash", "-c", command)

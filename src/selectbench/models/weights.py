@@ -90,19 +90,20 @@ def fetch_weights(entry: "ModelEntry", where: str) -> Weights:
         The model is not timm's, timm has no weights for it, or they cannot be fetched.
     """
     if entry["library"] != "timm":
-        raise ConfigError(f"{where}: true stands for timm's own weights, and {entry['name']!r} is not timm's; name a file of weights")
+        problem = f"`true` means timm's pretrained weights, but {entry['name']!r} is not a timm model"
+        raise ConfigError(f"{where}: {problem}; give a weights file")
     import huggingface_hub
     import timm
 
     published = timm.get_pretrained_cfg(entry["name"])
     if not published or not published.hf_hub_id:
-        raise ConfigError(f"{where}: timm has no weights of {entry['name']!r}; name a file of weights")
+        raise ConfigError(f"{where}: timm has no weights for {entry['name']!r}; give a weights file")
     file = published.hf_hub_filename or "model.safetensors"
     try:
         path = Path(huggingface_hub.hf_hub_download(published.hf_hub_id, file))
     except Exception as error:  # errors of the hub, the network and the file system have no common base class
-        problem = f"timm's weights of {entry['name']!r} cannot be fetched ({first_line(error)})"
-        raise ConfigError(f"{where}: {problem}; name a file of them") from None
+        problem = f"timm's weights for {entry['name']!r} cannot be fetched ({first_line(error)})"
+        raise ConfigError(f"{where}: {problem}; give a weights file") from None
     return Weights(path, f"timm's hub: {published.hf_hub_id}/{file}")
 
 

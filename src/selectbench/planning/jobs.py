@@ -81,7 +81,10 @@ def find_needs(jobs: dict[str, Job]) -> dict[str, list[str]]:
 
 
 def list_wanted_files(plan: Plan) -> Iterator[str]:
-    """Yield every file that is asked for by name: Snakemake does not make a lost file again while the files made of it are there."""
+    """Yield every file that is requested by name.
+
+    Snakemake does not recreate a deleted intermediate file as long as the files derived from it exist.
+    """
     for stage in load_stages().values():
         for job in stage.list_wanted(plan):
             yield from job.list_outputs(plan).values()

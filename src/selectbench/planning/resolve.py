@@ -103,16 +103,16 @@ def list_absences(config: Config, places: Sequence[Place], present: Sequence[Pla
         dataset = axes["dataset"][name]
         tests = dict.fromkeys(place.test_set for place in places)
         if dataset is None and not (several_tests and present):
-            absences.append((name, config.datasets.get(name, {"title": name})["title"], f"no data set stands for it at scale {scale}"))
+            absences.append((name, config.datasets.get(name, {"title": name})["title"], f"not mapped to a data set at scale {scale}"))
         elif dataset is not None and not {axes["test_set"][test] for test in tests} & set(config.datasets[dataset]["test_sets"]):
             title = config.datasets[dataset]["title"]
             absences.append((name, title, f"{title} has no {' or '.join(map(repr, tests))} test set at scale {scale}"))
     for name in dict.fromkeys(place.target for place in places):
         if axes["model"][name] is None:
-            absences.append((name, config.models.get(name, {"title": name})["title"], f"no model stands for it at scale {scale}"))
+            absences.append((name, config.models.get(name, {"title": name})["title"], f"not mapped to a model at scale {scale}"))
     for name in dict.fromkeys(place.test_set for place in places) if several_tests else ():
         if name not in {place.test_set for place in present}:
-            absences.append((name, title_test_set(config, name), f"no test set stands for it at scale {scale}"))
+            absences.append((name, title_test_set(config, name), f"not mapped to a test set at scale {scale}"))
     return [{"id": name, "title": title, "test_set": None, "absent": reason, "rows": []} for name, title, reason in absences]
 
 
@@ -128,7 +128,7 @@ def has_controls(entry: TableEntry) -> bool:
 
 
 def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
-    """Raise unless texts meet language models, and images the others.
+    """Raise unless language models are given texts, and other models images.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
         if (config.models[model]["library"] == "transformers") != config.is_text(dataset):
             kind = "texts" if config.is_text(dataset) else "images"
             where = f"config/scale/{config.main['scale']}.yaml: axes.model"
-            raise ConfigError(f"{where}: {model} meets {dataset}, which holds {kind}; take one of config/{wanted}.yaml")
+            raise ConfigError(f"{where}: {model} cannot be trained on {dataset} ({kind}); choose a model from config/{wanted}.yaml")
 
 
 def resolve_panel(
@@ -197,16 +197,16 @@ def resolve_panel(
 
 
 def find_proxy(config: Config, name: str) -> str:
-    """Return the model that stands at this scale for a paper's proxy.
+    """Return the model that a paper's proxy is mapped to at this scale.
 
     Raises
     ------
     ConfigError
-        None does, and a panel needs it.
+        The proxy is not mapped to a model, but a panel needs it.
     """
     proxy = config.scale["axes"]["model"][name]
     if proxy is None:
-        raise ConfigError(f"config/scale/{config.main['scale']}.yaml: axes.model.{name}: null, but panels that are run select with it")
+        raise ConfigError(f"config/scale/{config.main['scale']}.yaml: axes.model.{name}: is null, but tables at this scale use it as proxy")
     return proxy
 
 

@@ -53,7 +53,8 @@ def try_lock(path: Path) -> bool:
         os.close(handle)
         return False
     except OSError as error:
-        print(f"{path}: cannot be locked ({error.strerror}): two processes may now interfere here", file=sys.stderr, flush=True)
+        problem = f"file locking is unavailable ({error.strerror}), so two processes may use this folder at once"
+        print(f"{path}: {problem}", file=sys.stderr, flush=True)
     _held[path] = handle
     return True
 

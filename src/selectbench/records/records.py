@@ -85,7 +85,7 @@ def check_made(path: Path) -> None:
     described = read_record(record).get("sha256")
     if described is not None and described.get(path.name) != digest_file(path):
         files = sorted({str(name) for file in (path, record) for name in (file, file.resolve() if file.is_symlink() else file)})
-        raise RecordError(f"{path}: not the file that {record.name} says was made; delete {', '.join(files)} and run again")
+        raise RecordError(f"{path}: does not match the SHA-256 in {record.name}; delete {', '.join(files)} and run again")
 
 
 def read_finished(path: Path, key: str) -> dict[str, Any] | None:
