@@ -258,7 +258,7 @@ def format_seeds(comparisons: Sequence[Comparison]) -> str:
 def format_comparison(comparison: Comparison) -> str:
     """Return the difference as measured with its interval, and what the claim asks for if that is not 0.
 
-    Differences are in points or in the metric's own unit; costs are told as a ratio (below 1 = cheaper).
+    Differences are in points or in the metric's own unit; costs are shown as a ratio (below 1 = cheaper).
     """
     if comparison["mean"] is None:
         return HOLE

@@ -55,7 +55,7 @@ class Answer(TypedDict):
     runs : of the row, by rising keep fraction, and of full data, which set the threshold
     values : one per run, None where there is none
     holes : runs without a value
-    target, threshold : share of full data's mean that is asked for, and that mean times this share
+    target, threshold : required share of full data's mean, and that mean times this share
     reached : None if no complete keep fraction reaches the threshold but some have missing runs
     chosen : the answer, or None
     options : all keep fractions of the row

@@ -79,7 +79,7 @@ def format_signed(value: float, decimals: int) -> str:
 def format_difference(mean: float, low: float | None, high: float | None, metric: str) -> str:
     """Return a paired difference and its interval: ``"+0.42 [−0.10, +0.94]"``; positive = better.
 
-    Costs, whose differences are logarithms, are told as the ratio to the cost they are compared with: ``"0.50× the cost [0.25×, 1.00×]"``.
+    Costs, whose differences are logarithms, are shown as the ratio to the cost they are compared with: ``"0.50× the cost [0.25×, 1.00×]"``.
     """
     if metric in COST_METRICS:
         text, bounds = f"{format_ratio(mean)} the cost", [format_ratio(bound) for bound in (high, low) if bound is not None]

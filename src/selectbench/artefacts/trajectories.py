@@ -106,7 +106,7 @@ def draw_trajectory(spec: FigureSpec, records: Records) -> Figure:
     RecordError
         A run has no record, and the specification is not ``partial``.
     ConfigError
-        The quantity is unknown, or a method is no row of the table.
+        The quantity is unknown, or a method is not a row of the table.
     """
     check_names(spec)
     panels = [panel for panel in spec["panels"] if panel["absent"] is None]

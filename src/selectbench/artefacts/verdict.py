@@ -252,7 +252,7 @@ def count_table(table: "Table[AnyCell]") -> TableCount:
 
 
 def list_losses(tables: Iterable[Table[Cell]]) -> list[Loss]:
-    """Return where methods are worse than uniform random; a higher cost is no loss."""
+    """Return where methods are worse than uniform random; metrics of cost are left out."""
     losses: dict[tuple[str, str, str], list[LossColumn]] = {}
     for table in (table for table in tables if table["metric"] not in COST_METRICS):
         titles = {column["id"]: column["title"] for column in table["columns"]}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 CPU = "cpu"
 
 # Where no GPU was recorded: what NVIDIA publishes of its own ResNet-50 training (DeepLearningExamples,
-# PyTorch/Classification/ConvNets/README.md): 9,488 images a second on eight A100 of 40 GB in mixed precision.
-PUBLISHED_DEVICE = "one NVIDIA A100, by NVIDIA's published 1,186 ResNet-50 images a second (not recorded here)"
+# PyTorch/Classification/ConvNets/README.md): 9,488 images per second on eight A100 of 40 GB in mixed precision.
+PUBLISHED_DEVICE = "one NVIDIA A100, at NVIDIA's published 1,186 ResNet-50 images per second (not recorded here)"
 PUBLISHED_IMAGES_PER_S = 9488.39 / 8
 PUBLISHED_MODEL = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
 
@@ -248,7 +248,7 @@ class Costing:
         Raises
         ------
         SelectbenchError
-            Jobs request GPUs and there are none.
+            Jobs request GPUs but none are available.
         """
         if self.asks_gpu and not gpus:
             raise SelectbenchError(f"scale {self.plan.scale} needs GPUs, but none are available: set --gpus to 1 or more")

@@ -1,4 +1,4 @@
-"""What a scheduler makes of tasks with durations and dependencies: a list schedule, longest way to the end first."""
+"""List schedules of tasks with durations and dependencies: of the tasks that can start, the one with the longest path to the end does."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ class Task:
     Parameters
     ----------
     seconds : how long it takes
-    needs : names of the tasks that must be over before
-    gpus, cores : what it holds meanwhile
+    needs : names of the tasks that must finish before it starts
+    gpus, cores : what it occupies while it runs
     """
 
     seconds: float
@@ -31,7 +31,7 @@ class Schedule:
     Parameters
     ----------
     starts : task → seconds after the beginning
-    makespan : seconds until the last task is over
+    makespan : seconds until the last task finishes
     critical_path : seconds of the longest chain of tasks, which no number of processors shortens
     gpu_seconds, core_seconds : work, summed over tasks
     """
@@ -49,7 +49,7 @@ def measure_tails(tasks: Mapping[str, Task]) -> dict[str, float]:
     Raises
     ------
     SelectbenchError
-        A task needs one that is not there, or tasks wait for each other in a circle.
+        A task needs one that does not exist, or dependencies form a cycle.
     """
     order = sort_tasks(tasks)
     tails = dict.fromkeys(tasks, 0.0)
@@ -61,7 +61,7 @@ def measure_tails(tasks: Mapping[str, Task]) -> dict[str, float]:
 
 
 def sort_tasks(tasks: Mapping[str, Task]) -> list[str]:
-    """Return the names of tasks so that each stands after those that it needs (see ``measure_tails`` for errors)."""
+    """Return the names of tasks so that each comes after those that it needs (see ``measure_tails`` for errors)."""
     waiting = {name: len(set(task.needs)) for name, task in tasks.items()}
     followers = list_followers(tasks)
     order = [name for name, count in waiting.items() if not count]
@@ -71,7 +71,7 @@ def sort_tasks(tasks: Mapping[str, Task]) -> list[str]:
             if not waiting[follower]:
                 order.append(follower)
     if len(order) < len(tasks):
-        raise SelectbenchError(f"tasks wait for each other in a circle, {next(name for name in tasks if waiting[name])} among them")
+        raise SelectbenchError(f"dependencies form a cycle; {next(name for name in tasks if waiting[name])} can never start")
     return order
 
 
@@ -81,7 +81,7 @@ def list_followers(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
     Raises
     ------
     SelectbenchError
-        A task needs one that is not there.
+        A task needs one that does not exist.
     """
     followers: dict[str, list[str]] = {name: [] for name in tasks}
     for name, task in tasks.items():
@@ -93,18 +93,18 @@ def list_followers(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
 
 
 def simulate(tasks: Mapping[str, Task], gpus: int, cores: int | None = None) -> Schedule:
-    """Schedule tasks: whenever processors are free, of the tasks that fit and whose needs are over, the one with the longest tail starts.
+    """Schedule tasks: whenever processors are free, start the one with the longest tail among tasks that fit and whose needs have finished.
 
     Parameters
     ----------
     tasks : name → task
-    gpus : how many there are
-    cores : how many there are; None for as many as are asked for
+    gpus : GPUs available
+    cores : cores available; None for no limit
 
     Raises
     ------
     SelectbenchError
-        A task asks for more than there is, or needs what never comes.
+        A task needs more processors than are available or a task that does not exist, or dependencies form a cycle.
     """
     for name, task in tasks.items():
         for kind, wanted, there in (("GPU", task.gpus, gpus), ("core", task.cores, cores)):
@@ -113,7 +113,7 @@ def simulate(tasks: Mapping[str, Task], gpus: int, cores: int | None = None) -> 
                 raise SelectbenchError(f"{name} needs {spell_count(wanted, kind)}, but {available} available")
     tails, followers = measure_tails(tasks), list_followers(tasks)
     waiting = {name: len(set(task.needs)) for name, task in tasks.items()}
-    ready: dict[tuple[int, int], list[tuple[float, str]]] = {}  # what tasks ask for → a heap of them, longest tail first
+    ready: dict[tuple[int, int], list[tuple[float, str]]] = {}  # processors that tasks need → a heap of these tasks, longest tail first
     running: list[tuple[float, str]] = []
     starts: dict[str, float] = {}
     now, free_gpus, free_cores = 0.0, gpus, cores

@@ -65,6 +65,6 @@ class InfoBatch(DynamicSampler):
         return {}
 
     def _lie_below(self) -> np.ndarray:
-        """Mark the samples (N,) below the mean of the known losses; if all losses are equal, none is."""
+        """Mark the samples (N,) below the mean of the known losses: no sample if all losses are equal."""
         known = self.losses[~np.isnan(self.losses)]
         return self.losses < min(known.mean(), known.max()) if len(known) else np.zeros(self.num_samples, dtype=bool)

@@ -30,7 +30,7 @@ class Main(TypedDict):
 
 
 class Axes(TypedDict):
-    """What stands at a scale for the names that papers use; None where nothing does.
+    """The ids that a scale maps the names in papers to; None where it maps a name to nothing.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Scale(TypedDict):
     ----------
     title : for people
     listed : whether the front page lists it
-    axes : what stands for the papers' names
+    axes : the ids that the papers' names are mapped to
     tables : paper → the tables that are run, where not all are
     seeds : of all runs
     recipes : data set → recipes by role

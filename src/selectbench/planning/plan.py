@@ -106,7 +106,7 @@ class Plan:
         return not self.config.is_dynamic(run.method)
 
     def run_sources(self, run: Run) -> tuple[str, ...]:
-        """Return who records the signals that a run's subset is made of; samplers, and agents beside a model, read none."""
+        """Return the sources of the signals that a run's subset is made from; samplers, and agents trained alongside a model, read none."""
         if self.config.is_search(run.method):
             return ("encoder",)
         method = self.config.find_method(run.method) if self.has_subset(run) else None
@@ -121,7 +121,7 @@ class Plan:
         return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
 
     def list_subset_runs(self, paper: str, tables: Iterable[str]) -> list[Run]:
-        """List the runs of tables that train on a subset, full data aside."""
+        """List the runs of tables that train on a subset, except full data."""
         runs = sorted({run for table in tables for run in self.table_runs(paper, table)})
         return [self.runs[run] for run in runs if self.runs[run].method != "full" and self.has_subset(self.runs[run])]
 
@@ -158,7 +158,7 @@ class Plan:
         return next(name for name, test in self.config.datasets[dataset]["test_sets"].items() if test["kind"] == "id")
 
     def recipe_name(self, role: str, dataset: str, model: str) -> str:
-        """Return the recipe by which a model is usually trained in its role: a target may have one of its own."""
+        """Return the recipe with which a model is trained in its role by default; a target may have its own."""
         recipes = self.config.scale["recipes"][self.config.base_of(dataset)]
         usual = {"proxy": recipes["proxy"], "selector": recipes.get("selector", ""), "target": recipes["target"]}[role]
         return recipes.get("target_of", {}).get(model, usual) if role == "target" else usual

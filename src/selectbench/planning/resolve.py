@@ -15,7 +15,7 @@ from selectbench.planning.runs import NO_PROXY, Run, format_keep
 
 
 class Place(NamedTuple):
-    """Where a panel stands: in the papers' names, or in the ids of a scale."""
+    """The axes of a panel, in the papers' names or in the ids of a scale."""
 
     dataset: str
     target: str
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 def find_place(config: Config, place: Place) -> Place | None:
-    """Return the ids that stand at this scale for a panel's names; None unless all of them have one."""
+    """Return the ids that this scale maps a panel's names to; None unless all of them are mapped."""
     axes = config.scale["axes"]
     dataset, target, test_set = axes["dataset"][place.dataset], axes["model"][place.target], axes["test_set"][place.test_set]
     if dataset is None or target is None or test_set is None or test_set not in config.datasets[dataset]["test_sets"]:

@@ -1,7 +1,7 @@
-"""What a stage declares, once, for everybody who asks: the rules, the plan, its costs and schedules, and `selectbench why`.
+"""The declaration of a stage, which the rules, the plan, its costs and schedules, and `selectbench why` read.
 
-A stage is a dataclass whose fields are the wildcards of its rule; an instance is one job. Its module is imported by whoever plans, so
-neither the declaration nor the top of its module imports torch: what the work needs is imported when the stage works.
+A stage is a dataclass whose fields are the wildcards of its rule; an instance is one job. Planning imports its module, so neither
+the declaration nor the top of the module imports torch: what the work needs is imported when the stage runs.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ class Network(NamedTuple):
     ----------
     model : its id
     stem : of its recipe, empty for language models
-    dataset : whose inputs it takes
+    dataset : the data set whose inputs it takes
     """
 
     model: str
@@ -51,8 +51,8 @@ class Output(NamedTuple):
 
     Parameters
     ----------
-    job : that makes it
-    name : of the file among the job's outputs
+    job : the job that makes it
+    name : its name among the job's outputs
     """
 
     job: "Stage"
@@ -66,7 +66,7 @@ Selection = tuple[str, str, str, str]  # data set, proxy, method, seed
 
 @dataclass(frozen=True)
 class CollectedWork:
-    """Seconds of work that collected records of runs name for the jobs before them.
+    """Seconds of work that collected records of runs give for the jobs before them.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class CollectedWork:
     recording: Mapping[tuple[str, str, str, str], float]
 
     def find_recording(self, source: str, dataset: str, proxy: str | None = None, seed: str | None = None) -> float | None:
-        """Return the most that any run names for a source of signals; None for proxy or seed means any."""
+        """Return the largest value that any run gives for a source of signals; None for proxy or seed means any."""
         wanted = (source, dataset, proxy, seed)
         named = [s for key, s in self.recording.items() if all(part in (None, there) for part, there in zip(wanted, key, strict=True))]
         return max(named, default=None)
@@ -98,8 +98,8 @@ class Stage(ABC):
     reads : names of its inputs, as its command takes them
     writes : name → template of each output; the first names the job, ``record`` is the record of its work
     log : template of the file that its messages go to
-    computes : whether it asks for the scale's GPUs
-    threaded : whether it asks for the scale's processors
+    computes : whether it requests the scale's GPUs
+    threaded : whether it requests the scale's processors
     run_record : name of the records of single runs that it writes, if it trains or evaluates runs
     """
 
@@ -113,7 +113,7 @@ class Stage(ABC):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterable[Self]:
-        """List the jobs that a plan asks for by name; jobs that others read from need not be among them."""
+        """List the jobs that a plan requests by name; jobs whose files others read need not be among them."""
         return ()
 
     @classmethod
@@ -139,7 +139,7 @@ class Stage(ABC):
         return {name: plan.layout.fill(template, **self.wildcards) for name, template in self.writes.items()}
 
     def list_input_paths(self, plan: "Plan") -> dict[str, list[str]]:
-        """Return input → paths; every input that the stage reads is there, be it empty."""
+        """Return input → paths, with an entry, possibly empty, for every input of the stage."""
         inputs = self.list_inputs(plan)
         return {name: [job.find_output(plan, output) for job, output in inputs.get(name, ())] for name in self.reads}
 
@@ -156,15 +156,15 @@ class Stage(ABC):
         return []
 
     def list_files(self, plan: "Plan") -> Iterator[Path]:
-        """Yield what the job has written: its outputs, and whatever else lies beside them."""
+        """Yield what the job has written: its outputs and any other files beside them."""
         yield from map(Path, self.list_outputs(plan).values())
 
     def count_gpus(self, plan: "Plan") -> int:
-        """Return the GPUs that the job asks for."""
+        """Return the number of GPUs that the job requests."""
         return plan.config.scale["resources"]["gpu"] if self.computes else 0
 
     def count_threads(self, plan: "Plan") -> int:
-        """Return the processors that the job asks for."""
+        """Return the number of processors that the job requests."""
         return plan.config.scale["resources"]["threads"] if self.threaded else 1
 
     def count_visits(self, plan: "Plan") -> Visits | None:
@@ -172,7 +172,7 @@ class Stage(ABC):
         return None
 
     def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int | None:
-        """Return the bytes that its arrays and weights will take, by their shapes; None where shapes are not known before.
+        """Return the bytes that its arrays and weights will take, according to their shapes; None where shapes are not known in advance.
 
         Parameters
         ----------
@@ -181,11 +181,11 @@ class Stage(ABC):
         return None
 
     def measure_work(self, record: Mapping[str, Any]) -> float | None:
-        """Return the seconds of work that the job's record names; None if records of its kind name none."""
+        """Return the seconds of work that the job's record gives; None if records of its kind give none."""
         return None
 
     def recall_work(self, collected: CollectedWork) -> float | None:
-        """Return the seconds of work that collected records of runs name for the job; None if they do not tell."""
+        """Return the seconds of work that collected records of runs give for the job; None if they give none."""
         return None
 
 

@@ -181,7 +181,7 @@ class Search(TypedDict):
     value : of the chosen set, as the search rewards it
     proxy_loss, proxy_top1 : validation loss and accuracy in percent of the proxy trained on the chosen set
     empty_loss : validation loss of the proxy without training; None if it was not measured
-    trainings, limit : proxies trained, and the most allowed; 0 is no limit
+    trainings, limit : proxies trained, and the most allowed; 0 means no limit
     trained_s : seconds of these trainings
     examples, tokens : of these trainings, over all epochs
     """
@@ -377,7 +377,7 @@ class FinishedRow(TypedDict):
 
 
 class FailedRow(TypedDict):
-    """A run whose selection, training or evaluation failed; what it did not come to is None.
+    """A run whose selection, training or evaluation failed; fields of steps that it did not reach are None.
 
     Parameters
     ----------
