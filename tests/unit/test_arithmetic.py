@@ -12,7 +12,7 @@ from selectbench.planning.config import load_config
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import to_json
 from selectbench.records import arithmetic
-from selectbench.records.arithmetic import NATIVE, AVX2, SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
+from selectbench.records.arithmetic import AVX2, NATIVE, SETTINGS, describe_arithmetic, has_avx2, pin_arithmetic
 from selectbench.records.files import read_json
 from selectbench.stages import _command
 from selectbench.stages.prepare_data import PrepareData
