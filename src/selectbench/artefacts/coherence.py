@@ -1,7 +1,7 @@
 """Coherence of clusters: every cluster by the share of its largest label and its silhouette."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,9 @@ from matplotlib.lines import Line2D
 
 from selectbench.artefacts.plots import COLOURS, PANELS_A_ROW, draw_absence, make_figure
 from selectbench.artefacts.specs import FigureSpec
+
+if TYPE_CHECKING:
+    from selectbench.llm.clusters import Coherence
 
 NAMES = {"kmeans": "k-means", "stratified": "k-means within labels"}
 LARGEST = 120  # square points of the largest cluster
@@ -21,28 +24,6 @@ NUMBERS: tuple[tuple[Number, str, Number | None], ...] = (
     ("neighbours_in_cluster", "neighbours in same cluster", "chance_in_cluster"),
     ("neighbours_in_label", "neighbours with same label", "chance_in_label"),
 )
-
-
-class Coherence(TypedDict):
-    """How coherent the clusters of a clustering are.
-
-    Parameters
-    ----------
-    sizes, purities, silhouettes : of every cluster: samples, share of its largest label, and mean silhouette or None
-    silhouette, purity : over all samples
-    neighbours_in_cluster, neighbours_in_label : share of nearest neighbours that have the same cluster or label
-    chance_in_cluster, chance_in_label : the same for random neighbours
-    """
-
-    sizes: list[int]
-    purities: list[float]
-    silhouettes: list[float | None]
-    silhouette: float
-    purity: float
-    neighbours_in_cluster: float
-    neighbours_in_label: float
-    chance_in_cluster: float
-    chance_in_label: float
 
 
 class Clustering(TypedDict):
@@ -58,7 +39,7 @@ class Clustering(TypedDict):
     clustering: str
     clusters: int
     seed: int
-    coherence: Coherence
+    coherence: "Coherence"
 
 
 def draw_coherence(spec: FigureSpec, clusters: Sequence[Clustering]) -> Figure:
@@ -98,7 +79,7 @@ def draw_coherence(spec: FigureSpec, clusters: Sequence[Clustering]) -> Figure:
     return figure
 
 
-def draw_clusters(axes: Axes, seeds: Sequence[Coherence]) -> None:
+def draw_clusters(axes: Axes, seeds: "Sequence[Coherence]") -> None:
     """Draw the clusters of all seeds, one colour per seed, and write down the means over samples."""
     largest = max(size for coherence in seeds for size in coherence["sizes"])
     for seed, coherence in enumerate(seeds):

@@ -124,7 +124,7 @@ class SelectionSpec(MethodSpec):
 
 
 class SelectorSpec(TrainingSpec, MethodSpec):
-    """Which agents are trained, and alongside which model.
+    """The agents of a method, one per keep fraction, and the model with which they select.
 
     Parameters
     ----------

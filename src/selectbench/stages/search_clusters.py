@@ -15,7 +15,7 @@ from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._sources import find_clusters, find_embeddings, find_signals
-from selectbench.stages._specs import MethodSpec, TrainingSpec, specify_selection, specify_training
+from selectbench.stages._specs import SelectorSpec, specify_selection, specify_training
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.select_subsets import size_subsets
 
@@ -23,22 +23,15 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
 
-class Spec(TrainingSpec, MethodSpec):
+class Spec(SelectorSpec):
     """Which agent searches, with which proxy.
 
     Parameters
     ----------
-    method_name, title : id and title of the method's entry
-    keeps : keep fractions, ascending
-    state : folder of the measurements from which an interrupted search continues
-    code : fingerprint of the code, including the agent's
+    title : of the method's entry
     """
 
-    method_name: str
     title: str
-    keeps: list[str]
-    state: str
-    code: str
 
 
 @dataclass(frozen=True)
