@@ -144,7 +144,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
     assert result.returncode == 0, result.stderr[-3000:]
     table = project.path("results/smoke/rl_selector/tables/main.md").read_text(encoding="utf-8")
     assert "—<sup>a</sup>" in table
-    assert re.search(r"2 of 2 runs: failed: the training loss is (nan|inf) after epoch 1", table)
+    assert re.search(r"2 of 2 seeds failed \(0, 1\): the training loss is (nan|inf) after epoch 1", table)
 
 
 def test_selection_never_sees_test_labels(finished, project):

@@ -129,8 +129,8 @@ def test_dynamic_runs_say_what_they_visited_and_what_choosing_cost(finished):
         if method == "data_agent":
             assert all(0 <= weight <= 1 for weight in selection["trajectory"]["weight"])
     table = finished.path(f"{OUT}/data_agent/tables/cost.md").read_text(encoding="utf-8")
-    assert "| Random\\* | 0.62 (time 0.0" in table  # (2 + 6 / 2) of 8 epochs
-    assert "half of full data" in finished.path(f"{OUT}/data_agent/verdict.md").read_text(encoding="utf-8")
+    assert "| Random, resampled every epoch | 0.62 (time 0.0" in table  # (2 + 6 / 2) of 8 epochs
+    assert "half the sample visits of full data" in finished.path(f"{OUT}/data_agent/verdict.md").read_text(encoding="utf-8")
 
 
 def test_noise_is_counted_and_seen_by_training_only(finished):
@@ -311,7 +311,7 @@ def test_status_and_plan_tell_what_there_is(finished):
     assert re.search(
         r"^Based on: recorded work \(\d+ jobs\); Snakemake's times of them \(\d+ jobs\)\. Device: cpu\.$", plan, flags=re.MULTILINE
     )
-    assert re.search(r"^Jobs take \d+\.\d to \d+\.\d s beside their recorded work", plan, flags=re.MULTILINE)
+    assert re.search(r"^Jobs take \d+\.\d to \d+\.\d s in addition to their recorded work", plan, flags=re.MULTILINE)
     assert re.search(r"^Last time \(.+\): ", plan, flags=re.MULTILINE)
     assert "No recorded costs" not in plan
 

@@ -97,7 +97,7 @@ def explain_holes(cell: AnyCell) -> list[str]:
     The answer of a table of costs has runs of several keep fractions, which are named too.
     """
     is_grid = find_grid_cell(cell) is not None
-    noun = "seeds" if is_grid else "runs"
+    noun = ("seed" if is_grid else "run") + ("" if len(cell["runs"]) == 1 else "s")
     by_reason: dict[str, list[str]] = {}
     for hole in cell["holes"]:
         rest, _, seed = hole["run"].rpartition("/seed-")
