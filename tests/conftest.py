@@ -1,5 +1,8 @@
 """Fixtures shared by several test folders."""
 
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
 from selectbench.records.arithmetic import pin_arithmetic
@@ -22,6 +25,18 @@ AXES = {  # signal → its sample axis
 def root() -> Path:
     """The project's folder."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def committed(root, tmp_path_factory) -> Path:
+    """A folder with README and the results of scale tiny as committed, whatever lies in the working folder; without git, that folder."""
+    archive = subprocess.run(["git", "-C", str(root), "archive", "HEAD", "README.md", "results/tiny"], capture_output=True, check=False)
+    if archive.returncode:
+        return root
+    place = tmp_path_factory.mktemp("committed")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(place, filter="data")
+    return place
 
 
 def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs: int = 7, checkpoints: int = 3) -> Signals:

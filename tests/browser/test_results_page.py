@@ -71,12 +71,12 @@ def write_subsets(plan: Plan, paper: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(root, tmp_path_factory) -> Path:
+def site(root, committed, tmp_path_factory) -> Path:
     """A folder of results with the front page and the page of scale tiny."""
     place = tmp_path_factory.mktemp("site")
     for part in ("config", "workflow"):
         shutil.copytree(root / part, place / part)
-    shutil.copytree(root / "results/tiny", place / "results/tiny")
+    shutil.copytree(committed / "results/tiny", place / "results/tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         plan = load_plan(place)

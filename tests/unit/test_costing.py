@@ -30,13 +30,13 @@ RESNET50 = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 
 
 
 @pytest.fixture
-def project(root, tmp_path, monkeypatch):
+def project(root, committed, tmp_path, monkeypatch):
     """A folder with the configuration and the committed records of scale tiny; runs added since then get the record of another run."""
     for part in ("config", "workflow/schemas"):
         shutil.copytree(root / part, tmp_path / part)
     kept = ("*/records.jsonl", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json")
-    for path in (path for pattern in kept for path in (root / "results/tiny").glob(pattern)):
-        target = tmp_path / path.relative_to(root)
+    for path in (path for pattern in kept for path in (committed / "results/tiny").glob(pattern)):
+        target = tmp_path / path.relative_to(committed)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     plan = plan_scale(tmp_path, "tiny")

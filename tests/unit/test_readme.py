@@ -16,17 +16,18 @@ def readme(root) -> str:
     return (root / "README.md").read_text(encoding="utf-8")
 
 
-def read_verdicts(root, scale: str) -> tuple[dict, dict]:
+def read_verdicts(root, committed, scale: str) -> tuple[dict, dict]:
     """Return the committed verdicts of all papers, and the papers' names."""
     papers = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))["papers"]
-    verdicts = {paper: json.loads((root / f"results/{scale}/{paper}/verdict.json").read_text(encoding="utf-8")) for paper in papers}
+    verdicts = {paper: json.loads((committed / f"results/{scale}/{paper}/verdict.json").read_text(encoding="utf-8")) for paper in papers}
     titles = {paper: yaml.safe_load((root / f"config/papers/{paper}.yaml").read_text(encoding="utf-8"))["title"] for paper in papers}
     return verdicts, titles
 
 
-def test_the_verdicts_are_those_committed(root, readme):
+def test_the_verdicts_are_those_committed(root, committed):
+    readme = (committed / "README.md").read_text(encoding="utf-8")
     scale, papers = find_shown(readme)
-    verdicts, titles = read_verdicts(root, scale)
+    verdicts, titles = read_verdicts(root, committed, scale)
     assert papers == set(verdicts)
     assert refresh_verdicts(readme, verdicts, titles) == readme, "README's table of verdicts is stale: run `make figures`"
 

@@ -113,7 +113,7 @@ print(json.dumps([found, costing.observed.pace.seconds_per_visit]))
 
 
 @pytest.fixture
-def copy(root, tmp_path):
+def copy(root, committed, tmp_path):
     """A copy of the project at scale smoke with two processors a job, one small paper, and a stage of its own: one module and one rule."""
     for part in ("Snakefile", "config", "profiles", "src", "workflow"):
         source, ignored = root / part, shutil.ignore_patterns("__pycache__")
@@ -128,7 +128,7 @@ def copy(root, tmp_path):
         (tmp_path / name).write_text(text.replace(old, new), encoding="utf-8")
     records = Path("results/tiny/data_agent/records.jsonl")  # tell how fast this kind of processor trains
     (tmp_path / records).parent.mkdir(parents=True)
-    shutil.copy(root / records, tmp_path / records)
+    shutil.copy(committed / records, tmp_path / records)
     before = list_jobs(load_plan(tmp_path))
     (tmp_path / "src/selectbench/stages/count_labels.py").write_text(MODULE.lstrip(), encoding="utf-8")
     with open(tmp_path / "workflow/rules/prepare.smk", "a", encoding="utf-8") as stream:
