@@ -61,13 +61,13 @@ def _add_job(plan: Plan, stage: Stage, jobs: dict[Stage, Job]) -> None:
     """Add a job after all those that it reads from."""
     if stage in jobs:
         return
-    for outputs in stage.list_inputs(plan).values():
-        for output in outputs:
-            _add_job(plan, output.job, jobs)
+    read = [output for outputs in stage.list_inputs(plan).values() for output in outputs]
+    for output in read:
+        _add_job(plan, output.job, jobs)
     jobs[stage] = Job(
         stage=stage,
         outputs=tuple(stage.list_outputs(plan).values()),
-        inputs=tuple(dict.fromkeys(path for paths in stage.list_input_paths(plan).values() for path in paths)),
+        inputs=tuple(dict.fromkeys(output.job.find_output(plan, output.name) for output in read)),
         gpus=stage.count_gpus(plan),
         threads=stage.count_threads(plan),
         runs=tuple(stage.list_runs(plan)),
