@@ -18,7 +18,6 @@ from selectbench.records.arithmetic import NATIVE, pin_arithmetic
 if TYPE_CHECKING:
     from selectbench.artefacts.verdict import PaperVerdict
     from selectbench.planning.plan import Plan
-    from selectbench.planning.stage import Stage
 
 ANYWHERE = ("select",)  # the commands that need no checkout of the project
 
@@ -221,51 +220,26 @@ def show_why(arguments: argparse.Namespace) -> None:
 
 def rebuild_report(arguments: argparse.Namespace) -> None:
     """Redraw all tables, figures, verdicts and pages from the collected records of a scale."""
-    from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
-    from selectbench.stages.build_page import BuildPage, build_page
-    from selectbench.stages.build_page import Files as PageFiles
-    from selectbench.stages.draw_figure import DrawFigure, draw_figure
-    from selectbench.stages.draw_figure import Files as FigureFiles
-    from selectbench.stages.judge_claims import JudgeClaims, judge_claims
-    from selectbench.stages.make_table import MakeTable, make_table
+    from selectbench.evidence.artefacts import list_artefacts, remake_artefact
 
     plan = _load_plan(arguments)
-
-    def find_files(job: "Stage") -> tuple[dict[str, list[Path]], dict[str, Path]]:
-        inputs = {name: [Path(path) for path in paths] for name, paths in job.list_input_paths(plan).items()}
-        return inputs, {name: Path(path) for name, path in job.list_outputs(plan).items()}
-
-    for table in MakeTable.list_wanted(plan):
-        inputs, outputs = find_files(table)
-        make_table(table.specify(plan), inputs["records"][0], **outputs)
-    for figure in DrawFigure.list_wanted(plan):
-        inputs, outputs = find_files(figure)
-        draw_figure(figure.specify(plan), FigureFiles(**inputs), **outputs)
-    for verdict in JudgeClaims.list_wanted(plan):
-        inputs, outputs = find_files(verdict)
-        judge_claims(verdict.specify(plan), inputs["records"][0], inputs["tables"], inputs["measurements"], **outputs)
-    page = BuildPage()
-    inputs, outputs = find_files(page)
-    for name in ("subsets", "overlaps"):  # these are made from subsets, not from collected records, and may be missing
-        inputs[name] = [path for path in inputs[name] if path.exists()]
-    build_page(page.specify(plan), PageFiles(**inputs), **outputs)
-    for front_page in BuildFrontPage.list_wanted(plan):
-        build_front_page(front_page.specify(plan), **find_files(front_page)[1])
-    print(f"Redrew {outputs['html']} and the tables and figures beside it")
+    for artefact in list_artefacts(plan):
+        remake_artefact(artefact)
+    print(f"Redrew {Path(plan.folder) / 'index.html'} and the tables and figures beside it")
     refresh_readme(plan)
 
 
 def refresh_readme(plan: "Plan") -> None:
     """Update the table of verdicts in README.md, if it shows this scale and no papers but those of the plan."""
     from selectbench.artefacts.readme import find_shown, refresh_verdicts
-    from selectbench.records.files import read_json, write_text
+    from selectbench.records.files import read_sealed, write_text
     from selectbench.stages.judge_claims import JudgeClaims
 
     readme, papers = Path("README.md"), plan.config.papers
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     shown = find_shown(text)
     if shown and shown[0] == plan.scale and shown[1] <= set(papers):
-        verdicts = {paper: cast("PaperVerdict", read_json(Path(JudgeClaims(paper).find_output(plan, "json")))) for paper in papers}
+        verdicts = {paper: cast("PaperVerdict", read_sealed(Path(JudgeClaims(paper).find_output(plan, "json")))) for paper in papers}
         write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
         print(f"Updated the table of verdicts in {readme}, which shows scale {plan.scale}")
 

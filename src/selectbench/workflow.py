@@ -7,6 +7,7 @@ from selectbench.costs.estimates import write_estimate
 from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
 from selectbench.errors import ConfigError, SelectbenchError
+from selectbench.evidence.damage import refuse_damage
 from selectbench.planning.entries import NGRAM, EncoderEntry, LanguageModelEntry
 from selectbench.planning.jobs import list_jobs, list_wanted_files
 from selectbench.planning.plan import Plan, load_plan
@@ -15,11 +16,11 @@ from selectbench.planning.runs import NO_PROXY
 from selectbench.planning.scheduling import mend_scheduler
 from selectbench.records.leases import try_lock
 from selectbench.records.progress import start_progress
-from selectbench.records.records import EVALUATE, TRAIN, find_damage
+from selectbench.records.records import EVALUATE, TRAIN
 
 Training = tuple[str, str, tuple[int, int, int], int]  # model, stem, (channels, height, width), number of classes
 
-__all__ = ["check_before_start", "check_results_folder", "list_wanted_files", "load_plan", "make_rules", "mend_scheduler"]
+__all__ = ["check_before_start", "check_results", "check_results_folder", "list_wanted_files", "load_plan", "make_rules", "mend_scheduler"]
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -39,6 +40,11 @@ def check_results_folder(plan: Plan) -> None:
                 pass
         except OSError as error:
             raise ConfigError(f"config/config.yaml: {key}: {existing} is not writable ({error.strerror})") from None
+
+
+def check_results(plan: Plan) -> None:
+    """Raise if a file of the results is not what the record beside it says, in one line with the command that repairs it."""
+    refuse_damage(plan, list_jobs(plan))
 
 
 def list_trainings(plan: Plan) -> set[Training]:
@@ -114,7 +120,7 @@ def claim_results(folder: Path) -> None:
 
 
 def check_before_start(plan: Plan) -> None:
-    """Raise if another workflow is running here, data are missing or damaged, a model cannot process its images, or a record is unreadable.
+    """Raise if another workflow is running here, data are missing or damaged, or a model cannot process its images.
 
     Then write down the number of runs, for progress, and the estimated cost of every job, which ``selectbench plan`` later compares with
     its actual cost.
@@ -129,11 +135,8 @@ def check_before_start(plan: Plan) -> None:
         check_entry(dataset, plan.config.datasets[dataset], Path(plan.layout.resources), plan.test_sets(dataset))
     check_timm_models(plan)
     check_language_models(plan)
-    folder = Path(plan.folder)
-    batches = list_batches(plan)
-    find_damage(folder, [manifest for manifests in batches.values() for manifest in manifests])
     write_estimate(plan)
-    start_progress(folder, batches)
+    start_progress(Path(plan.folder), list_batches(plan))
 
 
 def list_batches(plan: Plan) -> dict[str, dict[str, int]]:

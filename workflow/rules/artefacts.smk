@@ -12,7 +12,7 @@ rule collect_records:
         "Collect the records of {wildcards.paper}"
     shell:
         "python -m selectbench.stages.collect_records --evaluated {input.evaluated:q}"
-        " --records {output.records:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+        " --records {output.records:q} --sources {output.sources:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule make_table:
@@ -98,7 +98,7 @@ rule draw_figure:
     shell:
         "python -m selectbench.stages.draw_figure --records {input.records:q} --overlaps {input.overlaps:q}"
         " --measurements {input.measurements:q} --states {input.states:q} --clusters {input.clusters:q}"
-        " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+        " --pdf {output.pdf:q} --png {output.png:q} --svg {output.svg:q} --sources {output.sources:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule judge_claims:
@@ -133,7 +133,7 @@ rule build_page:
     shell:
         "python -m selectbench.stages.build_page --verdicts {input.verdicts:q} --tables {input.tables:q}"
         " --figures {input.figures:q} --records {input.records:q} --subsets {input.subsets:q} --overlaps {input.overlaps:q}"
-        " --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+        " --html {output.html:q} --sources {output.sources:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 # Workflows of several scales may run at once: each builds the page from the results that exist, and none deletes it.
@@ -142,6 +142,7 @@ rule build_front_page:
         **declared["build_front_page"].input,
     output:
         html=update(declared["build_front_page"].output["html"]),
+        sources=update(declared["build_front_page"].output["sources"]),
     log:
         declared["build_front_page"].log,
     localrule: True
@@ -150,7 +151,8 @@ rule build_front_page:
     message:
         "Build the page of all scales"
     shell:
-        "python -m selectbench.stages.build_front_page --html {output.html:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
+        "python -m selectbench.stages.build_front_page --verdicts {input.verdicts:q} --figures {input.figures:q}"
+        " --html {output.html:q} --sources {output.sources:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 
 rule report:

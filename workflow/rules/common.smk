@@ -3,10 +3,12 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ExecMode
 
 from selectbench.errors import SelectbenchError
 from selectbench.workflow import (
     check_before_start,
+    check_results,
     check_results_folder,
     list_wanted_files,
     load_plan,
@@ -23,6 +25,8 @@ try:
         config,
     )
     check_results_folder(plan)
+    if workflow.exec_mode == ExecMode.DEFAULT:  # jobs that a scheduler starts read the Snakefile too
+        check_results(plan)
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
 

@@ -299,7 +299,7 @@ def summarise_provenance(records: Collection[Row]) -> ProvenanceSummary:
         "devices": sorted({origin["device"] for origin in origins}),
         "processors": sorted({origin["processor"] for origin in origins if "processor" in origin}),
         "training_s": round(sum(record["training"]["wall_s"] for record in finished), 1),
-        "evaluation_s": round(sum(record["evaluation"]["wall_s"] for record in finished if record.get("evaluation")), 1),
+        "evaluation_s": round(sum(record["evaluation"]["wall_s"] or 0.0 for record in finished if record.get("evaluation")), 1),
         "code": sorted({origin["code"] for origin in origins}),
     }
 

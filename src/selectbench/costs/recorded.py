@@ -69,7 +69,7 @@ def measure_run(row: "Row", stage: str) -> Work:
     started, finished = read_span(row["provenance"])
     if stage == EVALUATE:
         evaluation = row["evaluation"]
-        return Work(evaluation["wall_s"], *read_span(evaluation["provenance"])) if evaluation else Work(0.0, started, finished)
+        return Work(evaluation["wall_s"] or 0.0, *read_span(evaluation["provenance"])) if evaluation else Work(0.0, started, finished)
     training, selection = row["training"], row["selection"]
     if training is None:
         return Work(finished - started, started, finished)

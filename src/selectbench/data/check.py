@@ -8,7 +8,7 @@ from selectbench.data.placed import check_folders, check_placed, list_placed, pi
 from selectbench.data.sources import check_raw, get_base
 from selectbench.data.splits import ArraySplit, FolderSplit, open_split
 from selectbench.errors import DataError
-from selectbench.records.files import digest_array, read_json
+from selectbench.records.files import digest_array, read_sealed
 
 if TYPE_CHECKING:
     from selectbench.data.entries import DatasetEntry, SplitManifest
@@ -33,7 +33,7 @@ def check_dataset(name: str, entry: "DatasetEntry", resources: Path, test_sets: 
     """
     entry = pick_test_sets(name, entry, test_sets)
     manifest = Path(resources) / name / "prepared" / "manifest.json"
-    prepared: dict[str, SplitManifest] = read_json(manifest)["splits"] if manifest.exists() else {}
+    prepared: dict[str, SplitManifest] = read_sealed(manifest)["splits"] if manifest.exists() else {}
     placed = list_placed(entry)
     needed = ["pool", *entry["test_sets"]]
     stay = any(source["layout"] == "class_folders" for source in entry["sources"])

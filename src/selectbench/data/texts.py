@@ -19,7 +19,7 @@ from selectbench.data.sources import choose_source, locate_file
 from selectbench.data.splits import NOISY, read_array
 from selectbench.data.text_layouts import TEXT_LAYOUTS, Row
 from selectbench.errors import DataError, suggest
-from selectbench.records.files import digest_array, digest_value, read_json, write_array, write_text
+from selectbench.records.files import digest_array, digest_value, read_sealed, write_array, write_text
 
 if TYPE_CHECKING:
     from selectbench.data.entries import CorpusEntry, CorpusManifest, SourceEntry, SplitManifest
@@ -244,7 +244,7 @@ def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Se
         Something is missing, truncated or altered; the message names the file and the remedy.
     """
     manifest = Path(resources) / name / "prepared" / "manifest.json"
-    splits: dict[str, SplitManifest] = read_json(manifest)["splits"] if manifest.exists() else {}
+    splits: dict[str, SplitManifest] = read_sealed(manifest)["splits"] if manifest.exists() else {}
     needed = [POOL, VALIDATION, *test_sets]
     if any(split not in splits for split in needed):
         choose_source(name, entry, resources, full=False)

@@ -96,7 +96,8 @@ class Stage(ABC):
     ----------
     name : of the stage, of its rule and of its module in ``selectbench.stages``
     reads : names of its inputs, as its command takes them
-    writes : name → template of each output; the first names the job, ``record`` is the record of its work
+    writes : name → template of each output; the first names the job
+    record : name of the output that describes the job: what it was made from, and the SHA-256 of the other outputs
     log : template of the file that its messages go to
     computes : whether it requests the scale's GPUs
     threaded : whether it requests the scale's processors
@@ -106,6 +107,7 @@ class Stage(ABC):
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[Mapping[str, str]]
+    record: ClassVar[str] = "record"
     log: ClassVar[str]
     computes: ClassVar[bool] = False
     threaded: ClassVar[bool] = False

@@ -16,6 +16,7 @@ import numpy as np
 from selectbench.errors import RecordError, first_line
 
 MOST_UNPACKED, MOST_GROWTH = 1 << 30, 100
+DIGEST = "digest"  # the field of a sealed JSON object that holds the digest of all others
 _UNREADABLE = (
     *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
     *(RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError),
@@ -46,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, with sorted keys and without NaN."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, _to_text(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,6 +67,41 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: not valid JSON ({error}); delete it and run again") from None
     if not isinstance(value, dict):
         raise RecordError(f"{path}: holds a {type(value).__name__} instead of an object; delete it and run again")
+    return value
+
+
+def seal(value: Mapping[str, object]) -> dict[str, Any]:
+    """Return a JSON object with the digest of all its other fields, which tells whether it was edited by accident."""
+    plain: dict[str, Any] = json.loads(_to_text({name: part for name, part in value.items() if name != DIGEST}))
+    return {**plain, DIGEST: digest_value(plain)}
+
+
+def is_sealed(value: Mapping[str, object]) -> bool:
+    """Tell whether an object carries the digest of its other fields."""
+    try:
+        return value.get(DIGEST) == digest_value({name: part for name, part in value.items() if name != DIGEST})
+    except (ValueError, RecursionError):  # numbers that are not finite, or objects nested too deeply
+        return False
+
+
+def write_sealed(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON object atomically, with its digest."""
+    write_json(path, seal(value))
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a JSON object that carries its digest.
+
+    Raises
+    ------
+    RecordError
+        The file is missing or is not a JSON object, or its digest is not that of its other fields.
+    """
+    value = read_json(path)
+    if DIGEST not in value:
+        raise RecordError(f"{path}: has no digest of itself: it is cut short or was not written by selectbench; delete it and run again")
+    if not is_sealed(value):
+        raise RecordError(f"{path}: edited or damaged: its digest is not that of its content; delete it and run again")
     return value
 
 
@@ -122,7 +158,7 @@ def digest_file(path: Path, algorithm: str = "sha256") -> str:
 
 def digest_value(value: object) -> str:
     """Return the SHA-256 of a JSON value; the order of its keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_to_text(value).encode()).hexdigest()
 
 
 def digest_array(array: np.ndarray) -> str:
@@ -130,3 +166,7 @@ def digest_array(array: np.ndarray) -> str:
     array = np.ascontiguousarray(array)
     head = f"{array.dtype.str}{array.shape}".encode()
     return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def _to_text(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, sort_keys=True, allow_nan=False)

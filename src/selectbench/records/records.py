@@ -1,4 +1,4 @@
-"""Records: one JSON file per run and stage, written last; a failed run has a record too."""
+"""Records: one JSON file per run and stage, written last; a failed run has a record too. Each carries a digest of itself."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selectbench.errors import RecordError, shorten
-from selectbench.records.files import digest_file, read_json, write_json, write_text
+from selectbench.records.files import DIGEST, digest_file, digest_value, is_sealed, read_json, read_sealed, seal, write_sealed, write_text
 
 if TYPE_CHECKING:
     from selectbench.records.rows import Row, Trajectory
 
-SCHEMA = 1
+SCHEMA = 2
 TRAIN, EVALUATE = "train", "evaluate"
+WEIGHTS = "model.pt"  # beside the record of a training
 COLLECTION = "records.jsonl"  # in the folder of each paper: all its runs
-_TRAIN_FIELDS = (
-    *("run", "status", "failure", "num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "tokens", "warm_start"),
-    *("model", "recipe", "seeds", "key", "provenance"),
-)
+_FIELDS = {  # of the records of runs; those that a failed run did not reach are None
+    TRAIN: (
+        *("num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "tokens", "warm_start", "model", "recipe", "seeds"),
+        "sha256",
+    ),
+    EVALUATE: ("test", "wall_s"),
+}
+_EVALUATION = ("status", "failure", "key", "made_from", "provenance", "wall_s")  # what a row holds of the record of its evaluation
 
 
 def record_path(folder: Path, run_id: str, stage: str) -> Path:
@@ -26,8 +31,21 @@ def record_path(folder: Path, run_id: str, stage: str) -> Path:
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:
-    """Write a record atomically, together with its layout version."""
-    write_json(path, {"schema": SCHEMA, **record})
+    """Write a record atomically, with its layout version and its digest."""
+    write_sealed(path, {"schema": SCHEMA, **record})
+
+
+def write_run(folder: Path, stage: str, run: Mapping[str, object], record: Mapping[str, object]) -> None:
+    """Write the record of one stage of a run.
+
+    Parameters
+    ----------
+    folder : the scale's results folder
+    stage : ``train`` or ``evaluate``
+    run : the run's axes, with its id
+    record : status, failure, key, made_from, provenance, and what the stage found; missing fields become None
+    """
+    write_record(record_path(folder, str(run["id"]), stage), {**dict.fromkeys(_FIELDS[stage]), "run": run, **record})
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -36,13 +54,52 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises
     ------
     RecordError
-        It is missing or corrupt, or this version does not know its layout.
+        It is missing, corrupt or edited, or this version does not know its layout.
     """
     record = read_json(path)
     check_layout(path, record.get("schema"))
+    record = read_sealed(path)
     if record.get("status") not in ("ok", "failed"):
         raise RecordError(f"{path}: not a record: its status is neither 'ok' nor 'failed'; delete it and run again")
     return record
+
+
+def read_run(folder: Path, run_id: str, stage: str) -> dict[str, Any]:
+    """Read the record of one stage of a run.
+
+    Raises
+    ------
+    RecordError
+        It cannot be read, or is the record of another run or of another stage.
+    """
+    path = record_path(folder, run_id, stage)
+    record = read_record(path)
+    check_run(path, record, run_id, stage)
+    return record
+
+
+def check_run(name: object, record: Mapping[str, Any], run_id: str, stage: str) -> None:
+    """Raise unless a record is that of one stage of a run, with the key of what it says it was made from.
+
+    Parameters
+    ----------
+    name : of the record, for the message
+    record : the record
+    run_id, stage : of which it should be
+
+    Raises
+    ------
+    RecordError
+        It is not.
+    """
+    axes, origin = record.get("run"), record.get("made_from")
+    if not isinstance(axes, dict) or axes.get("id") != run_id:
+        found = axes.get("id") if isinstance(axes, dict) else axes
+        raise RecordError(f"{name}: run.id is {shorten(repr(found))} and should be {run_id!r}, as its path says; delete it and run again")
+    if any(field not in record for field in (*_FIELDS[stage], "key", "failure", "provenance", "made_from")):
+        raise RecordError(f"{name}: not the record of {'a training' if stage == TRAIN else 'an evaluation'}; delete it and run again")
+    if origin is not None and record["key"] != digest_value(origin):
+        raise RecordError(f"{name}: key is not the digest of made_from; delete it and run again")
 
 
 def check_layout(name: object, layout: object) -> None:
@@ -69,45 +126,102 @@ def find_maker(path: Path) -> Path:
     return path.with_name(f"{path.name.partition('.')[0]}.json")
 
 
-def check_made(path: Path) -> None:
-    """Raise unless arrays or weights are byte for byte those described by the record beside them; other files are not checked.
+def check_made(path: Path, digest: str | None = None) -> None:
+    """Raise unless a file is byte for byte that described by the record beside it; files without such a record are not checked.
 
     A cache shared by workflows finds files by what they were made from and does not verify their content.
+
+    Parameters
+    ----------
+    path : of arrays, weights or a drawing
+    digest : SHA-256 of its content, if it is known already
 
     Raises
     ------
     RecordError
-        They were altered, or only partly written.
+        It was altered, or only partly written.
     """
     record = find_maker(path)
-    if path.suffix not in (".npz", ".pt") or not record.exists():
+    if path.suffix not in (".npz", ".pt", ".svg") or not record.exists():
         return
-    described = read_record(record).get("sha256")
-    if described is not None and described.get(path.name) != digest_file(path):
+    described = read_sealed(record).get("sha256")
+    if described is not None and described.get(path.name) != (digest or digest_file(path)):
         files = sorted({str(name) for file in (path, record) for name in (file, file.resolve() if file.is_symlink() else file)})
         raise RecordError(f"{path}: does not match the SHA-256 in {record.name}; delete {', '.join(files)} and run again")
 
 
-def read_finished(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the record if it exists, succeeded and has exactly this key; a corrupt one is an error."""
-    if not path.exists():
+def read_finished(folder: Path, run_id: str, stage: str, key: str) -> dict[str, Any] | None:
+    """Return a run's record if it exists, succeeded and has exactly this key; a corrupt one is an error."""
+    if not record_path(folder, run_id, stage).exists():
         return None
-    record = read_record(path)
+    record = read_run(folder, run_id, stage)
     return record if record["status"] == "ok" and record["key"] == key else None
 
 
 def merge_record(folder: Path, run_id: str) -> "Row":
-    """Return a run's training and evaluation as one row, as artefacts read it."""
-    train = read_record(record_path(folder, run_id, TRAIN))
-    row = {"schema": SCHEMA, **{name: train.get(name) for name in _TRAIN_FIELDS}, "test": None, "evaluation": None}
-    if train["status"] == "ok":
-        evaluation = read_record(record_path(folder, run_id, EVALUATE))
-        if evaluation["status"] == "ok":
-            about = {"wall_s": evaluation["wall_s"], "provenance": evaluation["provenance"]}
-            row |= {"test": evaluation["test"], "evaluation": about}
-        else:
-            row |= {"status": "failed", "failure": evaluation["failure"]}
-    return cast("Row", row)
+    """Return a run's training and evaluation as one row, as artefacts read it.
+
+    Raises
+    ------
+    RecordError
+        A record is missing or corrupt, or the evaluation is not that of these weights.
+    """
+    train = read_run(folder, run_id, TRAIN)
+    return merge_records(train, read_run(folder, run_id, EVALUATE) if train["status"] == "ok" else None)
+
+
+def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None) -> "Row":
+    """Return the records of a run's training and evaluation as one row, which names their digests.
+
+    Parameters
+    ----------
+    train : record of the training
+    evaluate : record of the evaluation; None if the training failed
+
+    Raises
+    ------
+    RecordError
+        The evaluation is not that of these weights.
+    """
+    named: dict[str, str | None] = {TRAIN: train[DIGEST], EVALUATE: None}
+    row = {**train, "test": None, "evaluation": None, "records": named}
+    if evaluate is not None:
+        check_weights(train, evaluate)
+        named[EVALUATE] = evaluate[DIGEST]
+        row |= {"test": evaluate["test"], "evaluation": {name: evaluate[name] for name in _EVALUATION}}
+        row |= {"status": evaluate["status"], "failure": evaluate["failure"]}
+    return cast("Row", seal(row))
+
+
+def check_weights(train: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
+    """Raise a ``RecordError`` unless an evaluation names the weights of the training as its own."""
+    trained, evaluated = ((record["made_from"] or {}) for record in (train, evaluate))
+    if evaluated and evaluated.get("weights") != (train["sha256"] or {}).get(WEIGHTS):
+        raise RecordError(
+            f"{train['run']['id']}: the evaluation is not that of the trained weights; delete its evaluate.json and run again"
+        )
+    if trained and evaluated and trained["run"] != evaluated["run"]:
+        raise RecordError(f"{train['run']['id']}: the evaluation is that of {evaluated['run']}; delete its evaluate.json and run again")
+
+
+def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the records of training and evaluation that a row was merged from; the latter is None if the training failed.
+
+    Raises
+    ------
+    RecordError
+        The row is not that of the records that it names.
+    """
+    shared = {name: value for name, value in row.items() if name not in ("test", "evaluation", "records", "imported", DIGEST)}
+    evaluation = row["evaluation"]
+    evaluate = None
+    if evaluation is not None:
+        shared |= {"status": "ok", "failure": None}
+        evaluate = seal({"schema": row["schema"], "run": row["run"], "test": row["test"], **evaluation})
+    train = seal(shared)
+    if row["records"] != {TRAIN: train[DIGEST], EVALUATE: evaluate and evaluate[DIGEST]}:
+        raise RecordError(f"{row['run']['id']}: the row is not that of the records that it names")
+    return train, evaluate
 
 
 def read_records(path: Path) -> "dict[str, Row]":
@@ -116,22 +230,25 @@ def read_records(path: Path) -> "dict[str, Row]":
     Raises
     ------
     RecordError
-        The file is missing, a line is not a record, or a run has two; the message names the line.
+        The file is missing, a line is not a record or was edited, or a run has two; the message names the line.
     """
     records: dict[str, Row] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: not UTF-8 text ({error}); delete it and run again") from None
-    for number, line in enumerate(lines, start=1):
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not readable UTF-8 text ({error}); delete it and run again") from None
+    for number, line in enumerate(filter(None, lines), start=1):
         try:
             record = json.loads(line)
             run = record["run"]["id"]
-            check_layout(f"{path}: line {number}", record.get("schema", SCHEMA))
+            check_layout(f"{path}: line {number}", record.get("schema"))
+            is_whole = isinstance(run, str) and is_sealed(record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"{path}: line {number} is not a record ({type(error).__name__}: {error}); delete it and run again") from None
+        if not is_whole:
+            raise RecordError(f"{path}: line {number} ({shorten(str(run))}): edited or damaged; delete the file and run again")
         if run in records:
             raise RecordError(f"{path}: line {number} is a second record of {run}; delete the file and run again")
         records[run] = record
@@ -139,32 +256,9 @@ def read_records(path: Path) -> "dict[str, Row]":
 
 
 def write_collection(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as JSON lines, in the given order."""
-    write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))
-
-
-def find_damage(folder: Path, manifests: Iterable[str]) -> None:
-    """Raise for the first record of a finished batch that is missing or cannot be read.
-
-    Parameters
-    ----------
-    folder : the scale's results folder
-    manifests : paths of the batches' manifests; a batch without one is not finished and is skipped
-    """
-    for name in map(Path, manifests):
-        if not name.exists():
-            continue
-        manifest = read_json(name)
-        if manifest.get("stage") not in (TRAIN, EVALUATE) or not isinstance(manifest.get("runs"), dict):
-            raise RecordError(f"{name}: not the manifest of a batch; delete it and run again")
-        for run_id in manifest["runs"]:
-            path = record_path(folder, run_id, manifest["stage"])
-            if not path.exists():
-                raise RecordError(f"{path}: missing, though {name} says it is done; delete {name} and run again: only this run is repeated")
-            try:
-                read_record(path)
-            except RecordError as error:
-                raise RecordError(f"{error} after deleting {name} too: only this run is repeated") from None
+    """Write rows as JSON lines, in the given order, each with its digest."""
+    lines = (json.dumps(seal({"schema": SCHEMA, **row}), sort_keys=True, allow_nan=False) + "\n" for row in rows)
+    write_text(path, "".join(lines))
 
 
 def tabulate(trajectory: Sequence[Mapping[str, Any]], chosen_epoch: int | None) -> "Trajectory":

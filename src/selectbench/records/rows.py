@@ -4,8 +4,20 @@ These types describe JSON. A row is a ``FinishedRow`` or a ``FailedRow``; its ``
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # those of typing cannot be checked by pydantic in every Python
+)
 
+from annotated_types import Ge, Gt, Le
+from typing_extensions import TypedDict
+
+Count = Annotated[int, Ge(0)]
+Amount = Annotated[float, Ge(0)]  # of seconds, samples, MiB, or a loss
+Share = Annotated[float, Ge(0), Le(1)]
+Percent = Annotated[float, Ge(0), Le(100)]
 Entry = Mapping[str, Any]  # an entry of the configuration, as the strict schemas allow it
 
 
@@ -30,7 +42,7 @@ class RunAxes(TypedDict):
     regime: str
     method: str
     keep: str
-    seed: int
+    seed: Count
     own_recipe: str
 
 
@@ -78,6 +90,70 @@ class Provenance(TypedDict):
     versions: dict[str, str]
 
 
+class Origin(TypedDict):
+    """What the training of a run was made from: all that may influence its result. Its digest is the run's key.
+
+    Parameters
+    ----------
+    run : id of the run
+    spec : how targets are trained, with the digests of ``model`` and ``recipe`` in their place
+    choice : digest of the subset, with what a search reports, or the sampler
+    data : digest of the pool's content
+    start : digest of the weights that training starts from, or None
+    """
+
+    run: str
+    spec: Entry
+    choice: Any
+    data: str
+    start: str | None
+
+
+class EvaluationOrigin(TypedDict):
+    """What the evaluation of a run was made from. Its digest is the key of the evaluation.
+
+    Parameters
+    ----------
+    run : id of the run
+    spec : how targets are trained and evaluated, with the digests of ``model`` and ``recipe`` in their place
+    weights : SHA-256 of the file of trained weights
+    tests : test set → digest of its content
+    """
+
+    run: str
+    spec: Entry
+    weights: str
+    tests: dict[str, str]
+
+
+class RecordDigests(TypedDict):
+    """The digests of the records that a row was merged from.
+
+    Parameters
+    ----------
+    train : of the record of the training
+    evaluate : of the record of the evaluation; None if the training failed
+    """
+
+    train: str
+    evaluate: str | None
+
+
+class Import(TypedDict):
+    """Where a record comes from that was imported.
+
+    Parameters
+    ----------
+    file : name of the file that it was imported from
+    sha256 : of that file
+    when : time of the import, in ISO 8601, UTC
+    """
+
+    file: str
+    sha256: str
+    when: str
+
+
 class RunSeeds(TypedDict):
     """The seeds of a run.
 
@@ -102,7 +178,7 @@ class MicroBatch(TypedDict):
     batch_norm : whether the model has batch normalisation, which takes its statistics from each part
     """
 
-    size: int
+    size: Annotated[int, Gt(0)]
     batch_norm: bool
 
 
@@ -122,19 +198,19 @@ class Training(TypedDict):
     test_top1_by_epoch : test accuracy in percent after every epoch, empty unless the recipe tracks it
     """
 
-    epochs: int
-    steps: int
+    epochs: Count
+    steps: Count
     micro_batch: MicroBatch | None
-    sample_visits: int
-    forward_visits: int
-    backward_visits: int
-    wall_s: float
-    encode_s: float
+    sample_visits: Count
+    forward_visits: Count
+    backward_visits: Count
+    wall_s: Amount
+    encode_s: Amount
     final_loss: float | None
-    unreadable: int
-    peak_memory_mb: float
-    peak_device_memory_mb: float | None
-    test_top1_by_epoch: list[float]
+    unreadable: Count
+    peak_memory_mb: Amount
+    peak_device_memory_mb: Amount | None
+    test_top1_by_epoch: list[Percent]
 
 
 class BestEpoch(TypedDict):
@@ -146,8 +222,8 @@ class BestEpoch(TypedDict):
     top1 : its test accuracy in percent
     """
 
-    epoch: int
-    top1: float
+    epoch: Annotated[int, Gt(0)]
+    top1: Percent
 
 
 class Source(TypedDict):
@@ -162,9 +238,9 @@ class Source(TypedDict):
     seeds : of the source
     """
 
-    wall_s: float
-    sample_visits: float
-    peak_memory_mb: float | None
+    wall_s: Amount
+    sample_visits: Amount
+    peak_memory_mb: Amount | None
     context: NotRequired[dict[str, Any]]
     key: NotRequired[str]
     seeds: NotRequired[dict[str, Any]]
@@ -186,18 +262,18 @@ class Search(TypedDict):
     examples, tokens : of these trainings, over all epochs
     """
 
-    clusters: int
-    horizon: int
-    chosen: list[int] | None
+    clusters: Count
+    horizon: Count
+    chosen: list[Count] | None
     value: float | None
-    proxy_loss: float | None
-    proxy_top1: float | None
-    empty_loss: float | None
-    trainings: int
-    limit: int
-    trained_s: float
-    examples: int
-    tokens: int
+    proxy_loss: Amount | None
+    proxy_top1: Percent | None
+    empty_loss: Amount | None
+    trainings: Count
+    limit: Count
+    trained_s: Amount
+    examples: Count
+    tokens: Count
 
 
 class Trajectory(TypedDict):
@@ -247,15 +323,15 @@ class Selection(TypedDict):
     trajectory : of agents, searches and samplers
     """
 
-    proxy_share: float
+    proxy_share: Share
     sources: dict[str, Source]
-    score_s: float
-    select_s: float
-    wall_s: float
-    sample_visits: float
-    peak_memory_mb: float | None
+    score_s: Amount
+    select_s: Amount
+    wall_s: Amount
+    sample_visits: Amount
+    peak_memory_mb: Amount | None
     subset_sha256: str | None
-    class_counts: list[int] | None
+    class_counts: list[Count] | None
     search: NotRequired[Search | None]
     sampler: NotRequired[str]
     trajectory: NotRequired[Trajectory]
@@ -270,8 +346,8 @@ class NoiseCount(TypedDict):
     kept : of the subset, or visited per epoch on average by a sampler
     """
 
-    pool: int
-    kept: float
+    pool: Count
+    kept: Amount
 
 
 class TokenCount(TypedDict):
@@ -283,8 +359,8 @@ class TokenCount(TypedDict):
     kept : of the subset, or visited per epoch on average by a sampler
     """
 
-    pool: int
-    kept: float
+    pool: Count
+    kept: Amount
 
 
 class WarmStart(TypedDict):
@@ -312,13 +388,13 @@ class Outcome(TypedDict):
     by_corruption : of corrupted test sets: corruption → accuracy in percent at severities 1 to 5
     """
 
-    top1: float | None
-    loss: float | None
-    num: int
-    unreadable: int
-    clean_top1: NotRequired[float | None]
-    clean_num: NotRequired[int]
-    by_corruption: NotRequired[dict[str, list[float | None]]]
+    top1: Percent | None
+    loss: Amount | None
+    num: Count
+    unreadable: Count
+    clean_top1: NotRequired[Percent | None]
+    clean_num: NotRequired[Count]
+    by_corruption: NotRequired[dict[str, list[Percent | None]]]
 
 
 class Evaluation(TypedDict):
@@ -326,11 +402,18 @@ class Evaluation(TypedDict):
 
     Parameters
     ----------
-    wall_s : seconds
+    status, failure : ``"ok"`` and None, or ``"failed"`` and the reason
+    key : digest of what it was made from
+    made_from : all that may influence the result; None in records of layout 1
+    wall_s : seconds; None after a failure
     provenance : of the evaluation
     """
 
-    wall_s: float
+    status: Literal["ok", "failed"]
+    failure: Failure | None
+    key: str | None
+    made_from: EvaluationOrigin | None
+    wall_s: Amount | None
     provenance: Provenance
 
 
@@ -342,7 +425,11 @@ class FinishedRow(TypedDict):
     schema : version of the layout
     status, failure : ``"ok"`` and None
     run : its axes
-    key : digest of everything that may influence the result
+    key : digest of what the training was made from
+    made_from : all that may influence the result; None in records of layout 1
+    records : digests of the records that the row was merged from; None in records of layout 1
+    imported : where an imported record comes from
+    digest : of all other fields of the row
     provenance : of the training
     num_pool, num_kept : samples of the pool, and of the subset or of an epoch
     noise : noisy samples, None for pools without noise
@@ -351,6 +438,7 @@ class FinishedRow(TypedDict):
     model, recipe : of the target, from the configuration
     seeds, selection, training : of the run
     best_epoch : None unless the recipe tracks the test set
+    sha256 : file → digest of the trained weights
     test : test set → result
     evaluation : its cost and provenance
     """
@@ -360,9 +448,14 @@ class FinishedRow(TypedDict):
     failure: None
     run: RunAxes
     key: str
+    made_from: Origin | None
+    records: RecordDigests | None
+    imported: NotRequired[Import]
+    digest: str
+    sha256: dict[str, str] | None
     provenance: Provenance
-    num_pool: int
-    num_kept: int
+    num_pool: Count
+    num_kept: Count
     noise: NoiseCount | None
     tokens: TokenCount | None
     warm_start: WarmStart | None
@@ -385,10 +478,16 @@ class FailedRow(TypedDict):
     status : ``"failed"``
     failure : the reason
     run : its axes
-    key : digest of everything that may influence the result
+    key : digest of what the training was made from
+    made_from : all that may influence the result; None in records of layout 1
+    records : digests of the records that the row was merged from; None in records of layout 1
+    imported : where an imported record comes from
+    digest : of all other fields of the row
     provenance : of the training
     selection : what it cost, if the selection is what failed
-    test, evaluation : None
+    sha256 : file → digest of the trained weights
+    test : None
+    evaluation : None if the training failed
     noise, tokens, warm_start, num_pool, num_kept, model, recipe, seeds, training, best_epoch :
         as in ``FinishedRow`` if only the evaluation failed
     """
@@ -398,9 +497,14 @@ class FailedRow(TypedDict):
     failure: Failure | None
     run: RunAxes
     key: str
+    made_from: Origin | None
+    records: RecordDigests | None
+    imported: NotRequired[Import]
+    digest: str
+    sha256: dict[str, str] | None
     provenance: Provenance
-    num_pool: int | None
-    num_kept: int | None
+    num_pool: Count | None
+    num_kept: Count | None
     noise: NoiseCount | None
     tokens: TokenCount | None
     warm_start: WarmStart | None
@@ -411,7 +515,7 @@ class FailedRow(TypedDict):
     training: Training | None
     best_epoch: BestEpoch | None
     test: None
-    evaluation: None
+    evaluation: Evaluation | None
 
 
 Row = FinishedRow | FailedRow

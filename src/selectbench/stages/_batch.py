@@ -1,7 +1,7 @@
 """Batches: several runs in one process, each with its own record, resumable one by one."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from selectbench.errors import DataError, RecordError, RunFailedError
-from selectbench.records.files import write_json
+from selectbench.records.files import digest_value, write_sealed
 from selectbench.records.leases import hold_lock
 from selectbench.records.progress import report_run
 from selectbench.records.provenance import describe_provenance
-from selectbench.records.records import read_finished, record_path, write_record
+from selectbench.records.records import read_finished, write_run
 from selectbench.stages._specs import Asked, BatchSpec
 from selectbench.training.parallel import find_crew
 
@@ -36,7 +36,7 @@ def run_batch(
     spec: BatchSpec[Asked],
     manifest: Path,
     device: str,
-    make_key: Callable[[Asked], str],
+    make_origin: Callable[[Asked], Mapping[str, object]],
     work: Callable[[Asked], tuple[dict[str, Any], str]],
     forget: Callable[[Asked], object] = lambda run: None,
 ) -> None:
@@ -50,7 +50,7 @@ def run_batch(
     spec : the batch's specification, with ``runs``, ``folder`` and ``code``
     manifest : path of the manifest, which is written last
     device : name of the device, for the records
-    make_key : run → digest of everything that may influence its result
+    make_origin : run → everything that may influence its result; the digest is the key of its record
     work : run → (fields of its record, one line for the log); an error that is a result of the run becomes a failed record
     forget : run → deletes what was kept to resume it; called once the record of its success is written
     """
@@ -59,9 +59,9 @@ def run_batch(
     waiting = f"waiting: another process is working on {manifest}"
     with hold_lock(manifest.with_name(f".{manifest.name}.lock"), waiting) if is_first else nullcontext():
         for run in spec["runs"]:
-            path = record_path(folder, run["id"], stage)
-            keys[run["id"]] = key = make_key(run)
-            if read_finished(path, key):
+            origin = make_origin(run)
+            keys[run["id"]] = key = digest_value(origin)
+            if read_finished(folder, run["id"], stage, key):
                 if is_first:
                     forget(run)
                     report_run(folder, stage, manifest, f"{run['id']}: already done")
@@ -71,12 +71,24 @@ def run_batch(
             if not is_first:
                 continue
             axes = {name: value for name, value in run.items() if name not in ("subset", "sampler", "test_sets")}
-            write_record(path, {"run": axes, "key": key, "provenance": describe_provenance(spec["code"], device, started), **outcome})
+            provenance = describe_provenance(spec["code"], device, started)
+            write_run(folder, stage, axes, {"key": key, "made_from": origin, "provenance": provenance, **outcome})
             if outcome["status"] == "ok":
                 forget(run)
             report_run(folder, stage, manifest, f"{run['id']}: {line}")
         if is_first:
-            write_json(manifest, {"stage": stage, "runs": keys})
+            write_manifest(manifest, stage, keys)
+
+
+def write_manifest(manifest: Path, stage: str, keys: Mapping[str, str]) -> None:
+    """Write the manifest of a batch: the stage, and run → key of its record."""
+    write_sealed(manifest, {"stage": stage, "runs": dict(keys)})
+
+
+def abridge_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all runs of a batch share of its specification, with digests in place of the entries that records hold in full."""
+    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+    return {**shared, **{name: digest_value(shared[name]) for name in ("model", "recipe")}}
 
 
 def _do_run(run: Asked, work: Callable[[Asked], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:

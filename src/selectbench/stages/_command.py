@@ -5,11 +5,11 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from selectbench.errors import SelectbenchError
+from selectbench.errors import RecordError, SelectbenchError
 from selectbench.records.arithmetic import AVX2, describe_arithmetic
 from selectbench.records.files import digest_file
 from selectbench.records.leases import lease_devices
@@ -36,9 +36,10 @@ def parse_arguments(description: str, inputs: Collection[str], outputs: Collecti
         parser.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.outputs = tuple(outputs)
+    arguments.made_from = digest_inputs({name: getattr(arguments, name) for name in inputs})
     for name in inputs:
-        for path in getattr(arguments, name) if name != "subsets" else ():
-            check_made(path)
+        for path, digest in zip(getattr(arguments, name), arguments.made_from[name], strict=True) if name != "subsets" else ():
+            check_made(path, digest)
     if arguments.spec.get("arithmetic") == AVX2 != describe_arithmetic():
         print(
             "arithmetic: native, not avx2 as specified: this is no x86-64 processor with AVX2, or the stage was not started with -m",
@@ -54,16 +55,25 @@ def resume_collection() -> None:
     gc.enable()
 
 
+def digest_inputs(inputs: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """Return input → SHA-256 of its files; a record holds them as what its job was made from."""
+    try:
+        return {name: [digest_file(path) for path in paths] for name, paths in inputs.items()}
+    except OSError as error:
+        raise RecordError(f"{error.filename}: {error.strerror}") from None
+
+
 def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
-    """Write the record of the arrays and weights that a stage has written, with the SHA-256 of each file.
+    """Write the record of the files that a stage has written, with the SHA-256 of each, and of those that it has read.
 
     Parameters
     ----------
     arguments : of the command, with the paths of its outputs
     fields : the other fields of the record
     """
-    made = [getattr(arguments, name) for name in arguments.outputs]
-    write_record(arguments.record, {**fields, "sha256": {path.name: digest_file(path) for path in made if path.suffix != ".json"}})
+    made = [getattr(arguments, name) for name in arguments.outputs if name != "record"]
+    digests = {path.name: digest_file(path) for path in made}
+    write_record(arguments.record, {**fields, "made_from": arguments.made_from, "sha256": digests})
 
 
 def run_stage(stage: Callable[[], object]) -> NoReturn:

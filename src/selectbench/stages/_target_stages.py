@@ -37,6 +37,7 @@ class TargetStage(Stage):
 
     run_record: ClassVar[str]
     of_texts: ClassVar[bool]
+    record = "manifest"
     threaded = True
 
     @classmethod

@@ -16,10 +16,20 @@ from torch import nn
 from selectbench.data.splits import NOISY, read_array
 from selectbench.dynamic import make
 from selectbench.errors import RecordError, RunFailedError, SelectionFailedError, first_line
-from selectbench.records.files import digest_file, digest_value, read_arrays, read_json, write_atomically
+from selectbench.records.files import digest_file, digest_value, read_arrays, read_sealed, write_atomically
 from selectbench.records.provenance import read_peak_memory_mb
-from selectbench.records.records import EVALUATE, TRAIN, check_made, find_maker, read_record, record_path
-from selectbench.stages._batch import is_out_of_memory, run_batch
+from selectbench.records.records import (
+    EVALUATE,
+    TRAIN,
+    WEIGHTS,
+    check_made,
+    find_maker,
+    read_finished,
+    read_record,
+    read_run,
+    record_path,
+)
+from selectbench.stages._batch import abridge_spec, is_out_of_memory, run_batch
 from selectbench.stages._specs import BatchSpec, EvaluatedRun, EvaluationSpec, TargetSpec, TrainedRun
 from selectbench.stages._training import Seeds, read_weights
 from selectbench.training.choices import Choice, SamplerChoice, SamplerSpec, SubsetChoice, describe_subset_cost
@@ -32,6 +42,8 @@ from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import argparse
+
+    from selectbench.records.rows import EvaluationOrigin, Origin
 
 Weights = Mapping[str, torch.Tensor]  # name → tensor
 
@@ -77,31 +89,31 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     """
     spec: TargetSpec = arguments.spec
     data: Path = arguments.data[0]
-    recipe, content = Recipe.from_config(spec["recipe"]), read_json(data)["splits"]["pool"]
+    recipe, content = Recipe.from_config(spec["recipe"]), digest_value(read_sealed(data)["splits"]["pool"])
     pool = family.open_split("pool")
     test = family.open_split(spec["id_test_set"]) if recipe.track_test else None
     noisy = read_noisy(data)
-    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+    shared = abridge_spec(spec)
     files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
     described = {name: read_record(find_maker(Path(name))) for name in files}
 
-    def make_key(run: TrainedRun) -> str:
+    def make_origin(run: TrainedRun) -> "Origin":
         choice = run["sampler"] or identify_subset(described[run["subset"] or ""]["subsets"][run["keep"]])
-        start = family.start and family.start["sha256"]
-        return digest_value({"spec": shared, "run": run["id"], "choice": choice, "data": content, "start": start})
+        start = family.start["sha256"] if family.start else None
+        return {"run": run["id"], "spec": shared, "choice": choice, "data": content, "start": start}
 
     def work(run: TrainedRun) -> tuple[dict[str, Any], str]:
         def train(micro_batch: int | None) -> tuple[dict[str, Any], str]:
             choice = make_choice(run, described, len(pool), recipe.epochs)
             choice.micro_batch = micro_batch
-            return train_target(family, spec, run, choice, pool, test, noisy, make_key(run))
+            return train_target(family, spec, run, choice, pool, test, noisy, digest_value(make_origin(run)))
 
         return train_within_memory(train, recipe.batch_size, run["id"])
 
     def forget(run: TrainedRun) -> None:
         _checkpoint_path(spec, run).unlink(missing_ok=True)
 
-    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_key, work, forget)
+    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_origin, work, forget)
 
 
 def train_within_memory(
@@ -233,7 +245,7 @@ def train_target(
         on_epoch_end=track,
         checkpoint=checkpoint,
     )
-    weights = record_path(folder, run["id"], TRAIN).with_name("model.pt")
+    weights = find_weights(folder, run["id"])
     if crew.rank == 0:
         write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
     curve, selection = progress.extra.get("test_top1", []), choice.describe_selection()
@@ -242,6 +254,7 @@ def train_target(
     record = {
         "model": spec["model"],
         "recipe": spec["recipe"],
+        "sha256": {WEIGHTS: digest_file(weights)} if crew.rank == 0 else None,
         "seeds": seeds | {"selection": choice.seed},
         "warm_start": start,
         "num_pool": len(pool),
@@ -295,31 +308,47 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
     family : family of the targets
     """
     spec: EvaluationSpec = arguments.spec
-    contents, folder = read_json(arguments.data[0])["splits"], Path(spec["folder"])
+    contents, folder = read_sealed(arguments.data[0])["splits"], Path(spec["folder"])
     clean = spec["id_test_set"]
     wanted = sorted({clean, *(name for run in spec["runs"] for name in run["test_sets"])})
     pools = {name: family.open_split(name) for name in wanted}
     model, _ = family.build((spec["role"],))
-    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
+    shared = abridge_spec(spec)
+    trained = {run["id"]: read_run(folder, run["id"], TRAIN) for run in spec["runs"]}
 
-    def weights(run: EvaluatedRun) -> Path:
-        path = record_path(folder, run["id"], TRAIN).with_name("model.pt")
-        if not path.exists():
-            raise RecordError(f"{path}: missing; delete {path.parent} and the manifest of its batch and run again")
-        return path
-
-    def make_key(run: EvaluatedRun) -> str:
-        tests = {name: contents[name] for name in (clean, *run["test_sets"])}
-        asked = {"run": run["id"], "test_sets": run["test_sets"], "tests": tests}
-        return digest_value({"spec": shared, "weights": digest_file(weights(run)), **asked})
+    def make_origin(run: EvaluatedRun) -> "EvaluationOrigin":
+        tests = {name: digest_value(contents[name]) for name in (clean, *run["test_sets"])}
+        return {"run": run["id"], "spec": shared, "weights": trained[run["id"]]["sha256"][WEIGHTS], "tests": tests}
 
     def work(run: EvaluatedRun) -> tuple[dict[str, Any], str]:
         clock = time.perf_counter()
-        family.write_state(model, read_weights(weights(run), family.device))
+        family.write_state(model, read_weights(find_weights(folder, run["id"]), family.device))
         test = measure_tests(model, pools, clean, run["test_sets"])
         line = ", ".join(f"{name} {result['top1']:.2f} %" for name, result in test.items())
         return {"test": test, "wall_s": time.perf_counter() - clock}, line
 
-    trained = [run for run in spec["runs"] if read_record(record_path(folder, run["id"], TRAIN))["status"] == "ok"]
-    batch: BatchSpec[EvaluatedRun] = {"runs": trained, "folder": spec["folder"], "code": spec["code"]}
-    run_batch(EVALUATE, batch, arguments.manifest, name_device(family.device), make_key, work)
+    runs = [run for run in spec["runs"] if trained[run["id"]]["status"] == "ok"]
+    for run in runs:
+        if not read_finished(folder, run["id"], EVALUATE, digest_value(make_origin(run))):
+            check_trained(folder, run["id"], trained[run["id"]]["sha256"][WEIGHTS])
+    batch: BatchSpec[EvaluatedRun] = {"runs": runs, "folder": spec["folder"], "code": spec["code"]}
+    run_batch(EVALUATE, batch, arguments.manifest, name_device(family.device), make_origin, work)
+
+
+def find_weights(folder: Path, run_id: str) -> Path:
+    """Return the path of a run's trained weights."""
+    return record_path(folder, run_id, TRAIN).with_name(WEIGHTS)
+
+
+def check_trained(folder: Path, run_id: str, digest: str) -> None:
+    """Raise unless the trained weights of a run are those that its record describes.
+
+    Raises
+    ------
+    RecordError
+        They are missing, as after an import, or were altered.
+    """
+    path = find_weights(folder, run_id)
+    problem = "missing" if not path.exists() else "not the weights of the record beside it" if digest_file(path) != digest else None
+    if problem:
+        raise RecordError(f"{path}: {problem}; delete {path.parent} and the manifest of its batch and run again")

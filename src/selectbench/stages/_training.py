@@ -11,7 +11,7 @@ from selectbench.errors import DataError, RecordError, first_line, suggest
 from selectbench.models.factory import build_model
 from selectbench.models.pretrained import Weights
 from selectbench.models.weights import find_weights, warm_start
-from selectbench.records.files import read_json
+from selectbench.records.files import read_sealed
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.training.pools import Pool, open_pool
 
@@ -42,7 +42,7 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
     DataError
         The split has not been prepared.
     """
-    manifest = read_json(data)
+    manifest = read_sealed(data)
     described = manifest["splits"].get(split)
     if described is None:
         help_ = f"{suggest(split, manifest['splits'])}; run `selectbench data prepare {manifest['name']}`"

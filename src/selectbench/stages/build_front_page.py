@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from selectbench.artefacts.specs import FrontFigure, FrontSpec
-from selectbench.errors import RecordError
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_json, write_text
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.records.files import read_sealed, write_text
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, read_drawing, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._page_files import PAGE_FILES
 from selectbench.stages.draw_figure import DrawFigure
@@ -25,7 +24,8 @@ class BuildFrontPage(Stage):
 
     name = "build_front_page"
     reads = ("verdicts", "figures")
-    writes = {"html": "{root}/index.html"}
+    writes = {"html": "{root}/index.html", "sources": "{root}/index.json"}
+    record = "sources"
     log = "{results}/logs/front_page.log"
 
     @classmethod
@@ -61,38 +61,38 @@ class BuildFrontPage(Stage):
         }
 
 
-def build_front_page(spec: FrontSpec, *, html: Path) -> None:
+def build_front_page(spec: FrontSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
     """Write the page from the results that exist; scales that other workflows are still running are shown as far as they have come."""
     from selectbench.artefacts.front import render_front
 
     results = Path(spec["results"])
-    verdicts: dict[str, dict[str, Any]] = {}
-    for scale in spec["scales"]:
-        paths = {paper["id"]: results / scale["id"] / paper["id"] / "verdict.json" for paper in spec["papers"]}
-        verdicts[scale["id"]] = {paper: read_json(path) for paper, path in paths.items() if path.exists()}
-    write_text(html, render_front(spec, verdicts, read_drawing(spec, verdicts)))
+    paths = {
+        scale["id"]: {paper["id"]: results / scale["id"] / paper["id"] / "verdict.json" for paper in spec["papers"]}
+        for scale in spec["scales"]
+    }
+    present = {scale: {paper: path for paper, path in papers.items() if path.exists()} for scale, papers in paths.items()}
+    verdicts: dict[str, dict[str, Any]] = {
+        scale: {paper: read_sealed(path) for paper, path in papers.items()} for scale, papers in present.items()
+    }
+    drawing = find_drawing(spec, verdicts)
+    shown = None if drawing is None else (drawing[0], read_drawing(drawing[1]))
+    write_text(outputs["html"], render_front(spec, verdicts, shown))
+    read = {f"verdicts of {scale}": list(papers.values()) for scale, papers in present.items()}
+    read["figures"] = [] if drawing is None else [drawing[1]]
+    seal_artefact(outputs["sources"], {}, spec["code"], read, [outputs["html"]])
 
 
-def read_drawing(spec: FrontSpec, verdicts: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
-    """Return the title of the largest scale that has the specification's figure, and the figure as SVG; None if no scale has it."""
+def find_drawing(spec: FrontSpec, verdicts: dict[str, dict[str, Any]]) -> tuple[str, Path] | None:
+    """Return the title of the largest scale that has the specification's figure, and the figure's file; None if no scale has it."""
     figure = spec["figure"]
     if figure is None:
         return None
     for scale in reversed(spec["scales"]):
         path = Path(spec["results"]) / scale["id"] / figure["paper"] / "figures" / f"{figure['id']}.svg"
         if figure["paper"] in verdicts[scale["id"]] and path.exists():
-            try:
-                return scale["title"], path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RecordError(f"{path}: not a readable figure ({error})") from None
+            return scale["title"], path
     return None
 
 
-def main() -> None:
-    """The specification names the scales, the papers and the figure; their results are read from the results folder."""
-    arguments = parse_artefact_arguments(__doc__, (), BuildFrontPage.writes)
-    build_front_page(arguments.spec, html=arguments.html)
-
-
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, BuildFrontPage, build_front_page))

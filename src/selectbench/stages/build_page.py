@@ -1,16 +1,14 @@
 """Build the page of a scale: one self-contained HTML file with every paper's claims, figures, tables, subsets and costs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
-from selectbench.errors import RecordError
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_json, write_text
+from selectbench.records.files import read_sealed, write_text
 from selectbench.records.records import read_records
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, read_drawing, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._page_files import PAGE_FILES
 from selectbench.stages.collect_records import CollectRecords
@@ -29,24 +27,14 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
 
-class Files(NamedTuple):
-    """The files that the page is made from, for all papers in the order of the specification; records come as one file per paper."""
-
-    verdicts: Sequence[Path]
-    tables: Sequence[Path]
-    figures: Sequence[Path]
-    records: Sequence[Path] = ()
-    subsets: Sequence[Path] = ()
-    overlaps: Sequence[Path] = ()
-
-
 @dataclass(frozen=True)
 class BuildPage(Stage):
     """The results page of the scale."""
 
     name = "build_page"
-    reads = Files._fields
-    writes = {"html": "{results}/index.html"}
+    reads = ("verdicts", "tables", "figures", "records", "subsets", "overlaps")
+    writes = {"html": "{results}/index.html", "sources": "{results}/index.json"}
+    record = "sources"
     log = "{results}/logs/page.log"
 
     @classmethod
@@ -103,32 +91,22 @@ class BuildPage(Stage):
         }
 
 
-def build_page(spec: PageSpec, files: Files, *, html: Path) -> None:
-    """Write the page."""
+def build_page(spec: PageSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
+    """Write the page from the files of all papers, in the order of the specification."""
     from selectbench.artefacts.page import Inputs as PageInputs
     from selectbench.artefacts.page import render_page
 
-    try:
-        drawings = [Path(path).read_text(encoding="utf-8") for path in files.figures]
-    except OSError as error:
-        raise RecordError(f"{error.filename}: {error.strerror}") from None
-    records = {run: record for path in files.records for run, record in read_records(path).items()}
-    inputs = PageInputs(
-        verdicts=[cast("PaperVerdict", read_json(path)) for path in files.verdicts],
-        tables=[cast("Table[AnyCell]", read_json(path)) for path in files.tables],
-        figures=drawings,
-        records=records,
-        subsets=[cast("Subsets", read_json(path)) for path in files.subsets],
-        overlaps=[cast("Overlaps", read_json(path)) for path in files.overlaps],
+    shown = PageInputs(
+        verdicts=[cast("PaperVerdict", read_sealed(path)) for path in inputs["verdicts"]],
+        tables=[cast("Table[AnyCell]", read_sealed(path)) for path in inputs["tables"]],
+        figures=[read_drawing(path) for path in inputs["figures"]],
+        records={run: record for path in inputs["records"] for run, record in read_records(path).items()},
+        subsets=[cast("Subsets", read_sealed(path)) for path in inputs["subsets"]],
+        overlaps=[cast("Overlaps", read_sealed(path)) for path in inputs["overlaps"]],
     )
-    write_text(html, render_page(spec, inputs))
-
-
-def main() -> None:
-    """The specification names the papers with their tables and figures."""
-    arguments = parse_artefact_arguments(__doc__, BuildPage.reads, BuildPage.writes)
-    build_page(arguments.spec, Files(*(getattr(arguments, name) for name in Files._fields)), html=arguments.html)
+    write_text(outputs["html"], render_page(spec, shown))
+    seal_artefact(outputs["sources"], {"scale": spec["scale_id"]}, spec["code"], inputs, [outputs["html"]])
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, BuildPage, build_page))

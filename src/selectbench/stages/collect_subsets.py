@@ -9,9 +9,9 @@ import numpy as np
 
 from selectbench.artefacts.specs import BrowsedDataset, BrowsedRun, SubsetsSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_arrays, write_json
+from selectbench.records.files import read_arrays
 from selectbench.seeds import derive_seed
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._subsets import find_scores, find_subset, list_subsets
 from selectbench.stages.prepare_data import PrepareData
@@ -35,6 +35,7 @@ class CollectSubsets(Stage):
     name = "collect_subsets"
     reads = ("data", "subsets")
     writes = {"browser": "{results}/{paper}/subsets.json"}
+    record = "browser"
     log = "{results}/logs/browser/{paper}.log"
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -127,11 +128,10 @@ def describe_dataset(dataset: BrowsedDataset, files: Mapping[str, Mapping[str, n
     }
 
 
-def main() -> None:
-    """The specification names data sets, methods and files; ``--data`` and ``--subsets`` are those files."""
-    arguments = parse_artefact_arguments(__doc__, CollectSubsets.reads, CollectSubsets.writes)
-    write_json(arguments.browser, collect_subsets(arguments.spec))
+def write_subsets(spec: SubsetsSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
+    """Write what the browser shows; the specification names data sets, methods and the files that are its inputs."""
+    seal_artefact(outputs["browser"], collect_subsets(spec), spec["code"], inputs)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, CollectSubsets, write_subsets))

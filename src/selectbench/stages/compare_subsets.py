@@ -9,8 +9,8 @@ import numpy as np
 
 from selectbench.artefacts.specs import OverlapGroup, OverlapsSpec, SubsetFile
 from selectbench.planning.stage import Inputs, Stage, fingerprint_stage
-from selectbench.records.files import read_arrays, write_json
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.records.files import read_arrays
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._subsets import find_subset, list_subsets
 
@@ -29,6 +29,7 @@ class CompareSubsets(Stage):
     name = "compare_subsets"
     reads = ("subsets",)
     writes = {"overlaps": "{results}/{paper}/overlaps.json"}
+    record = "overlaps"
     log = "{results}/logs/overlaps/{paper}.log"
 
     def _list_runs(self, plan: "Plan") -> "list[Run]":
@@ -73,11 +74,10 @@ def collect_subsets(runs: list[SubsetFile], files: Mapping[str, Mapping[str, np.
     return {run["seed"]: files[run["subset"]][keep] for run in runs if keep in files.get(run.get("subset"), {})}
 
 
-def main() -> None:
-    """The specification groups the subsets by data set and keep fraction; ``--subsets`` are the files it names."""
-    arguments = parse_artefact_arguments(__doc__, CompareSubsets.reads, CompareSubsets.writes)
-    write_json(arguments.overlaps, {"paper": arguments.spec["paper"], "overlaps": compare_subsets(arguments.spec)})
+def write_overlaps(spec: OverlapsSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
+    """Write the overlaps; the specification groups the subsets, which are the files it names, by data set and keep fraction."""
+    seal_artefact(outputs["overlaps"], {"paper": spec["paper"], "overlaps": compare_subsets(spec)}, spec["code"], inputs)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, CompareSubsets, write_overlaps))

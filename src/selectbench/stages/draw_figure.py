@@ -1,17 +1,16 @@
 """Draw one figure from records, overlaps of subsets, measurements, explored states or clusters, as PDF, PNG and SVG."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from selectbench.artefacts.specs import FigureSpec
 from selectbench.planning.runs import format_keep
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_json, write_atomically
-from selectbench.records.records import read_records
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.records.files import read_sealed, write_atomically
+from selectbench.records.records import read_record, read_records
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._measurements import list_measurements
 from selectbench.stages._sources import find_clusters
@@ -25,16 +24,6 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
 
-class Files(NamedTuple):
-    """The files that figures are made from; each kind of figure reads some of them, and the others may be empty."""
-
-    records: Sequence[Path] = ()
-    overlaps: Sequence[Path] = ()
-    measurements: Sequence[Path] = ()
-    states: Sequence[Path] = ()
-    clusters: Sequence[Path] = ()
-
-
 @dataclass(frozen=True)
 class DrawFigure(Stage):
     """One figure of a paper, which draws the panels of a table."""
@@ -43,12 +32,14 @@ class DrawFigure(Stage):
     figure: str
 
     name = "draw_figure"
-    reads = Files._fields
+    reads = ("records", "overlaps", "measurements", "states", "clusters")  # each kind of figure reads some of them
     writes = {
         "pdf": "{results}/{paper}/figures/{figure}.pdf",
         "png": "{results}/{paper}/figures/{figure}.png",
         "svg": "{results}/{paper}/figures/{figure}.svg",
+        "sources": "{results}/{paper}/figures/{figure}.json",
     }
+    record = "sources"
     log = "{results}/logs/figures/{paper}/{figure}.log"
 
     @classmethod
@@ -84,20 +75,22 @@ class DrawFigure(Stage):
         return cast(FigureSpec, {**panels, "id": self.figure, **drawn, **keep, "code": fingerprint_stage(self.name)})
 
 
-def draw_figure(spec: FigureSpec, files: Files, *, pdf: Path, png: Path, svg: Path) -> None:
+def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
     """Draw a figure and write it in all formats."""
     from selectbench.artefacts import figures
 
     figure = figures.draw_figure(
         spec,
-        {run: record for path in files.records for run, record in read_records(path).items()},
-        [overlap for path in files.overlaps for overlap in read_json(path)["overlaps"]],
-        [cast("Measurement", read_json(path)) for path in files.measurements],
-        [group for path in files.states for group in read_json(path)["groups"]],
-        [cast("Clustering", read_json(path)) for path in files.clusters],
+        {run: record for path in inputs["records"] for run, record in read_records(path).items()},
+        [overlap for path in inputs["overlaps"] for overlap in read_sealed(path)["overlaps"]],
+        [cast("Measurement", read_record(path)) for path in inputs["measurements"]],
+        [group for path in inputs["states"] for group in read_sealed(path)["groups"]],
+        [cast("Clustering", read_record(path)) for path in inputs["clusters"]],
     )
-    for path, file_format in ((pdf, "pdf"), (png, "png"), (svg, "svg")):
-        write_atomically(path, partial(write_bytes, figures.render_figure(figure, file_format)))
+    drawings = [outputs[name] for name in ("pdf", "png", "svg")]
+    for path in drawings:
+        write_atomically(path, partial(write_bytes, figures.render_figure(figure, path.suffix[1:])))
+    seal_artefact(outputs["sources"], {"figure": spec["id"]}, spec["code"], inputs, drawings)
 
 
 def write_bytes(content: bytes, stream: BinaryIO) -> None:
@@ -105,12 +98,5 @@ def write_bytes(content: bytes, stream: BinaryIO) -> None:
     stream.write(content)
 
 
-def main() -> None:
-    """The specification is a ``FigureSpec``."""
-    arguments = parse_artefact_arguments(__doc__, DrawFigure.reads, DrawFigure.writes)
-    outputs = {name: getattr(arguments, name) for name in DrawFigure.writes}
-    draw_figure(arguments.spec, Files(*(getattr(arguments, name) for name in Files._fields)), **outputs)
-
-
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, DrawFigure, draw_figure))

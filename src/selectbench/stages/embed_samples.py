@@ -12,7 +12,7 @@ import numpy as np
 from selectbench.costs.visits import FORWARD_SHARE, sum_seconds
 from selectbench.planning.entries import AnyModel, EncoderEntry
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
-from selectbench.records.files import digest_value, read_json
+from selectbench.records.files import digest_value, read_sealed
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.signals import Signals
@@ -124,7 +124,7 @@ def main() -> None:
     torch.set_num_threads(spec["threads"])
     device = choose_device()
     pool = open_prepared(data, "pool", device)
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"]})
+    key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"]})
     stream = ("encoder", spec["dataset"], spec["seed"])
     embed = {"simclr": train_and_embed, "pretrained": load_and_embed}[spec["encoder"]["kind"]]
     embeddings, fields = embed(spec, pool, stream, key)

@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.costs.visits import sum_seconds
 from selectbench.planning.runs import NO_PROXY
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import digest_value, read_json, write_arrays
+from selectbench.records.files import digest_value, read_sealed, write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
@@ -118,7 +118,7 @@ def main() -> None:
     chosen_by = ("pool", "validation")  # what selection reads; test sets are embedded only for heads
     num = sum(len(arrays[split]) for split in chosen_by)
     cost = {"share": 0.0, "wall_s": sum(wall_s[split] for split in chosen_by), "sample_visits": 0, "forward_visits": num}
-    contents = read_json(data)["splits"]
+    contents = read_sealed(data)["splits"]
     write_made(
         arguments,
         {

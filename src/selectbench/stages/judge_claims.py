@@ -1,15 +1,14 @@
 """Judge a paper's claims from records and measurements and write the verdict, as JSON and as Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from selectbench.artefacts.specs import ClaimsSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_json, write_json, write_text
-from selectbench.records.records import read_records
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.records.files import read_sealed, write_text
+from selectbench.records.records import read_record, read_records
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages._measurements import list_measurements
 from selectbench.stages.collect_records import CollectRecords
@@ -33,6 +32,7 @@ class JudgeClaims(Stage):
     name = "judge_claims"
     reads = ("records", "tables", "measurements")
     writes = {"json": "{results}/{paper}/verdict.json", "markdown": "{results}/{paper}/verdict.md"}
+    record = "json"
     log = "{results}/logs/claims/{paper}.log"
 
     @classmethod
@@ -61,25 +61,17 @@ class JudgeClaims(Stage):
         }
 
 
-def judge_claims(
-    spec: ClaimsSpec, records: Path, tables: Sequence[Path], measurements: Sequence[Path] = (), *, json: Path, markdown: Path
-) -> None:
-    """Write the verdict on a paper; ``tables`` are the JSON sidecars of its tables, ``measurements`` the records of its propositions."""
+def judge_claims(spec: ClaimsSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
+    """Write the verdict on a paper from its records, the sidecars of its tables, and the measurements of its propositions."""
     from selectbench.artefacts.verdict import make_verdict, render_markdown
 
-    filled = [cast("Table[AnyCell]", read_json(path)) for path in tables]
-    measured = [cast("Measurement", read_json(path)) for path in measurements]
+    (records,) = inputs["records"]
+    filled = [cast("Table[AnyCell]", read_sealed(path)) for path in inputs["tables"]]
+    measured = [cast("Measurement", read_record(path)) for path in inputs["measurements"]]
     verdict = make_verdict(spec, filled, read_records(records), measured)
-    write_json(json, verdict)
-    write_text(markdown, render_markdown(verdict))
-
-
-def main() -> None:
-    """The specification is a ``ClaimsSpec``."""
-    arguments = parse_artefact_arguments(__doc__, JudgeClaims.reads, JudgeClaims.writes)
-    outputs = {"json": arguments.json, "markdown": arguments.markdown}
-    judge_claims(arguments.spec, arguments.records[0], arguments.tables, arguments.measurements, **outputs)
+    write_text(outputs["markdown"], render_markdown(verdict))
+    seal_artefact(outputs["json"], verdict, spec["code"], inputs, [outputs["markdown"]])
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, JudgeClaims, judge_claims))

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from selectbench.artefacts.specs import TableSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import write_json, write_text
+from selectbench.records.files import write_text
 from selectbench.records.records import read_records
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages.collect_records import CollectRecords
 
@@ -32,6 +31,7 @@ class MakeTable(Stage):
         "latex": "{results}/{paper}/tables/{table}.tex",
         "cells": "{results}/{paper}/tables/{table}.cells.json",
     }
+    record = "cells"
     log = "{results}/logs/tables/{paper}/{table}.log"
 
     @classmethod
@@ -48,23 +48,16 @@ class MakeTable(Stage):
         return {**plan.tables[self.paper, self.table], "code": fingerprint_stage(self.name)}
 
 
-def make_table(spec: TableSpec, records: Path, *, csv: Path, markdown: Path, latex: Path, cells: Path) -> None:
+def make_table(spec: TableSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
     """Fill a table from records and write it in all formats."""
     from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
 
+    (records,) = inputs["records"]
     table = fill_table(spec, read_records(records))
-    write_text(csv, render_csv(table))
-    write_text(markdown, render_markdown(table))
-    write_text(latex, render_latex(table))
-    write_json(cells, table)
-
-
-def main() -> None:
-    """The specification is a ``TableSpec``."""
-    arguments = parse_artefact_arguments(__doc__, MakeTable.reads, MakeTable.writes)
-    outputs = {name: getattr(arguments, name) for name in MakeTable.writes}
-    make_table(arguments.spec, arguments.records[0], **outputs)
+    for name, render in (("csv", render_csv), ("markdown", render_markdown), ("latex", render_latex)):
+        write_text(outputs[name], render(table))
+    seal_artefact(outputs["cells"], table, spec["code"], inputs, [outputs[name] for name in ("csv", "markdown", "latex")])
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, MakeTable, make_table))

@@ -2,16 +2,15 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from selectbench.artefacts.specs import StatesSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_json, write_json
+from selectbench.records.files import read_sealed
 from selectbench.seeds import derive_seed
-from selectbench.stages._artefact import parse_artefact_arguments
+from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages.search_clusters import SearchClusters
 
@@ -33,6 +32,7 @@ class MapStates(Stage):
     name = "map_states"
     reads = ("searches",)
     writes = {"states": "{results}/{paper}/states.json"}
+    record = "states"
     log = "{results}/logs/states/{paper}.log"
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -112,12 +112,11 @@ def place_masks(masks: np.ndarray, seed: int) -> tuple[Literal["umap", "pca"], n
         return "umap", mapper.fit_transform(masks).astype(np.float64)
 
 
-def main() -> None:
-    """``--searches`` are the files of states that agents explored."""
-    arguments = parse_artefact_arguments(__doc__, MapStates.reads, MapStates.writes)
-    searches = [search for path in arguments.searches for search in read_json(Path(path))["searches"]]
-    write_json(arguments.states, {"paper": arguments.spec["paper"], "groups": map_states(searches, arguments.spec["seed"])})
+def write_states(spec: StatesSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
+    """Write the maps of the states that agents explored, which the inputs list."""
+    searches = [search for path in inputs["searches"] for search in read_sealed(path)["searches"]]
+    seal_artefact(outputs["states"], {"paper": spec["paper"], "groups": map_states(searches, spec["seed"])}, spec["code"], inputs)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: make_artefact(__doc__, MapStates, write_states))

@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.costs.visits import sum_seconds
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.policy import count_kept
-from selectbench.records.files import digest_value, read_arrays, read_json
+from selectbench.records.files import digest_value, read_arrays, read_sealed
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed, hash_ids
@@ -102,7 +102,7 @@ def main() -> None:
         {
             "status": "ok",
             "source": "influences",
-            "key": digest_value({"spec": spec, "data": read_json(data)["splits"], "encoder": encoder["key"]}),
+            "key": digest_value({"spec": spec, "data": read_sealed(data)["splits"], "encoder": encoder["key"]}),
             "seeds": {"warm_up": seed},
             "context": {
                 "warm_up_keep": WARM_UP_KEEP,

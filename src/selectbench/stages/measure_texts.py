@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.costs.visits import sum_seconds
 from selectbench.planning.entries import NGRAM, AnyModel
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import digest_value, read_json
+from selectbench.records.files import digest_value, read_sealed
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
@@ -111,7 +111,7 @@ def main() -> None:
         {
             "status": "ok",
             "source": spec["signal"],
-            "key": digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"]}),
+            "key": digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"]}),
             "seeds": {},
             "context": context,
             "costs": [{"share": 0.0, "wall_s": time.perf_counter() - clock, "sample_visits": 0, "forward_visits": passes}],

@@ -11,10 +11,10 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records.records import find_maker, read_record, write_record
+from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._specs import TrainingSpec, specify_training
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.train_proxy import TrainProxy
@@ -102,8 +102,8 @@ def main() -> None:
             **propositions.measure_closeness(model.eval(), pool, signals, spec["pairs"], seed),
             **propositions.measure_leaving_out(signals, held_out, spec["pairs"], seed),
         }
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "seed": spec["seed"],

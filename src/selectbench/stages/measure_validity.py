@@ -13,10 +13,9 @@ from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.policy import count_kept
 from selectbench.records.files import read_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
-from selectbench.records.records import write_record
 from selectbench.rl.ranks import rank_correlation
 from selectbench.seeds import derive_seed
-from selectbench.stages._command import parse_arguments, run_stage
+from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._sources import find_clusters, find_embeddings
 from selectbench.stages._specs import TrainingSpec, specify_training
 from selectbench.stages.prepare_data import PrepareData
@@ -126,8 +125,8 @@ def main() -> None:
         pools, stream = {name: family.open_split(name) for name in names}, (role, spec["dataset"], spec["seed"])
         state = Path(spec["state"]) / f"{role}.pt"
         measured[role] = [train_and_measure(family, training, subset, stream, pools, state) for subset in ids]
-    write_record(
-        arguments.record,
+    write_made(
+        arguments,
         {
             "status": "ok",
             "seed": spec["seed"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from selectbench.costs.visits import size_test_set
 from selectbench.data.entries import CorpusEntry, DatasetEntry
 from selectbench.planning.stage import Inputs, SizeNetwork, Stage, fingerprint_stage
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 from selectbench.stages._command import parse_arguments, run_stage
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class PrepareData(Stage):
 
     name = "prepare_data"
     writes = {"manifest": "{resources}/{dataset}/prepared/manifest.json"}
+    record = "manifest"
     log = "{results}/logs/prepare/{dataset}.log"
 
     def list_inputs(self, plan: "Plan") -> Inputs:
@@ -86,7 +87,7 @@ def main() -> None:
     spec: Spec = arguments.spec
     manifest: Path = arguments.manifest
     resources = manifest.parents[2]
-    write_json(manifest, prepare_entry(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
+    write_sealed(manifest, prepare_entry(spec["dataset"], spec["entry"], resources, spec["test_sets"]))
 
 
 if __name__ == "__main__":

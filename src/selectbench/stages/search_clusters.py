@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.policy import count_kept
-from selectbench.records.files import digest_value, read_arrays, read_json, write_arrays, write_json
+from selectbench.records.files import digest_value, read_arrays, read_sealed, write_arrays, write_sealed
 from selectbench.records.provenance import describe_provenance
 from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
@@ -117,7 +117,7 @@ def main() -> None:
         "encoder": describe_source(read_record(find_maker(embedded)), 0.0),
         "clusters": describe_clustering(read_record(find_maker(clusters))),
     }
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
+    key = digest_value({"spec": spec, "data": read_sealed(data)["splits"], "clusters": assignment.tolist(), "start": family.start})
     cap_seed = derive_seed("cap", spec["dataset"], spec["seed"])  # shared by all agents, so that they search the same set function
     subsets, described, explored = {}, {}, []
     for keep in spec["keeps"]:
@@ -144,7 +144,7 @@ def main() -> None:
         print(f"{spec['method_name']}, keep {keep}: {described[keep]['failure'] or 'found'} after {values.count} proxy trainings")
     write_arrays(arguments.subsets, subsets)
     axes = {"dataset": spec["dataset"], "method": spec["method_name"], "title": spec["title"], "seed": spec["seed"]}
-    write_json(arguments.states, {"searches": [{**axes, "clusters": agent.clusters, **found} for found in explored]})
+    write_sealed(arguments.states, {"searches": [{**axes, "clusters": agent.clusters, **found} for found in explored]})
     write_made(
         arguments,
         {

@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.costs.visits import FORWARD_SHARE
 from selectbench.planning.entries import RecipeEntry
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
-from selectbench.records.files import digest_value, read_json, write_atomically
+from selectbench.records.files import digest_value, read_sealed, write_atomically
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._specs import TrainingSpec, specify_training
@@ -119,7 +119,7 @@ def main() -> None:
     start = warm_start_from_spec(model, spec)
     pool = open_prepared(data, "pool", device)
     recorder = Recorder(pool, spec["num_classes"], recipe)
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"], "start": start and start["sha256"]})
+    key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
     checkpoint = Checkpoint(Path(spec["state"]), key)
     progress = train_model(
         model,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
-from selectbench.records.files import digest_value, read_json, write_arrays
+from selectbench.records.files import digest_value, read_sealed, write_arrays
 from selectbench.records.provenance import describe_provenance
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._specs import SelectorSpec, specify_selection, specify_training
@@ -100,7 +100,7 @@ def main() -> None:
     device = choose_device()
     pool, method = open_prepared(data, "pool", device), cast("RLSelector", make_method(spec["method"], spec["parameters"]))
     start = describe_start(spec)
-    key = digest_value({"spec": spec, "data": read_json(data)["splits"]["pool"], "start": start and start["sha256"]})
+    key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
     subsets, described = {}, {}
     for keep in spec["keeps"]:
         state = Path(spec["state"]) / f"keep-{keep}.pt"

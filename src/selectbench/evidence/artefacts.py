@@ -1,0 +1,71 @@
+"""The artefacts that are made from collected records alone, in the order in which they are made."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from selectbench.planning.plan import Plan
+from selectbench.planning.stage import Stage
+from selectbench.stages._artefact import InputFiles, Make, OutputFiles
+from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
+from selectbench.stages.build_page import BuildPage, build_page
+from selectbench.stages.collect_subsets import CollectSubsets
+from selectbench.stages.compare_subsets import CompareSubsets
+from selectbench.stages.draw_figure import DrawFigure, draw_figure
+from selectbench.stages.judge_claims import JudgeClaims, judge_claims
+from selectbench.stages.make_table import MakeTable, make_table
+
+_MAKERS: tuple[tuple[type[Stage], Make], ...] = (
+    (MakeTable, make_table),
+    (DrawFigure, draw_figure),
+    (JudgeClaims, judge_claims),
+    (BuildPage, build_page),
+    (BuildFrontPage, build_front_page),
+)
+_OF_SUBSETS = (CollectSubsets, CompareSubsets)  # made from subsets, not from collected records; a page without them lacks these parts
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table, figure, verdict or page.
+
+    Parameters
+    ----------
+    job : that makes it
+    spec : its specification
+    inputs, outputs : its files
+    make : writes the outputs
+    """
+
+    job: Stage
+    spec: Mapping[str, object]
+    inputs: InputFiles
+    outputs: OutputFiles
+    make: Make
+
+    @property
+    def record(self) -> Path:
+        """The output that says what the artefact was made from."""
+        return self.outputs[self.job.record]
+
+
+def list_artefacts(plan: Plan) -> Iterator[Artefact]:
+    """Yield the artefacts of a scale; each comes after those that it is made from."""
+    for stage, make in _MAKERS:
+        for job in stage.list_wanted(plan):
+            inputs = {name: [Path(path) for path in paths] for name, paths in job.list_input_paths(plan).items()}
+            outputs = {name: Path(path) for name, path in job.list_outputs(plan).items()}
+            yield Artefact(job, job.specify(plan), leave_out_missing(plan, job, inputs), outputs, make)
+
+
+def leave_out_missing(plan: Plan, job: Stage, inputs: InputFiles) -> InputFiles:
+    """Return inputs without the comparisons of subsets that are missing, as they are where nothing but records was kept."""
+    optional = {Path(path) for stage in _OF_SUBSETS for paper in plan.config.papers for path in stage(paper).list_outputs(plan).values()}
+    if not isinstance(job, BuildPage):
+        return inputs
+    return {name: [path for path in paths if path.exists() or path not in optional] for name, paths in inputs.items()}
+
+
+def remake_artefact(artefact: Artefact) -> None:
+    """Write an artefact anew, in place."""
+    artefact.make(artefact.spec, artefact.inputs, artefact.outputs)
