@@ -1,0 +1,1 @@
+"""Evidence: results packaged so that others can cite, check and reuse them."""
