@@ -1,4 +1,4 @@
-"""The command line: ``selectbench plan | simulate | status | why | data | select | new-method | report``."""
+"""The command line: ``selectbench plan | simulate | status | why | report | export | data | select | new-method``."""
 
 import argparse
 import json
@@ -78,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
         ("report", rebuild_report, "Redraw every table, figure, verdict and the results page from collected records, without torch."),
     ):
         add(name, run, help_text).add_argument("--scale", help="a scale other than that of config/config.yaml")
+
+    export = add("export", export_results, "Package the results of a scale with their records, configuration and environment.")
+    export.add_argument(
+        "--crate", type=Path, required=True, metavar="PATH", help="the RO-Crate: a folder, or a zip file if it ends in .zip"
+    )
+    export.add_argument("--scale", help="a scale other than that of config/config.yaml")
 
     data = add("data", manage_data, "List, fetch, check or prepare data sets.")
     data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
@@ -242,6 +248,15 @@ def refresh_readme(plan: "Plan") -> None:
         verdicts = {paper: cast("PaperVerdict", read_sealed(Path(JudgeClaims(paper).find_output(plan, "json")))) for paper in papers}
         write_text(readme, refresh_verdicts(text, verdicts, {paper: content["title"] for paper, content in papers.items()}))
         print(f"Updated the table of verdicts in {readme}, which shows scale {plan.scale}")
+
+
+def export_results(arguments: argparse.Namespace) -> None:
+    """Write the results of a scale as an RO-Crate."""
+    from selectbench.evidence.crate import write_crate
+
+    plan = _load_plan(arguments)
+    count = write_crate(plan, arguments.crate)
+    print(f"{arguments.crate}: {spell_count(count, 'file')} of scale {plan.scale} as an RO-Crate")
 
 
 def manage_data(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ EXTRAS = (
     "benchmarks",
     "pyproject.toml",
     "requirements.lock",
+    *("environment.yml", "LICENSE", "CITATION.cff", ".zenodo.json", "CHANGELOG.md"),
     "docs/draw_architecture.py",
     "tests/conftest.py",
     "tests/contract",
@@ -44,6 +45,10 @@ INSTEAD = {  # command as written → what runs instead, and why
     "python -m pytest tests/contract -k margin": (
         "python -m pytest tests/contract -k 'margin and not another_process'",
         "the omitted test starts a process that imports the installed project instead of this copy",
+    ),
+    "selectbench export --crate results.zip --scale tiny": (
+        "selectbench export --crate results.zip --scale smoke",
+        "the copy has results of scale smoke alone",
     ),
     "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),
     "selectbench plan --scale full": ("selectbench plan --scale smoke", COUNTS),

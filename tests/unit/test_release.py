@@ -1,5 +1,6 @@
 """The release: one version, a citation, catalogue metadata, and a wheel that works without the rest of the project."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,20 @@ import yaml
 import selectbench
 
 CFF_FIELDS = {"cff-version", "message", "title", "abstract", "type", "version", "license", "authors", "keywords", "references"}
-CHECKOUT = [["plan"], ["simulate"], ["status"], ["why"], ["report"], ["data", "list"], ["new-method", "mine"]]
+ZENODO_FIELDS = {
+    *("title", "upload_type", "description", "creators", "access_right", "license", "version", "language", "keywords"),
+    "related_identifiers",
+}
+CHECKOUT = [
+    ["plan"],
+    ["simulate"],
+    ["status"],
+    ["why"],
+    ["report"],
+    ["export", "--crate", "crate"],
+    ["data", "list"],
+    ["new-method", "mine"],
+]
 
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -136,6 +150,26 @@ def test_the_citation_names_the_papers_and_the_licence(root):
     for paper in cited["references"]:
         assert paper["type"] in ("article", "conference-paper")
         assert all(set(author) == {"given-names", "family-names"} for author in paper["authors"])
+
+
+def test_what_describes_the_release_agrees(root):
+    """CITATION.cff, .zenodo.json and pyproject.toml name the same release; tests/unit/test_crate.py holds crates to CITATION.cff."""
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    zenodo = json.loads((root / ".zenodo.json").read_text(encoding="utf-8"))
+    assert set(zenodo) == ZENODO_FIELDS
+    assert (zenodo["title"], zenodo["description"]) == (cited["title"], cited["abstract"])
+    assert cited["title"].startswith(f"{project['name']}: ")
+    assert zenodo["version"] == cited["version"] == selectbench.__version__
+    assert zenodo["license"] == cited["license"] == project["license"]
+    assert zenodo["keywords"] == cited["keywords"] == project["keywords"]
+    assert zenodo["creators"] == cited["authors"] == project["authors"]
+    assert (zenodo["upload_type"], zenodo["access_right"], zenodo["language"]) == (cited["type"], "open", "eng")
+    papers = [(identifier["value"], paper["type"]) for paper in cited["references"] for identifier in paper["identifiers"]]
+    kinds = {"conference-paper": "publication-conferencepaper", "article": "publication-preprint"}
+    assert zenodo["related_identifiers"] == [
+        {"identifier": number, "relation": "references", "scheme": "arxiv", "resource_type": kinds[kind]} for number, kind in papers
+    ]
 
 
 def test_the_workflow_catalogue_finds_what_it_asks_for(root):
