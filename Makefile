@@ -7,11 +7,14 @@ QUICK := architecture artefacts_cells artefacts_claims artefacts_measurements ar
 	methods_ccs methods_d2 methods_herding methods_k_center methods_moderate methods_random plan policy ranks readme records \
 	rl_reward scheduling seeds signals simulation stage_command
 
-.PHONY: reproduce test test-units test-workflows test-systems check lint types imports quick architecture setup figures bench lock
+.PHONY: reproduce verify test test-units test-workflows test-systems check lint types imports quick architecture setup figures bench lock
 
 reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE)
 	@echo "Open results/$(SCALE)/index.html"
+
+verify: setup
+	$(BIN)/selectbench verify --scale $(SCALE) --cores $(CORES)
 
 test: setup lint
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 test-units test-workflows test-systems

@@ -85,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--scale", help="a scale other than that of config/config.yaml")
 
+    verify = add("verify", verify_results, "Check that results add up, and make a sample of runs again to compare them bit for bit.")
+    verify.add_argument("--scale", help="a scale other than that of config/config.yaml")
+    verify.add_argument("--minutes", type=_parse_minutes, default=5.0, help="time for making runs again; 0 makes none (default: 5)")
+    verify.add_argument("--cores", type=_parse_count, help="number of cores (default: those of this machine)")
+    verify.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+
     data = add("data", manage_data, "List, fetch, check or prepare data sets.")
     data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
     data.add_argument("name", nargs="?", help="a data set of config/datasets.yaml")
@@ -107,6 +113,16 @@ def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 20:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of devices; give a positive whole number")
     return int(text)
+
+
+def _parse_minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes; give 0 or a positive number")
+    return minutes
 
 
 def _load_plan(arguments: argparse.Namespace) -> "Plan":
@@ -169,13 +185,17 @@ def count_cores() -> int:
 
 
 def show_status(arguments: argparse.Namespace) -> None:
-    """Print how many runs of every table are done, and every failed run with its reason and how to retry it."""
+    """Print how many runs of every table are done, every failed run with its reason and how to retry it, and damaged files."""
     from selectbench.errors import RecordError
+    from selectbench.evidence.damage import describe_repair, find_damage, open_inventory
     from selectbench.planning.jobs import list_jobs
-    from selectbench.records.records import EVALUATE, TRAIN, read_record, record_path
+    from selectbench.records.records import EVALUATE, TRAIN, read_run, record_path
 
     plan = _load_plan(arguments)
     jobs = list_jobs(plan)
+    inventory = open_inventory(plan)
+    damages = find_damage(plan, jobs, inventory)
+    inventory.save()
     state: dict[str, str] = {}
     failures: list[tuple[str, str, str]] = []
     for stage in (TRAIN, EVALUATE):
@@ -188,7 +208,7 @@ def show_status(arguments: argparse.Namespace) -> None:
                     state[run.id] = "missing"
                     continue
                 try:
-                    record = read_record(path)
+                    record = read_run(Path(plan.folder), run.id, stage)
                 except RecordError as error:
                     state[run.id] = "failed"
                     failures.append((run.id, str(error), f"{manifest} {path}"))
@@ -204,6 +224,10 @@ def show_status(arguments: argparse.Namespace) -> None:
     scale = f" --config scale={arguments.scale}" if arguments.scale else ""
     for name, reason, files in failures:
         print(f"failed: {name}: {reason}\n  to retry: rm -f {files} && snakemake --cores 2{scale}")
+    for damage in damages:
+        print(f"damaged: {damage.path}: {damage.problem}")
+    if damages:
+        print(f"  to repair: {describe_repair(plan, damages, jobs)}")
 
 
 def show_why(arguments: argparse.Namespace) -> None:
@@ -222,6 +246,25 @@ def show_why(arguments: argparse.Namespace) -> None:
         print(f"{reason.rule}: {reason.cause}: {count} {'job' if count == 1 else 'jobs'}{at_stake}")
     if not jobs:
         print("Nothing would run: everything is up to date.")
+
+
+def verify_results(arguments: argparse.Namespace) -> None:
+    """Print what of a scale's results agrees and what differs; exit with status 1 on a difference."""
+    from selectbench.evidence import verify
+    from selectbench.evidence.remake import check_remade
+    from selectbench.planning.jobs import list_jobs
+
+    plan = _load_plan(arguments)
+    jobs = list_jobs(plan)
+    rows, _ = verify.read_rows(plan)
+    if not rows:
+        raise ConfigError(f"{plan.folder}: no collected records to verify; run `snakemake --cores 2 --config scale={plan.scale}`")
+    agrees = verify.print_checks([verify.check_files(plan, jobs), verify.check_sources(plan, jobs), verify.check_rows(plan)])
+    agrees &= verify.print_checks([verify.check_artefacts(plan)])
+    if arguments.minutes:
+        agrees &= verify.print_checks([check_remade(plan, rows, arguments.minutes * 60, arguments.seed, arguments.cores or count_cores())])
+    if not agrees:
+        sys.exit(1)
 
 
 def rebuild_report(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ class Main(TypedDict):
     papers : whose tables, figures and claims are made
     partial : whether tables may be made while runs are missing
     results, resources : folders
+    only : ids of runs, if only these are run
     arithmetic : ``avx2`` (the default) or ``native``
     """
 
@@ -26,6 +27,7 @@ class Main(TypedDict):
     partial: bool
     results: str
     resources: str
+    only: NotRequired[list[str]]
     arithmetic: NotRequired[Literal["avx2", "native"]]
 
 

@@ -6,12 +6,13 @@ What a job is asked to do and which files it makes stands in the declaration of 
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
 from selectbench.artefacts.specs import ClaimSpec, PanelSpec, TableSpec
-from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten
+from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, suggest
 from selectbench.planning.config import Config, load_config
 from selectbench.planning.layout import Layout
 from selectbench.planning.resolve import resolve_claim, resolve_table
@@ -52,6 +53,23 @@ class Plan:
         self.claims: dict[str, list[ClaimSpec]] = {
             paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
         }
+
+    def restrict(self, ids: Iterable[str]) -> "Plan":
+        """Return the plan of some of the runs, without artefacts.
+
+        Raises
+        ------
+        ConfigError
+            There is no such run.
+        """
+        wanted = set(ids)
+        unknown = min(wanted - self.runs.keys(), default=None)
+        if unknown is not None:
+            raise ConfigError(f"config/config.yaml: only: scale {self.scale} has no run {unknown!r}{suggest(unknown, self.runs)}")
+        part = Plan(replace(self.config, papers={}), {})
+        part.runs = {name: run for name, run in self.runs.items() if name in wanted}
+        part._test_sets_of = self._test_sets_of
+        return part
 
     @property
     def arithmetic(self) -> str:
@@ -177,7 +195,8 @@ def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan
         Anything in the configuration that cannot be run, in one line.
     """
     config = load_config(root, overrides)
-    return Plan(config, {paper: _read_reported(root, Path(f"config/reported/{paper}.csv")) for paper in config.papers})
+    plan = Plan(config, {paper: _read_reported(root, Path(f"config/reported/{paper}.csv")) for paper in config.papers})
+    return plan.restrict(config.main["only"]) if "only" in config.main else plan
 
 
 def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
