@@ -1,4 +1,4 @@
-"""The command line: ``selectbench plan | simulate | status | why | report | export | data | select | new-method``."""
+"""The command line: ``selectbench plan | simulate | status | why | report | verify | compare | export | data | select | new-method``."""
 
 import argparse
 import json
@@ -90,6 +90,10 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--minutes", type=_parse_minutes, default=5.0, help="time for making runs again; 0 makes none (default: 5)")
     verify.add_argument("--cores", type=_parse_count, help="number of cores (default: those of this machine)")
     verify.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+
+    compare = add("compare", compare_results, "Compare a scale's results with those in another folder: runs, spread, verdicts.")
+    compare.add_argument("folder", type=Path, help="the other results folder, with one subfolder per scale")
+    compare.add_argument("--scale", help="a scale other than that of config/config.yaml")
 
     data = add("data", manage_data, "List, fetch, check or prepare data sets.")
     data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
@@ -265,6 +269,14 @@ def verify_results(arguments: argparse.Namespace) -> None:
         agrees &= verify.print_checks([check_remade(plan, rows, arguments.minutes * 60, arguments.seed, arguments.cores or count_cores())])
     if not agrees:
         sys.exit(1)
+
+
+def compare_results(arguments: argparse.Namespace) -> None:
+    """Print how two results of one scale differ: in bits, in accuracy beside the spread between seeds, and in verdicts."""
+    from selectbench.evidence.compare import describe_comparison
+
+    for line in describe_comparison(_load_plan(arguments), arguments.folder):
+        print(line)
 
 
 def rebuild_report(arguments: argparse.Namespace) -> None:

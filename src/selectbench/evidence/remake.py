@@ -235,7 +235,7 @@ def leave_spread(rows: "Mapping[str, Row]", recorded: "Row", remade: "Row") -> s
 
 def list_alike(rows: "Iterable[Row]", recorded: "Row") -> "list[Row]":
     """List the rows of the same data set, proxy, target, regime and keep fraction, whatever their method and seed."""
-    axes = ("dataset", "target", "regime", "keep")
+    axes = ("dataset", "target", "own_recipe", "regime", "keep")
     run: Mapping[str, Any] = recorded["run"]
     return [row for row in rows if all(_get_axis(row, axis) == run[axis] for axis in axes)]
 
