@@ -18,7 +18,7 @@ class Main(TypedDict):
     papers : whose tables, figures and claims are made
     partial : whether tables may be made while runs are missing
     results, resources : folders
-    arithmetic : ``avx2`` (the default) or ``native``
+    arithmetic : ``avx2`` (the default), ``sse4`` or ``native``
     """
 
     scale: str
@@ -26,7 +26,7 @@ class Main(TypedDict):
     partial: bool
     results: str
     resources: str
-    arithmetic: NotRequired[Literal["avx2", "native"]]
+    arithmetic: NotRequired[Literal["avx2", "sse4", "native"]]
 
 
 class Axes(TypedDict):
