@@ -92,7 +92,7 @@ for name, arguments in commands:
 
 
 def run_stages(plan, jobs, folder, environment):
-    """Run the commands of jobs in a folder, with variables set from outside, each in a process of its own; they share the import of torch."""
+    """Run the commands of jobs in a folder, with variables set from outside, each in its own process; they share the import of torch."""
     commands = json.dumps([make_command(plan, job) for job in jobs])
     command = [sys.executable, "-c", RUNNER, commands]
     result = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600)
@@ -100,8 +100,12 @@ def run_stages(plan, jobs, folder, environment):
 
 
 def make_command(plan, job):
-    """Return the module and the arguments of a job's command; of a batch, only the first run of a sampler; one keep fraction."""
+    """Return the module and the arguments of a job's command, with one keep fraction, one run of a sampler, and no unneeded test set."""
     spec, inputs = job.specify(plan), job.list_input_paths(plan)
+    if "test_sets" in spec:
+        spec = {**spec, "test_sets": ["test"]}
+    if "splits" in spec:
+        spec = {**spec, "splits": ["pool", "validation"]}
     if "runs" in spec:
         spec, inputs = {**spec, "runs": [run for run in spec["runs"] if run["sampler"]][:1]}, {**inputs, "subsets": []}
     if "keeps" in spec:
