@@ -66,6 +66,7 @@ figures: setup
 bench: setup
 	$(BIN)/python -m benchmarks.planning
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.arithmetic
 	$(BIN)/python -m benchmarks.selectors $(SELECTORS)
 
 lock: setup

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from selectbench import __version__
 from selectbench.errors import ConfigError, SelectbenchError, needing_packages, spell_count, suggest
-from selectbench.records.arithmetic import NATIVE, pin_arithmetic
+from selectbench.records.arithmetic import AVX2, pin_arithmetic
 
 if TYPE_CHECKING:
     from selectbench.artefacts.verdict import PaperVerdict
@@ -50,8 +50,7 @@ def hold_arithmetic() -> None:
     from selectbench.planning.strict_yaml import read_yaml
 
     name = Path("config/config.yaml")
-    if read_yaml(name, name).get("arithmetic") != NATIVE:
-        pin_arithmetic()
+    pin_arithmetic(str(read_yaml(name, name).get("arithmetic", AVX2)))
 
 
 def build_parser() -> argparse.ArgumentParser:

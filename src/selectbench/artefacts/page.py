@@ -12,6 +12,7 @@ from selectbench.artefacts.cells import Cost, find_absence
 from selectbench.artefacts.claims import Comparison, JudgedClaim, format_comparison
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_keep, format_run_value, format_signed
 from selectbench.artefacts.kinds import Table
+from selectbench.artefacts.machines import describe_machines
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.artefacts.tables import KINDS, AnyCell, find_grid_cell
 from selectbench.artefacts.verdict import SYMBOLS, CostTable, PaperVerdict, count_verdicts, format_worst, list_provenance, name_source
@@ -88,6 +89,7 @@ def render_page(spec: PageSpec, inputs: Inputs) -> str:
         scale=spec["scale"],
         papers=shown,
         counts=count_verdicts(inputs.verdicts),
+        machines=describe_machines(inputs.records),
         data={"cells": details, "runs": runs.rows, "origins": runs.origins, "papers": explored},
         confidence=f"{100 * inputs.verdicts[0]['confidence']:g}",
     )

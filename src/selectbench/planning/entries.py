@@ -19,7 +19,7 @@ class Main(TypedDict):
     partial : whether tables may be made while runs are missing
     results, resources : folders
     only : ids of runs, if only these are run
-    arithmetic : ``avx2`` (the default) or ``native``
+    arithmetic : ``avx2`` (the default), ``sse4`` or ``native``
     """
 
     scale: str
@@ -28,7 +28,7 @@ class Main(TypedDict):
     results: str
     resources: str
     only: NotRequired[list[str]]
-    arithmetic: NotRequired[Literal["avx2", "native"]]
+    arithmetic: NotRequired[Literal["avx2", "sse4", "native"]]
 
 
 class Axes(TypedDict):

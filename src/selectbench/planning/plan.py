@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def arithmetic(self) -> str:
-        """Whether CPUs compute with AVX2 at most (``avx2``) or with whatever instructions they have (``native``)."""
+        """Whether CPUs compute with AVX2 (``avx2``) or SSE4 (``sse4``) at most, or with whatever instructions they have (``native``)."""
         return self.config.main.get("arithmetic", AVX2)
 
     @property

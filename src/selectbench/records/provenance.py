@@ -17,7 +17,10 @@ from selectbench.records.arithmetic import describe_arithmetic
 if TYPE_CHECKING:
     from selectbench.records.rows import Provenance
 
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm")
+_LIBRARIES = (
+    *("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "transformers", "peft", "stable-baselines3"),
+    *("lightgbm", "umap-learn", "numba"),
+)
 
 
 def describe_provenance(code: str, device: str, started: datetime) -> "Provenance":
@@ -82,7 +85,8 @@ def _read_versions() -> dict[str, str]:
             found[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    libc = " ".join(platform.libc_ver())
+    return found | ({"libc": libc} if libc else {})
 
 
 @cache

@@ -64,7 +64,7 @@ class Provenance(TypedDict):
 
     Parameters
     ----------
-    arithmetic : ``"avx2"`` if libraries were held to AVX2, ``"native"`` otherwise; records of old versions lack it
+    arithmetic : ``"avx2"`` or ``"sse4"`` if libraries were held to it, else ``"native"``; records of old versions lack it
     code : fingerprint of the stage's code
     command : that was run
     commit, dirty : of the working tree, and whether it had uncommitted changes; None outside a git repository

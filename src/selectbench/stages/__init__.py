@@ -5,13 +5,12 @@ command imports what it needs when it runs. Modules whose names begin with an un
 """
 
 import gc
+import re
 import sys
 
-from selectbench.records.arithmetic import NATIVE, pin_arithmetic
+from selectbench.records.arithmetic import AVX2, pin_arithmetic
 
 if sys.argv[:1] == ["-m"]:  # a stage is being started: garbage collection is paused during its imports, whose objects stay
     gc.disable()
-    if not any(
-        f'"arithmetic":"{NATIVE}"' in argument.replace(" ", "") for argument in sys.argv
-    ):  # libraries read their settings when they are loaded
-        pin_arithmetic()
+    _specified = re.search(r'"arithmetic": *"(\w+)"', " ".join(sys.argv))
+    pin_arithmetic(_specified[1] if _specified else AVX2)  # now, because libraries read their settings when they are loaded

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from selectbench.errors import RecordError, SelectbenchError
-from selectbench.records.arithmetic import AVX2, describe_arithmetic
+from selectbench.records.arithmetic import NATIVE, describe_arithmetic
 from selectbench.records.files import digest_file
 from selectbench.records.leases import lease_devices
 from selectbench.records.records import check_made, write_record
@@ -40,9 +40,10 @@ def parse_arguments(description: str, inputs: Collection[str], outputs: Collecti
     for name in inputs:
         for path, digest in zip(getattr(arguments, name), arguments.made_from[name], strict=True) if name != "subsets" else ():
             check_made(path, digest)
-    if arguments.spec.get("arithmetic") == AVX2 != describe_arithmetic():
+    specified, found = arguments.spec.get("arithmetic", NATIVE), describe_arithmetic()
+    if specified not in (NATIVE, found):
         print(
-            "arithmetic: native, not avx2 as specified: this is no x86-64 processor with AVX2, or the stage was not started with -m",
+            f"arithmetic: {found}, not {specified} as specified: the processor does not offer it, or the stage was not started with -m",
             file=sys.stderr,
         )
     lease_devices(arguments.spec.get("gpu", 0))
