@@ -32,8 +32,6 @@ def test_a_finished_project_verifies(finished):
 
 def test_a_forged_record_is_found_by_making_the_run_again(copy):
     """Digests are no signatures: every file of the forgery fits the others."""
-    first = copy.run("selectbench", "verify", "--minutes", BUDGET, "--cores", "2")
-    assert first.returncode == 0, first.stdout
     results = copy.path("results/smoke")
     for record in results.glob("runs/**/evaluate.json"):
         content = read_sealed(record)
