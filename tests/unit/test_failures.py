@@ -147,7 +147,7 @@ def batch(pool, tmp_path):
             read_state=lambda model: model.state_dict(),
             write_state=lambda model, state: model.load_state_dict(state),
         )
-        arguments = argparse.Namespace(spec=spec, data=[tmp_path / "manifest.json"], manifest=tmp_path / "trained.json")
+        arguments = argparse.Namespace(spec=spec, data=[tmp_path / "manifest.json"], made_from={}, manifest=tmp_path / "trained.json")
         train_batch(arguments, family)
         assert len(models) == len(memory)
         return {name: read_record(record_path(tmp_path / "results", name, TRAIN)) for name in names.split()}, models

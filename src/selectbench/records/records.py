@@ -222,9 +222,8 @@ def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | 
         shared |= {"status": "ok", "failure": None}
         evaluate = seal({"schema": row["schema"], "run": row["run"], "test": row["test"], **evaluation})
     train = seal(shared)
-    own, merged = (
-        {name: part[name] for name in part if name not in ("imported", DIGEST)} for part in (row, merge_records(train, evaluate))
-    )
+    parts: list[Mapping[str, Any]] = [row, merge_records(train, evaluate)]
+    own, merged = ({name: value for name, value in part.items() if name not in ("imported", DIGEST)} for part in parts)
     if own != merged:
         raise RecordError(f"{spell(row['run']['id'])}: the row is not that of the records that it names")
     return train, evaluate
