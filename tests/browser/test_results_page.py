@@ -14,9 +14,9 @@ from chromium import Browser, find_chromium
 from selectbench.artefacts.break_even import find_break_even
 from selectbench.artefacts.formats import format_cost
 from selectbench.planning.plan import Plan, load_plan
-from selectbench.records.files import read_json, write_array, write_arrays, write_json
+from selectbench.records.files import read_sealed, write_array, write_arrays, write_sealed
 from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
-from selectbench.stages.build_page import BuildPage, Files, build_page
+from selectbench.stages.build_page import BuildPage, build_page
 from selectbench.stages.collect_subsets import CollectSubsets, collect_subsets
 from selectbench.stages.compare_subsets import CompareSubsets, compare_subsets
 
@@ -64,10 +64,10 @@ def write_subsets(plan: Plan, paper: str) -> None:
             write_arrays(Path(run["subset"]), {keep: np.argsort(-scores)[: round(float(keep) * num)] for keep in sorted(keeps)})
             if run["scores"]:
                 write_arrays(Path(run["scores"]), {"scores": scores, "ids": np.arange(num)})
-    write_json(Path(browser.find_output(plan, "browser")), collect_subsets(spec))
+    write_sealed(Path(browser.find_output(plan, "browser")), collect_subsets(spec))
     overlaps = comparison.specify(plan)
     overlaps["groups"] = [group | {"num_pool": POOL} for group in overlaps["groups"]]
-    write_json(Path(comparison.find_output(plan, "overlaps")), {"paper": paper, "overlaps": compare_subsets(overlaps)})
+    write_sealed(Path(comparison.find_output(plan, "overlaps")), {"paper": paper, "overlaps": compare_subsets(overlaps)})
 
 
 @pytest.fixture(scope="module")
@@ -87,25 +87,25 @@ def site(root, committed, tmp_path_factory) -> Path:
         papers = [(paper["id"], Path(plan.folder) / paper["id"]) for paper in spec["papers"]]
         build_page(
             spec,
-            Files(
-                [folder / "verdict.json" for _, folder in papers],
-                [
+            {
+                "verdicts": [folder / "verdict.json" for _, folder in papers],
+                "tables": [
                     folder / f"tables/{table}.cells.json"
                     for paper, (_, folder) in zip(spec["papers"], papers, strict=True)
                     for table in paper["tables"]
                 ],
-                [
+                "figures": [
                     folder / f"figures/{item['id']}.svg"
                     for paper, (_, folder) in zip(spec["papers"], papers, strict=True)
                     for item in paper["figures"]
                 ],
-                [folder / "records.jsonl" for _, folder in papers],
-                [Path(CollectSubsets(paper).find_output(plan, "browser")) for paper in plan.browsing_papers()],
-                [Path(CompareSubsets(paper).find_output(plan, "overlaps")) for paper in plan.browsing_papers()],
-            ),
-            html=place / page.find_output(plan, "html"),
+                "records": [folder / "records.jsonl" for _, folder in papers],
+                "subsets": [Path(CollectSubsets(paper).find_output(plan, "browser")) for paper in plan.browsing_papers()],
+                "overlaps": [Path(CompareSubsets(paper).find_output(plan, "overlaps")) for paper in plan.browsing_papers()],
+            },
+            {name: place / path for name, path in page.list_outputs(plan).items()},
         )
-        build_front_page(front.specify(plan), html=place / front.find_output(plan, "html"))
+        build_front_page(front.specify(plan), {}, {name: place / path for name, path in front.list_outputs(plan).items()})
     return place / "results"
 
 
@@ -192,7 +192,7 @@ def test_the_theme_is_chosen_by_a_button_and_remembered(page, site):
 def test_the_front_page_links_into_the_pages_of_scales(browser, site):
     browser.open(site / "index.html")
     links = browser.run("[...document.querySelectorAll('main a')].map((link) => link.getAttribute('href'))")
-    claims = [claim["id"] for claim in read_json(site / f"tiny/{PAPER}/verdict.json")["claims"]]
+    claims = [claim["id"] for claim in read_sealed(site / f"tiny/{PAPER}/verdict.json")["claims"]]
     assert [f"tiny/index.html#{PAPER}-claim-{claim}" for claim in claims] == [link for link in links if f"#{PAPER}-claim" in link]
     browser.open(site / "tiny/index.html")
     anchors = json.dumps([link.partition("#")[2] for link in links if "#" in link])
@@ -357,7 +357,7 @@ def test_texts_are_browsed_alike(page):
 
 def test_the_overlap_matrix_tells_values_and_opens_both_methods(page, site):
     matrix, browser = f".overlap[data-paper={PAPER}]", f".browser[data-paper={PAPER}]"
-    found = {item["keep"]: item for item in read_json(site / f"tiny/{PAPER}/overlaps.json")["overlaps"]}
+    found = {item["keep"]: item for item in read_sealed(site / f"tiny/{PAPER}/overlaps.json")["overlaps"]}
     item = found["0.4"]
     page.choose(
         f"{matrix} select", page.run(f"[...document.querySelectorAll('{matrix} option')].find((item) => item.textContent === '40 %').value")
@@ -406,7 +406,7 @@ def test_the_cost_explorer_agrees_with_the_cost_tables_and_break_even(page, site
         return found;
     })(document.querySelector('.costs[data-paper=PAPER]'))"""
     for paper in ("rl_selector", "data_agent", "cluster_mdp"):
-        costs = read_json(site / f"tiny/{paper}/verdict.json")["costs"]
+        costs = read_sealed(site / f"tiny/{paper}/verdict.json")["costs"]
         found = page.run(script.replace("PAPER", paper))
         assert {(panel, keep) for panel, keep, *_ in found} == {
             (i, column["id"]) for i, cost in enumerate(costs) for column in cost["columns"]

@@ -36,7 +36,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 RemoteExecutor.sleep = lambda self: asyncio.sleep(1)
 main(sys.argv[1:])
 """  # polls the state of jobs every second, where the plugin waits ten seconds longer each time
-VOLATILE = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty"}
+VOLATILE = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty", "digest", "records"}
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def read_arrays(project, kind: str) -> dict[str, bytes]:
 
 
 def strip_volatile(value):
-    """Drop what may differ between two identical runs: times, host, process size."""
+    """Drop what may differ between two identical runs: times, host, process size, and digests of records with these."""
     if isinstance(value, dict):
         return {name: strip_volatile(inner) for name, inner in value.items() if name not in VOLATILE}
     return value

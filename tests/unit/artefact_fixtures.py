@@ -1,11 +1,11 @@
 """Synthetic records and specs for the artefact tests; run this file to regenerate the stored records and golden files."""
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 
+CODE = "fingerprint"
 GOLDEN = Path(__file__).parents[1] / "golden"
 DIGITS, BLOBS = "digits/convnet-to-resnet8", "blobs/mlp-to-mlp"
 TITLES = {
@@ -39,6 +39,17 @@ def run_id(place: str, method: str, keep: str, seed: int) -> str:
 
 
 def make_record(place: str, method: str, keep: str, seed: int) -> dict:
+    """Return a row as it is collected."""
+    from selectbench.records.records import merge_records
+
+    return merge_records(*make_pair(place, method, keep, seed))
+
+
+def make_pair(place: str, method: str, keep: str, seed: int) -> tuple[dict, dict | None]:
+    """Return the sealed records of a training and of its evaluation, which is None for the run that failed."""
+    from selectbench.records.files import digest_value, seal
+    from selectbench.records.records import SCHEMA, WEIGHTS
+
     run = run_id(place, method, keep, seed)
     dataset, proxy_to_target = place.split("/")
     proxy, target = proxy_to_target.split("-to-")
@@ -48,64 +59,84 @@ def make_record(place: str, method: str, keep: str, seed: int) -> dict:
     top1 = round(TOP1[method] + 12 * (share - 0.5) * (method != "full") + seed_effect + own_effect, 2)
     proxy_s = PROXY_S.get(method, 0.0)
     kept = round(share * 1400)
-    record = {
-        "run": {
-            "id": run,
-            "dataset": dataset,
-            "proxy": proxy,
-            "target": target,
-            "regime": "equal_epochs",
-            "method": method,
-            "keep": keep,
-            "seed": seed,
-        },
-        "status": "ok",
-        "failure": None,
+    axes = {"id": run, "dataset": dataset, "proxy": proxy, "target": target, "regime": "equal_epochs", "method": method}
+    axes |= {"keep": keep, "seed": seed, "own_recipe": ""}
+    origin = {"run": run, "spec": {"regime": "equal_epochs", "recipe": "0" * 64}, "choice": "0" * 64, "data": "1" * 64, "start": None}
+    provenance = {
+        "command": "train",
+        "commit": "0123456789",
+        "dirty": False,
+        "version": "0.1.0",
+        "code": CODE,
+        "versions": {"torch": "2.9.0"},
+        "device": "cpu",
+        "host": "somewhere",
+        "python": "3.11.7",
+        "started": "2025-12-31T23:59:50Z",
+        "finished": "2026-01-01T00:00:00Z",
+    }
+    done = {"schema": SCHEMA, "run": axes, "status": "ok", "failure": None, "provenance": provenance}
+    train = done | {
+        "key": digest_value(origin),
+        "made_from": origin,
         "num_pool": 1400,
         "num_kept": kept,
-        "test": {
-            "test": {"top1": top1, "loss": round((100 - top1) / 30, 4), "num": 397},
-            "mnist_shift": {"top1": round(top1 - 20, 2), "loss": 0.9, "num": 397, "clean_top1": top1, "clean_num": 397},
-        },
+        "noise": None,
+        "tokens": None,
+        "warm_start": None,
         "best_epoch": {"epoch": 12, "top1": round(top1 + 0.25, 2)},
         "training": {
             "epochs": 20,
             "steps": kept // 10,
+            "micro_batch": None,
             "sample_visits": 20 * kept,
+            "forward_visits": 20 * kept,
+            "backward_visits": 20 * kept,
             "wall_s": round(6 * share + 0.05 * seed, 2),
+            "encode_s": 0.0,
+            "unreadable": 0,
             "peak_memory_mb": 512.0,
+            "peak_device_memory_mb": None,
             "final_loss": 0.01,
+            "test_top1_by_epoch": [],
         },
         "selection": {
             "proxy_share": float(proxy_s > 0),
-            "sources": {"proxy": {"wall_s": proxy_s, "sample_visits": 28000}} if proxy_s else {},
+            "sources": {"proxy": {"wall_s": proxy_s, "sample_visits": 28000, "peak_memory_mb": 512.0}} if proxy_s else {},
             "score_s": 0.02,
             "select_s": 0.01,
             "wall_s": proxy_s + 0.03 if method != "full" else 0.0,
             "sample_visits": 28000 if proxy_s else 0,
+            "peak_memory_mb": 512.0,
             "subset_sha256": "0" * 64,
+            "class_counts": [kept],
         },
+        "model": {"name": target},
         "recipe": {"epochs": 20},
-        "seeds": {"model": seed},
-        "provenance": {
-            "command": "train",
-            "commit": "0123456789",
-            "dirty": False,
-            "version": "0.1.0",
-            "code": "fingerprint",
-            "versions": {"torch": "2.9.0"},
-            "device": "cpu",
-            "host": "somewhere",
-            "finished": "2026-01-01T00:00:00Z",
-        },
+        "seeds": {"init": seed, "streams": ["target", dataset, seed], "selection": seed},
+        "sha256": {WEIGHTS: "2" * 64},
     }
     if method in SEARCHED:
-        record["selection"]["trajectory"] = make_trajectory(share, seed, run != FAILED)
+        train["selection"]["trajectory"] = make_trajectory(share, seed, run != FAILED)
     if run == FAILED:
-        record |= {"status": "failed", "failure": {"reason": "loss is not finite\nat step 12", "log_tail": "…"}, "best_epoch": None}
-        record["test"] = {name: {"top1": None, "loss": None, "num": None} for name in record["test"]}
-        record["training"] = dict.fromkeys(record["training"])
-    return record
+        reached = ("schema", "run", "provenance", "key", "made_from", "selection")
+        train = {name: value if name in reached else None for name, value in train.items()}
+        train |= {"status": "failed", "failure": {"reason": "loss is not finite\nat step 12", "log_tail": "…"}}
+        return seal(train), None
+    tested = {"run": run, "spec": origin["spec"], "weights": "2" * 64, "tests": {"test": "3" * 64, "mnist_shift": "4" * 64}}
+    evaluate = done | {
+        "key": digest_value(tested),
+        "made_from": tested,
+        "wall_s": 0.0,
+        "test": {
+            "test": {"top1": top1, "loss": round((100 - top1) / 30, 4), "num": 397, "unreadable": 0},
+            "mnist_shift": {
+                **{"top1": round(top1 - 20, 2), "loss": 0.9, "num": 397, "unreadable": 0},
+                **{"clean_top1": top1, "clean_num": 397},
+            },
+        },
+    }
+    return seal(train), seal(evaluate)
 
 
 def make_trajectory(share: float, seed: int, succeeds: bool) -> dict:
@@ -297,6 +328,7 @@ def make_table_spec(scale: str = "tiny", partial: bool = True, with_holes: bool 
         "compare_reported": scale == "full",
         "columns": COLUMNS,
         "panels": make_panels({"0.3": 86.0, "0.5": 92.34}, with_holes),
+        "code": CODE,
     }
 
 
@@ -327,6 +359,7 @@ def make_figure_spec(kind: str, partial: bool = True, with_holes: bool = True) -
         "partial": partial,
         "columns": COLUMNS,
         "panels": make_panels(None, with_holes),
+        "code": CODE,
         **{
             "trajectory": {"quantity": "regret", "methods": list(SEARCHED)},
             "measured": {"proposition": "cover_bound"},
@@ -368,6 +401,7 @@ def make_claims_spec() -> dict:
         "paper": "rl_selector",
         "scale": "tiny",
         "confidence": 0.95,
+        "code": CODE,
         "claims": [
             claim("best", "RL-Selector beats every baseline at every keep fraction.", "paper", [], "rl_selector is not built yet"),
             claim(
@@ -430,17 +464,16 @@ def make_page_spec() -> dict:
     browse = {"methods": [[name, title] for name, title in TITLES.items() if name != "full"], "datasets": {"digits": "Digits"}}
     about = {"id": "rl_selector", "title": "RL-Selector", "citation": "ICCV 2025, arXiv 2506.21037"}
     papers = [{**about, "tables": tables, "figures": figures, "browse": browse}]
-    return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers}
+    return {"title": "Does RL-guided data selection pay?", "scale": "tiny", "scale_id": "tiny", "papers": papers, "code": CODE}
 
 
 def write_golden() -> None:
     from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
     from selectbench.artefacts.verdict import make_verdict
     from selectbench.artefacts.verdict import render_markdown as render_verdict
-    from selectbench.records.records import read_records
+    from selectbench.records.records import read_records, write_collection
 
-    lines = [json.dumps(record, ensure_ascii=False) for record in make_records()]
-    (GOLDEN / "records.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_collection(GOLDEN / "records.jsonl", make_records())
     records = read_records(GOLDEN / "records.jsonl")
     tables = {spec["id"]: fill_table(spec, records) for spec in (make_table_spec(), make_costs_spec())}
     verdict = make_verdict(make_claims_spec(), list(tables.values()), records, make_measurements())

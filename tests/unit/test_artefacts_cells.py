@@ -1,5 +1,4 @@
 import copy
-import json
 import math
 
 import pytest
@@ -18,7 +17,7 @@ from selectbench.artefacts.cells import (
 )
 from selectbench.artefacts.formats import format_difference, format_number, format_run_value
 from selectbench.errors import RecordError
-from selectbench.records.records import read_records
+from selectbench.records.records import read_records, write_collection
 
 
 @pytest.fixture
@@ -193,14 +192,15 @@ def test_filling_leaves_the_spec_alone(records):
 @pytest.mark.parametrize("line", ["{", "[]", '{"run": 3}', "{}"])
 def test_a_corrupt_line_is_named(tmp_path, line):
     path = tmp_path / "records.jsonl"
-    path.write_text(json.dumps(make_records()[0]) + "\n" + line + "\n")
+    write_collection(path, make_records()[:1])
+    path.write_text(path.read_text() + line + "\n")
     with pytest.raises(RecordError, match=r"records\.jsonl: line 2 "):
         read_records(path)
 
 
 def test_a_repeated_run_and_a_missing_file_are_errors(tmp_path):
     path = tmp_path / "records.jsonl"
-    path.write_text((json.dumps(make_records()[0]) + "\n") * 2)
+    write_collection(path, make_records()[:1] * 2)
     with pytest.raises(RecordError, match="line 2 is a second record"):
         read_records(path)
     with pytest.raises(RecordError, match="no such file"):

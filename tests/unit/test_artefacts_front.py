@@ -10,6 +10,7 @@ import pytest
 from selectbench.artefacts.front import format_duration, render_front
 from selectbench.planning.jobs import list_wanted_files
 from selectbench.planning.plan import load_plan
+from selectbench.records.files import digest_file, read_sealed, write_sealed
 from selectbench.stages.build_front_page import BuildFrontPage
 from selectbench.stages.collect_subsets import CollectSubsets
 from selectbench.stages.compare_subsets import CompareSubsets
@@ -88,9 +89,7 @@ def test_without_results_the_page_says_so_and_refers_to_nothing_outside():
 def results(tmp_path):
     for scale, papers in VERDICTS.items():
         for paper, verdict in papers.items():
-            path = tmp_path / "results" / scale / paper / "verdict.json"
-            path.parent.mkdir(parents=True)
-            path.write_text(json.dumps(verdict))
+            write_sealed(tmp_path / "results" / scale / paper / "verdict.json", verdict)
     drawing = tmp_path / "results/tiny/one/figures/f.svg"
     drawing.parent.mkdir()
     drawing.write_text('<svg width="4" height="4" viewBox="0 0 40 40"><path d="M 0 0"/></svg>')
@@ -99,6 +98,7 @@ def results(tmp_path):
 
 def build(place, spec: dict) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "selectbench.stages.build_front_page", "--html", "results/index.html"]
+    command += ["--sources", "results/index.json", "--verdicts", "--figures"]
     return subprocess.run(command, input=json.dumps(spec), cwd=place, capture_output=True, text=True, check=False)
 
 
@@ -106,6 +106,10 @@ def test_the_stage_reads_what_is_there_and_writes_the_same_twice(results):
     spec = make_spec(figure={"paper": "one", "id": "f", "title": "A figure", "caption": "Its caption."})
     assert build(results, spec).stderr == ""
     first = (results / "results/index.html").read_bytes()
+    sources = read_sealed(results / "results/index.json")
+    assert set(sources["made_from"]) == {*(f"verdicts of {scale}" for scale in VERDICTS), "figures"}
+    assert sources["made_from"]["figures"] == [digest_file(results / "results/tiny/one/figures/f.svg")]
+    assert sources["sha256"] == {"index.html": digest_file(results / "results/index.html")}
     assert b"tiny (scale)" in first and b"<svg" in first  # the small scale has no such figure
     assert build(results, spec).returncode == 0
     assert (results / "results/index.html").read_bytes() == first

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from artefact_fixtures import (
+    CODE,
     FAILED,
     FIGURE_TITLES,
     GOLDEN,
@@ -28,8 +29,11 @@ from artefact_fixtures import (
 from selectbench.artefacts.page import Inputs, render_page
 from selectbench.artefacts.tables import fill_table
 from selectbench.errors import RecordError
+from selectbench.records.files import digest_file, read_sealed, write_sealed
+from selectbench.records.records import write_record
 
 RECORDS = GOLDEN / "records.jsonl"
+DRAWN = {"pdf": "pdf", "png": "png", "svg": "svg", "sources": "json"}
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -44,13 +48,13 @@ def built(tmp_path_factory):
     place = tmp_path_factory.mktemp("artefacts")
     measured = [place / f"seed-{item['seed']}.json" for item in make_measurements()]
     for path, item in zip(measured, make_measurements(), strict=True):
-        path.write_text(json.dumps(item))
-    (place / "overlaps.json").write_text(json.dumps({"paper": "rl_selector", "overlaps": make_overlaps()}))
-    (place / "subsets.json").write_text(json.dumps(make_subsets()))
-    (place / "states.json").write_text(json.dumps({"paper": "rl_selector", "groups": make_states()}))
+        write_record(path, {"status": "ok", **item})
+    write_sealed(place / "overlaps.json", {"paper": "rl_selector", "overlaps": make_overlaps()})
+    write_sealed(place / "subsets.json", make_subsets())
+    write_sealed(place / "states.json", {"paper": "rl_selector", "groups": make_states()})
     clusters = [place / f"clusters-{number}.json" for number in range(len(make_clusters()))]
     for path, item in zip(clusters, make_clusters(), strict=True):
-        path.write_text(json.dumps(item))
+        write_record(path, {"status": "ok", **item})
     read = {"overlap": {"overlaps": [place / "overlaps.json"]}, "measured": {"measurements": measured}}
     read |= {"states": {"states": [place / "states.json"]}, "coherence": {"clusters": clusters}}
     options = ("records", "overlaps", "measurements", "states", "clusters")
@@ -60,7 +64,7 @@ def built(tmp_path_factory):
         outputs = [f"--{name}={place / spec['id']}.{ending}" for name, ending in endings.items()]
         done.append(run_stage("make_table", spec, "--records", RECORDS, *outputs))
     for kind in FIGURE_TITLES:
-        outputs = [f"--{name}={place / kind}.{name}" for name in ("pdf", "png", "svg")]
+        outputs = [f"--{name}={place / kind}.{ending}" for name, ending in DRAWN.items()]
         files = read.get(kind, {"records": [RECORDS]})
         inputs = [part for name in options for part in (f"--{name}", *files.get(name, []))]
         done.append(run_stage("draw_figure", make_figure_spec(kind), *inputs, *outputs))
@@ -71,7 +75,7 @@ def built(tmp_path_factory):
     figures = [place / f"{kind}.svg" for kind in FIGURE_TITLES]
     inputs = ["--verdicts", place / "verdict.json", "--tables", *tables, "--figures", *figures, "--records", RECORDS]
     inputs += ["--subsets", place / "subsets.json", "--overlaps", place / "overlaps.json"]
-    done.append(run_stage("build_page", make_page_spec(), *inputs, "--html", place / "index.html"))
+    done.append(run_stage("build_page", make_page_spec(), *inputs, *("--html", place / "index.html", "--sources", place / "index.json")))
     assert [process.stderr for process in done] == [""] * len(done)
     return place
 
@@ -86,9 +90,12 @@ def test_artefact_equals_the_stored_file(built, name):
 
 
 @pytest.mark.parametrize("spec", [make_table_spec(), make_costs_spec()])
-def test_the_sidecar_is_what_the_library_returns(built, spec):
+def test_the_sidecar_is_what_the_library_returns_and_names_its_inputs_and_the_files_beside_it(built, spec):
     table = fill_table(spec, {record["run"]["id"]: record for record in make_records()})
-    assert json.loads((built / f"{spec['id']}.json").read_text()) == json.loads(json.dumps(table))
+    sidecar = read_sealed(built / f"{spec['id']}.json")
+    beside = [built / f"{spec['id']}.{ending}" for ending in ("csv", "md", "tex")]
+    about = {"code": CODE, "made_from": {"records": [digest_file(RECORDS)]}, "sha256": {path.name: digest_file(path) for path in beside}}
+    assert sidecar == json.loads(json.dumps(table)) | about | {"digest": sidecar["digest"]}
 
 
 def test_a_strict_table_ends_with_one_line(tmp_path):

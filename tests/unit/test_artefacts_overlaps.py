@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from selectbench.artefacts.overlaps import compare_subsets
+from selectbench.records.files import digest_file, read_sealed
 from selectbench.stages import compare_subsets as stage
 
 
@@ -74,7 +76,9 @@ def test_the_command_writes_what_the_library_returns(spec, tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
-    assert json.loads(contents[0]) == {"paper": "rl_selector", "overlaps": stage.compare_subsets(spec)}
+    written = read_sealed(tmp_path / "one.json")
+    assert (written["paper"], written["overlaps"], written["code"]) == ("rl_selector", stage.compare_subsets(spec), spec["code"])
+    assert written["made_from"] == {"subsets": [digest_file(Path(path)) for path in subsets]}
 
 
 def test_a_corrupt_file_ends_with_one_line(spec, tmp_path):

@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from selectbench.artefacts.break_even import find_break_even, read_shares
 from selectbench.artefacts.figures import draw_figure
 from selectbench.errors import ConfigError, RecordError
+from selectbench.records.files import read_sealed, write_sealed
 from selectbench.stages.map_states import map_states, place_masks
 
 
@@ -192,13 +193,14 @@ def test_few_sets_are_placed_by_principal_components():
 def test_the_stage_maps_the_files_it_is_given(tmp_path):
     searches = [make_search("a", [(), (1,), (1, 2, 3)], (1, 2, 3)), make_search("b", [], None)]
     for search in searches:
-        (tmp_path / f"{search['method']}.json").write_text(json.dumps({"searches": [search]}))
+        write_sealed(tmp_path / f"{search['method']}.json", {"searches": [search]})
     command = [sys.executable, "-m", "selectbench.stages.map_states", "--searches", *map(str, sorted(tmp_path.iterdir()))]
     spec = {"paper": "cluster_mdp", "seed": 5, "code": "0"}
     command += ["--states", str(tmp_path / "states.json")]
     process = subprocess.run(command, capture_output=True, text=True, check=False, input=json.dumps(spec))
     assert (process.returncode, process.stderr) == (0, "")
-    assert json.loads((tmp_path / "states.json").read_text()) == {"paper": "cluster_mdp", "groups": map_states(searches, 5)}
+    states = read_sealed(tmp_path / "states.json")
+    assert (states["paper"], states["groups"], states["code"]) == ("cluster_mdp", map_states(searches, 5), "0")
 
 
 def test_agents_that_explored_nothing_have_an_empty_map():

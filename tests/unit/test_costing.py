@@ -21,7 +21,7 @@ from selectbench.models.counting import count_model
 from selectbench.planning.jobs import find_needs, list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import make_rules
-from selectbench.records.records import TRAIN
+from selectbench.records.records import SCHEMA, TRAIN, write_collection
 from selectbench.stages.build_front_page import BuildFrontPage
 from selectbench.stages.build_page import BuildPage
 from selectbench.stages.collect_records import CollectRecords
@@ -45,7 +45,7 @@ def project(root, committed, tmp_path, monkeypatch):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         by_id = {row["run"]["id"]: row for row in rows}
         added = [rows[0] | {"run": {"id": run, **asdict(plan.runs[run])}} for run in plan.paper_runs(paper) if run not in by_id]
-        path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *added]), encoding="utf-8")
+        write_collection(path, [*rows, *added])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -176,8 +176,7 @@ def test_a_recorded_gpu_replaces_the_published_one(project):
     row["provenance"]["device"] = "Some GPU"
     row["training"] |= {"wall_s": 50.0, "sample_visits": 100_000}
     target = project / "results/small/rl_selector/records.jsonl"
-    target.parent.mkdir(parents=True)
-    target.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_collection(target, [row])
     costing = Costing(plan_scale(project, "full"))
     assert costing.device == "Some GPU"
     job = find_job(costing.jobs, "train_proxy", "cifar10", "resnet18", "0")
@@ -313,8 +312,8 @@ def test_estimates_are_held_against_what_was_recorded_then(project, monkeypatch)
     note_times(project, batch, 2000.0, 2005.0)  # its records are older: part of its work was done before
     assert describe_last_estimate(Costing(plan)) == line
     path = project / "results/tiny/estimate.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"schema": 2}), encoding="utf-8")
-    with pytest.raises(RecordError, match=r"estimate.json: record layout 2 is of a newer version"):
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"schema": SCHEMA + 1}), encoding="utf-8")
+    with pytest.raises(RecordError, match=rf"estimate.json: record layout {SCHEMA + 1} is of a newer version"):
         describe_last_estimate(Costing(plan))
 
 

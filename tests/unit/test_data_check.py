@@ -5,7 +5,7 @@ from data_fixtures import prepare_published
 
 from selectbench.data.check import check_dataset
 from selectbench.errors import DataError
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def prepared(root, tmp_path):
     """Digits, prepared: (entry, resources folder, folder of the arrays)."""
     entry = yaml.safe_load((root / "config/datasets.yaml").read_text(encoding="utf-8"))["digits"]
     folder = tmp_path / "digits" / "prepared"
-    write_json(folder / "manifest.json", prepare_published("digits", entry, tmp_path))
+    write_sealed(folder / "manifest.json", prepare_published("digits", entry, tmp_path))
     return entry, tmp_path, folder
 
 

@@ -16,7 +16,7 @@ from selectbench.data.placed import list_available, list_classes
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 
 SHIFTED = ["imagenet_a", "imagenet_r", "imagenet_hard"]
 ALL = ["test", *SHIFTED]
@@ -33,7 +33,7 @@ def placed(tmp_path):
 
 def prepare(entry, resources, test_sets=ALL):
     manifest = prepare_dataset(NAME, entry, resources, test_sets)
-    write_json(resources / NAME / "prepared/manifest.json", manifest)
+    write_sealed(resources / NAME / "prepared/manifest.json", manifest)
     return manifest
 
 

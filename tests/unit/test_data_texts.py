@@ -21,7 +21,7 @@ from selectbench.data.fetch import fetch_dataset
 from selectbench.data.texts import check_corpus, open_texts, prepare_texts
 from selectbench.errors import ConfigError, DataError
 from selectbench.planning.config import read_yaml
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 
 ENTRIES = read_yaml(ROOT / "config/corpora.yaml", Path("config/corpora.yaml"))
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/corpora.schema.yaml").read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def prepare(name, entry, resources, contents, test_sets=("test",)):
     place(name, entry, resources, contents)
     manifest = prepare_texts(name, entry, resources, test_sets)
     folder = resources / name / "prepared"
-    write_json(folder / "manifest.json", manifest)
+    write_sealed(folder / "manifest.json", manifest)
     return manifest, {split: open_texts(folder, split) for split in manifest["splits"]}
 
 
@@ -141,7 +141,7 @@ def installed(tmp_path_factory):
     manifests = {}
     for name in ("tweets", "tweets_few", "openbookqa"):
         manifests[name] = prepare_texts(name, ENTRIES[name], resources, ["test"])
-        write_json(resources / name / "prepared/manifest.json", manifests[name])
+        write_sealed(resources / name / "prepared/manifest.json", manifests[name])
     return resources, manifests
 
 

@@ -18,7 +18,7 @@ from selectbench.data.placed import list_classes
 from selectbench.data.prepare import prepare_dataset
 from selectbench.data.splits import GREY, SEVERITIES, ArraySplit, open_split
 from selectbench.errors import DataError
-from selectbench.records.files import digest_file, read_json, write_arrays, write_json
+from selectbench.records.files import digest_file, read_sealed, write_arrays, write_sealed
 from selectbench.records.records import merge_record, read_record, record_path, write_record
 from selectbench.stages import evaluate_targets, train_targets
 from selectbench.stages._targets import identify_subset
@@ -141,7 +141,7 @@ def prepared(tmp_path):
     entry = write_imagenet(resources)
     place_shifted(resources, entry)
     manifest = resources / "imagenet1k/prepared/manifest.json"
-    write_json(manifest, prepare_dataset("imagenet1k", entry, resources, ["test", "imagenet_a", "imagenet_r", "imagenet_hard"]))
+    write_sealed(manifest, prepare_dataset("imagenet1k", entry, resources, ["test", "imagenet_a", "imagenet_r", "imagenet_hard"]))
     return manifest
 
 
@@ -258,9 +258,9 @@ def test_a_subset_of_damaged_images_is_a_failed_run_that_names_a_file(prepared, 
 
 def test_a_test_set_that_is_not_prepared_is_told(prepared, specification, tmp_path, monkeypatch):
     spec, _ = specification
-    manifest = read_json(prepared)
+    manifest = read_sealed(prepared)
     del manifest["splits"]["imagenet_r"]
-    write_json(prepared, manifest)
+    write_sealed(prepared, manifest)
     told = r"manifest.json: has no split 'imagenet_r'; did you mean 'imagenet_.*'\?; run `selectbench data prepare imagenet1k`$"
     with pytest.raises(DataError, match=told):
         call(monkeypatch, evaluate_targets, "--spec", json.dumps(spec), "--data", prepared, "--trained", "--manifest", tmp_path / "m")

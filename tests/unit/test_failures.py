@@ -15,7 +15,7 @@ from torch import nn
 from selectbench import dynamic
 from selectbench.errors import DataError, RunFailedError
 from selectbench.models.factory import build_model
-from selectbench.records.files import read_json, write_arrays, write_json
+from selectbench.records.files import read_sealed, write_arrays, write_sealed
 from selectbench.records.records import TRAIN, read_record, record_path, write_record
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import _batch, _targets
@@ -122,7 +122,7 @@ def batch(pool, tmp_path):
     write_arrays(subset, {"0.5": np.arange(35)})
     described = {"failure": None, "cost": {"sources": {}}, "sha256": "1", "class_counts": []}
     write_record(subset.with_suffix(".json"), {"status": "ok", "seed": 0, "subsets": {"0.5": described}})
-    write_json(tmp_path / "manifest.json", {"splits": {"pool": {"num": NUM}}})
+    write_sealed(tmp_path / "manifest.json", {"splits": {"pool": {"num": NUM}}})
 
     def work(names: str, memory: list[int], entry=VIT) -> tuple[dict[str, dict], list[Small]]:
         sampler, models = {"name": "data_agent", "seed": 3, "parameters": {}}, []
@@ -147,7 +147,7 @@ def batch(pool, tmp_path):
             read_state=lambda model: model.state_dict(),
             write_state=lambda model, state: model.load_state_dict(state),
         )
-        arguments = argparse.Namespace(spec=spec, data=[tmp_path / "manifest.json"], manifest=tmp_path / "trained.json")
+        arguments = argparse.Namespace(spec=spec, data=[tmp_path / "manifest.json"], made_from={}, manifest=tmp_path / "trained.json")
         train_batch(arguments, family)
         assert len(models) == len(memory)
         return {name: read_record(record_path(tmp_path / "results", name, TRAIN)) for name in names.split()}, models
@@ -170,7 +170,7 @@ def test_out_of_memory_is_retried_once_in_parts_and_then_a_failed_record_and_the
     assert_close(read_weights(tmp_path, plenty), read_weights(tmp_path, tight))
     for count in ("steps", "sample_visits", "epochs"):
         assert records[tight]["training"][count] == records[plenty]["training"][count]
-    assert set(read_json(tmp_path / "trained.json")["runs"]) == set(records)
+    assert set(read_sealed(tmp_path / "trained.json")["runs"]) == set(records)
 
 
 def test_a_record_says_that_batch_normalisation_saw_parts(batch):
@@ -259,16 +259,16 @@ def test_two_processes_never_work_on_one_batch(batch, tmp_path, capfd):
 )
 def test_a_kill_before_the_record_is_written_costs_no_more_than_the_last_epoch(batch, monkeypatch, tmp_path, before, after, calls):
     monkeypatch.setattr(_targets, "Checkpoint", functools.partial(Checkpoint, every_s=-1))
-    write, state = _batch.write_record, tmp_path / "results/state/runs/subset.pt"
+    write, state = _batch.write_run, tmp_path / "results/state/runs/subset.pt"
 
     def kill(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_batch, "write_record", kill)
+    monkeypatch.setattr(_batch, "write_run", kill)
     with pytest.raises(KeyboardInterrupt):
         batch("subset", before)
     assert state.exists()
-    monkeypatch.setattr(_batch, "write_record", write)
+    monkeypatch.setattr(_batch, "write_run", write)
     records, models = batch("subset", after)
     assert records["subset"]["status"] == "ok" and not state.exists()
     assert models[-1].calls == calls

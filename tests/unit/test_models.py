@@ -18,7 +18,7 @@ from selectbench.models.factory import _assemble, build_model, check_input, chec
 from selectbench.models.pretrained import Weights, digest_declared, locate_weights
 from selectbench.models.weights import fetch_weights, find_weights, rename_lite0, warm_start
 from selectbench.planning.plan import load_plan
-from selectbench.records.files import digest_file, read_json
+from selectbench.records.files import digest_file, read_sealed, write_sealed
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import train_proxy
 from selectbench.stages.train_proxy import TrainProxy
@@ -343,7 +343,7 @@ def prepared(tmp_path):
     np.save(folder / "images.npy", rng.integers(0, 256, (40, *GREY), dtype=np.uint8))
     np.save(folder / "labels.npy", rng.integers(0, 3, 40))
     manifest = tmp_path / "prepared" / "manifest.json"
-    manifest.write_text(json.dumps({"mean": [0.5], "std": [0.25], "splits": {"pool": {"classes": None}}}))
+    write_sealed(manifest, {"mean": [0.5], "std": [0.25], "splits": {"pool": {"classes": None}}})
     return manifest
 
 
@@ -361,7 +361,7 @@ def test_a_training_records_what_it_started_from_and_its_key_follows_the_file(pr
         pairs = [str(part) for name, file in {**files, "record": tmp_path / "record.json"}.items() for part in (f"--{name}", file)]
         monkeypatch.setattr(sys, "argv", ["stage", "--spec", json.dumps(spec), *pairs])
         train_proxy.main()
-        records.append(read_json(tmp_path / "record.json"))
+        records.append(read_sealed(tmp_path / "record.json"))
         if pretrained:
             assert records[-1]["warm_start"] == {"origin": str(path), "sha256": digest_file(path), "fresh": [], "unused": []}
     assert records[0]["warm_start"] is None

@@ -12,7 +12,7 @@ import torch
 from selectbench.data.prepare import prepare_dataset
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import to_json
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 from selectbench.records.records import TRAIN, read_record, record_path
 from selectbench.stages._subsets import find_subset
 from selectbench.stages._target_stages import describe_trained
@@ -84,7 +84,7 @@ def trained(root, tmp_path_factory):
         root, {"scale": "smoke", "resources": str(base / "resources"), "results": str(base / "results"), "papers": ["data_agent"]}
     )
     data = Path(PrepareData("digits").find_output(plan, "manifest"))
-    write_json(data, prepare_dataset("digits", plan.config.datasets["digits"], base / "resources", ["test"]))
+    write_sealed(data, prepare_dataset("digits", plan.config.datasets["digits"], base / "resources", ["test"]))
     batches = {runs[0].target: name for name, runs in plan.batches["train"].items() if runs[0].dataset == "digits"}
     chosen = [
         run for run in plan.runs.values() if run.dataset == "digits" and run.seed == 0 and run.target == "convnet" and run.keep == "0.5"

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.planning.stage import Inputs, Network, Output, Stage, Visits, fingerprint_stage
-from selectbench.records.files import write_json
+from selectbench.records.files import write_sealed
 from selectbench.stages._command import parse_arguments, run_stage
 from selectbench.stages.prepare_data import PrepareData
 
@@ -43,6 +43,7 @@ class CountLabels(Stage):
     name = "count_labels"
     reads = ("data",)
     writes = {"counts": "{results}/counts/{dataset}.json"}
+    record = "counts"
     log = "{results}/logs/counts/{dataset}.log"
     threaded = True
 
@@ -73,7 +74,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__, CountLabels.reads, CountLabels.writes)
     (data,) = arguments.data
     labels = np.load(data.parent / "pool" / "labels.npy")
-    write_json(arguments.counts, {"counts": np.bincount(labels).tolist()})
+    write_sealed(arguments.counts, {"counts": np.bincount(labels).tolist()})
 
 
 if __name__ == "__main__":
@@ -201,6 +202,7 @@ def test_fields_are_the_wildcards_of_every_template(name):
         assert list_wildcards(template) == names, template
         assert template.startswith(tuple(f"{{{folder}}}/" for folder in FOLDERS)), template
     assert len(set(stage.writes.values())) == len(stage.writes)
+    assert stage.writes[stage.record].endswith(".json")  # what the job was made from, and the digests of its other outputs
 
 
 @pytest.fixture(scope="module")

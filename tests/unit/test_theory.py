@@ -10,7 +10,7 @@ from torch import nn
 
 import selectbench as sb
 from selectbench.models.factory import build_model, features_and_logits
-from selectbench.records.files import digest_file, read_json, write_json
+from selectbench.records.files import digest_file, read_sealed, write_sealed
 from selectbench.records.records import find_maker
 from selectbench.rl import propositions, theory
 from selectbench.seeds import isolated_torch_rng
@@ -310,7 +310,7 @@ def proxy(tmp_path, monkeypatch, spec):
         np.save(tmp_path / "prepared" / split / "images.npy", images)
         np.save(tmp_path / "prepared" / split / "labels.npy", labels)
     manifest = tmp_path / "prepared" / "manifest.json"
-    manifest.write_text(json.dumps({"mean": [0.5], "std": [0.25], "splits": {"pool": {"classes": None}, "test": {"classes": None}}}))
+    write_sealed(manifest, {"mean": [0.5], "std": [0.25], "splits": {"pool": {"classes": None}, "test": {"classes": None}}})
     files = {"data": manifest, **{name: tmp_path / f"proxy.{end}" for name, end in (("signals", "npz"), ("weights", "pt"))}}
     run_main(monkeypatch, train_proxy, {**spec, "state": str(tmp_path / "state.pt")}, **files, record=tmp_path / "proxy.json")
     return files
@@ -347,7 +347,7 @@ def test_the_stage_writes_every_proposition_and_the_same_ones_again(proxy, spec,
 def test_weights_that_are_not_the_last_are_refused(proxy, spec, tmp_path, monkeypatch):
     kept = torch.load(proxy["weights"], weights_only=True)
     torch.save(kept[:1], proxy["weights"])
-    record = read_json(find_maker(proxy["weights"]))
-    write_json(find_maker(proxy["weights"]), record | {"sha256": record["sha256"] | {"proxy.pt": digest_file(proxy["weights"])}})
+    record = read_sealed(find_maker(proxy["weights"]))
+    write_sealed(find_maker(proxy["weights"]), record | {"sha256": record["sha256"] | {"proxy.pt": digest_file(proxy["weights"])}})
     with pytest.raises(sb.SelectbenchError, match=r"the last weights are of epoch 1 of 3; record_at must end with 1\.0"):
         run_main(monkeypatch, measure_theory, spec, **proxy, record=tmp_path / "record.json")

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from selectbench.records.files import digest_array
+from selectbench.records.files import digest_array, write_sealed
 
 
 def expect(project, message, *arguments, dry=True):
@@ -83,9 +83,11 @@ def test_a_corrupt_record(finished):
     manifest = "results/smoke/batches/train/digits/resnet8/equal_epochs/0.json"
     run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moso/keep-0.5/seed-1/train.json"
     before = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
-    finished.path(run).write_text('{"schema": 1, "sta', encoding="utf-8")
+    finished.path(run).write_text('{"schema": 2, "sta', encoding="utf-8")
     finished.path("results/smoke/index.html").unlink()
-    expect(finished, f"{run}: not valid JSON", dry=False)
+    for dry in (True, False):
+        output = expect(finished, f"{run}: not valid JSON", dry=dry)
+        assert f"; to repair: rm -f {run} {manifest} && snakemake --cores 2 -- all {manifest}\n" in output
     for path in (run, manifest):
         finished.path(path).unlink()
     assert finished.snakemake().returncode == 0
@@ -159,7 +161,7 @@ def test_selection_never_sees_test_labels(finished, project):
             poisoned = (array + 1) % 10 if part == "labels" else 255 - array
             np.save(path, poisoned)
             content["splits"][name][f"{part}_sha256"] = digest_array(poisoned)
-    manifest.write_text(json.dumps(content), encoding="utf-8")
+    write_sealed(manifest, content)
     out = "results/smoke"
     subsets = [f"{out}/subsets/digits/convnet/{method}/seed-0.npz" for method in ("el2n", "moso")]
     result = project.snakemake(*subsets)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from selectbench.data.placed import check_folders, check_placed, list_placed, pick_test_sets
 from selectbench.data.sources import check_raw, get_base
-from selectbench.data.splits import ArraySplit, FolderSplit, open_split
+from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, check_noisy, open_split
 from selectbench.errors import DataError
 from selectbench.records.files import digest_array, read_sealed
 
@@ -66,6 +66,7 @@ def _check_split(manifest: Path, split: str, expected: "SplitManifest") -> None:
             raise DataError(f"{path}: holds {len(array):,} of {expected['num']:,} samples; {remedy}")
         if array.nbytes <= _HASHED_BYTES and digest_array(array) != digest:
             raise DataError(f"{path}: wrong checksum: it is not what was prepared; {remedy}")
+    check_noisy(manifest.parent / split / NOISY, expected.get("noisy_sha256"), remedy)
 
 
 def _check_paths(split: FolderSplit, path: Path, num: int, remedy: str) -> None:

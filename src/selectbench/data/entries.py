@@ -229,6 +229,7 @@ class SplitManifest(TypedDict):
     class_counts : samples per class
     classes : the classes that logits are restricted to, or None
     noise, num_noisy : of a noisy pool
+    noisy_sha256 : digest of the ids of its noisy samples
     corruptions : of a corrupted test set, in order
     """
 
@@ -240,6 +241,7 @@ class SplitManifest(TypedDict):
     classes: list[int] | None
     noise: NotRequired[NoiseEntry]
     num_noisy: NotRequired[int]
+    noisy_sha256: NotRequired[str]
     corruptions: NotRequired[list[str]]
 
 

@@ -81,7 +81,11 @@ def prepare_arrays(
     (prepared / "pool" / NOISY).unlink(missing_ok=True)
     if "noise" in entry:
         splits["pool"], noisy = make_noisy(name, entry, splits["pool"])
-        manifests["pool"] = describe_arrays(splits["pool"], entry) | {"noise": entry["noise"], "num_noisy": len(noisy)}
+        manifests["pool"] = describe_arrays(splits["pool"], entry) | {
+            "noise": entry["noise"],
+            "num_noisy": len(noisy),
+            "noisy_sha256": digest_array(noisy),
+        }
         write_array(prepared / "pool" / NOISY, noisy)
     for test_set, settings in entry["test_sets"].items():
         if settings["kind"] == "corrupted":

@@ -15,6 +15,7 @@ import numpy as np
 from selectbench.data.images import CROP, load_image
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
+from selectbench.records.files import digest_array
 
 GREY = 128  # pixel value that replaces an unreadable image
 _BATCHES_AHEAD = 3
@@ -264,3 +265,23 @@ def read_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     except (OSError, ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError) as error:
         raise DataError(f"{path}: not a readable array ({first_line(error)}); prepare the data set again") from None
     return array
+
+
+def check_noisy(path: Path, digest: str | None, remedy: str) -> None:
+    """Raise unless the ids of a pool's noisy samples are those that were prepared.
+
+    Parameters
+    ----------
+    path : of the ids
+    digest : SHA-256 of the array; None for a pool without noise
+    remedy : what the message advises
+
+    Raises
+    ------
+    DataError
+        They are missing or altered.
+    """
+    if digest is not None and not path.exists():
+        raise DataError(f"{path}: missing; {remedy}")
+    if digest is not None and digest_array(read_array(path)) != digest:
+        raise DataError(f"{path}: wrong checksum: it is not what was prepared; {remedy}")

@@ -16,7 +16,7 @@ from selectbench.data.archives import BROKEN, read_tar_members
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.messages import first_line
 from selectbench.data.sources import choose_source, locate_file
-from selectbench.data.splits import NOISY, read_array
+from selectbench.data.splits import NOISY, check_noisy, read_array
 from selectbench.data.text_layouts import TEXT_LAYOUTS, Row
 from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_array, digest_value, read_sealed, write_array, write_text
@@ -104,7 +104,7 @@ def prepare_texts(name: str, entry: "CorpusEntry", resources: Path, test_sets: S
         doubtful = [row.confidence is not None and row.confidence < entry["doubtful_below"] for row in splits[POOL]]
         noisy = np.flatnonzero(doubtful)
         write_array(prepared / POOL / NOISY, noisy)
-        manifests[POOL]["num_noisy"] = len(noisy)
+        manifests[POOL] |= {"num_noisy": len(noisy), "noisy_sha256": digest_array(noisy)}
     return {
         "name": name,
         "source": source["name"],
@@ -254,3 +254,4 @@ def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Se
             found = digest_value([[text, opened.options[row] if opened.options else None] for row, text in enumerate(opened.texts)])
             if found != splits[split]["texts_sha256"] or digest_array(opened.labels) != splits[split]["labels_sha256"]:
                 raise DataError(f"{manifest.parent / split}: wrong checksum: it is not what was prepared; delete {manifest} and run again")
+            check_noisy(manifest.parent / split / NOISY, splits[split].get("noisy_sha256"), f"delete {manifest} and run again")

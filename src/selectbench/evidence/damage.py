@@ -13,10 +13,11 @@ from selectbench.errors import RecordError, first_line
 from selectbench.planning.jobs import Job
 from selectbench.planning.plan import Plan
 from selectbench.planning.runs import Run
-from selectbench.records.files import digest_file, read_json, read_sealed, write_json
+from selectbench.records.files import digest_file, read_sealed, write_sealed
 from selectbench.records.records import EVALUATE, TRAIN, WEIGHTS, check_run, read_record, record_path
 
 Stamp = list[int]  # size, time of modification, time of any change, inode
+_KEPT = ("key", "status", "sha256", "runs", "made_from")
 MOST_HASHED = 1 << 26  # bytes: larger files are hashed only on demand, since every job that reads one hashes it anyway
 
 
@@ -44,29 +45,36 @@ class Inventory:
     Parameters
     ----------
     path : of the file that keeps this knowledge between commands
-    contents : whether to read every file, whatever is known of it
+    contents : whether to read every file once, whatever is known of it
     digests, records : path → stamp and SHA-256, and path → stamp and the fields that other files refer to
+    read : files that were read since the inventory was opened
     """
 
     path: Path
     contents: bool = False
     digests: dict[str, tuple[Stamp, str]] = field(default_factory=dict)
     records: dict[str, tuple[Stamp, dict[str, Any]]] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
 
     def find_digest(self, path: Path) -> str | None:
         """Return the SHA-256 of a file; None for a large one that is not hashed unless contents are asked for."""
         stamp, name = read_stamp(path), str(path)
         known = self.digests.get(name)
-        if known is not None and known[0] == stamp and not self.contents:
+        if known is not None and self._is_current(name, stamp, known[0]):
             return known[1]
         if stamp[0] > MOST_HASHED and not self.contents:
             return None
         digest = digest_file(path)
         self.digests[name] = (stamp, digest)
+        self.read.add(name)
         return digest
 
+    def _is_current(self, name: str, stamp: Stamp, known: Stamp) -> bool:
+        """Tell whether what is known of a file still holds."""
+        return known == stamp and (not self.contents or name in self.read)
+
     def find_record(self, path: Path, run: tuple[str, str] | None = None) -> dict[str, Any]:
-        """Return the fields of a sealed file that others refer to: ``key``, ``status``, ``sha256``, ``runs`` and ``weights``.
+        """Return the fields of a sealed file that others refer to: those in ``_KEPT``, and the ``weights`` that an evaluation names.
 
         Parameters
         ----------
@@ -80,21 +88,25 @@ class Inventory:
         """
         stamp, name = read_stamp(path), str(path)
         known = self.records.get(name)
-        if known is not None and known[0] == stamp and not self.contents:
+        if known is not None and self._is_current(f"{name} as a record", stamp, known[0]):
             return known[1]
         record = read_sealed(path) if run is None else read_record(path)
         if run is not None:
             check_run(path, record, *run)
             check_axes(path, record["run"])
-        weights = (record.get("made_from") or {}).get("weights") if run else None
-        found = {"weights": weights, **{key: record[key] for key in ("key", "status", "sha256", "runs") if record.get(key) is not None}}
+        if not isinstance(record.get("sha256") or {}, dict):
+            raise RecordError(f"{path}: sha256 is not an object; delete it and run again")
+        found = {key: record[key] for key in _KEPT if record.get(key) is not None}
+        if run is not None:  # what runs were made from takes much room, and only the weights are compared
+            found["weights"] = (found.pop("made_from", None) or {}).get("weights")
         self.records[name] = (stamp, found)
+        self.read.add(f"{name} as a record")
         return found
 
     def save(self) -> None:
         """Keep what is known, for the next command; a folder that cannot be written to is left alone."""
         try:
-            write_json(self.path, {"digests": self.digests, "records": self.records})
+            write_sealed(self.path, {"digests": self.digests, "records": self.records})
         except OSError:
             return
 
@@ -103,7 +115,7 @@ def open_inventory(plan: Plan, *, contents: bool = False) -> Inventory:
     """Open what is known of a scale's results; an unreadable file counts as none."""
     path = Path(plan.folder) / "state" / "inventory.json"
     try:
-        known = read_json(path)
+        known = read_sealed(path)
         return Inventory(path, contents, dict(known["digests"]), dict(known["records"]))
     except (RecordError, KeyError, TypeError, ValueError):
         return Inventory(path, contents)
@@ -142,7 +154,7 @@ def find_damage(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory) -> li
             continue
         check = _check_batch(plan, name, job, inventory) if job.stage.run_record else _check_outputs(name, job, record, inventory)
         found += check
-    return found
+    return [*found, *_find_exchanged(plan, jobs, inventory, found)]
 
 
 def find_missing(plan: Plan, jobs: Mapping[str, Job]) -> Iterator[tuple[Path, str]]:
@@ -161,9 +173,11 @@ def _check_outputs(name: str, job: Job, record: Path, inventory: Inventory) -> I
     except RecordError as error:
         yield Damage(record, _get_problem(error, record), outputs, name)
         return
-    for output in outputs:
+    for output in (output for output in outputs if output != record):
         expected = described.get(output.name)
-        if expected is not None and output.exists() and inventory.find_digest(output) not in (None, expected):
+        if expected is None:
+            yield Damage(record, f"does not describe {output.name}, which it is beside", outputs, name)
+        elif output.exists() and inventory.find_digest(output) not in (None, expected):
             yield Damage(output, f"edited or damaged: its SHA-256 is not the one in {record.name}", outputs, name)
 
 
@@ -204,6 +218,40 @@ def _fits_training(folder: Path, run_id: str, evaluation: Mapping[str, Any], inv
     except RecordError:
         return True
     return training is None or evaluation["weights"] == (training.get("sha256") or {}).get(WEIGHTS)
+
+
+def _find_exchanged(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory, found: Iterable[Damage]) -> Iterator[Damage]:
+    """Yield the records that name the inputs of another job of the same stage as theirs, and not those of their own job.
+
+    A record that fits neither is none of these: after a change of the configuration, its job is yet to be done again.
+    """
+    damaged = {path for damage in found for path in (damage.path, *damage.remove)}
+    for name, job in jobs.items():
+        record = Path(job.stage.find_output(plan, job.stage.record))
+        if damaged.intersection([record, *map(Path, job.inputs)]) or not record.exists():
+            continue
+        origin = inventory.find_record(record).get("made_from")
+        if origin is None or _fits(origin, _digest_inputs(plan, job, inventory)):
+            continue
+        others = (other for other, made in jobs.items() if made.rule == job.rule and _digest_inputs(plan, made, inventory) == origin)
+        if (other := next(others, None)) is not None:
+            yield Damage(record, f"made from the inputs of {other}, not from its own", tuple(map(Path, job.outputs)), name)
+
+
+def _digest_inputs(plan: Plan, job: Job, inventory: Inventory) -> dict[str, list[str | None]]:
+    """Return input → SHA-256 of its files, None for one that is missing or too large."""
+    inputs = {name: map(Path, paths) for name, paths in job.stage.list_input_paths(plan).items()}
+    return {name: [inventory.find_digest(path) if path.exists() else None for path in paths] for name, paths in inputs.items()}
+
+
+def _fits(origin: object, inputs: Mapping[str, list[str | None]]) -> bool:
+    """Tell whether a record may have been made from these inputs; those without a digest may be any."""
+    if not isinstance(origin, dict) or origin.keys() != inputs.keys():
+        return False
+    same_length = all(isinstance(origin[name], list) and len(origin[name]) == len(digests) for name, digests in inputs.items())
+    return same_length and all(
+        digest in (None, named) for name, digests in inputs.items() for digest, named in zip(digests, origin[name], strict=True)
+    )
 
 
 def _get_problem(error: RecordError, path: Path) -> str:

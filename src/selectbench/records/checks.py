@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from selectbench.errors import RecordError, shorten
+from selectbench.errors import RecordError, shorten, spell
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -29,7 +29,7 @@ def check_row(name: str, row: Mapping[str, Any]) -> None:
         _get_adapter(row.get("status") == "ok").validate_python(row)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
-        field = ".".join(map(str, problems[0]["loc"]))
+        field = spell(".".join(map(str, problems[0]["loc"])))
         found = "" if problems[0]["type"] in ("missing", "extra_forbidden") else f"{shorten(repr(problems[0]['input']))}: "
         others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise RecordError(f"{name}: {field}: {found}{problems[0]['msg']}{others}") from None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from selectbench.errors import RecordError, shorten
+from selectbench.errors import RecordError, shorten, spell
 from selectbench.records.files import DIGEST, digest_file, digest_value, is_sealed, read_json, read_sealed, seal, write_sealed, write_text
 
 if TYPE_CHECKING:
@@ -96,10 +96,13 @@ def check_run(name: object, record: Mapping[str, Any], run_id: str, stage: str) 
     if not isinstance(axes, dict) or axes.get("id") != run_id:
         found = axes.get("id") if isinstance(axes, dict) else axes
         raise RecordError(f"{name}: run.id is {shorten(repr(found))} and should be {run_id!r}, as its path says; delete it and run again")
-    if any(field not in record for field in (*_FIELDS[stage], "key", "failure", "provenance", "made_from")):
+    is_whole = all(field in record for field in (*_FIELDS[stage], "key", "failure", "provenance", "made_from"))
+    if not is_whole or not isinstance(record.get("sha256") or {}, dict):
         raise RecordError(f"{name}: not the record of {'a training' if stage == TRAIN else 'an evaluation'}; delete it and run again")
-    if origin is not None and record["key"] != digest_value(origin):
+    if origin is not None and (not isinstance(origin, dict) or record["key"] != digest_value(origin)):
         raise RecordError(f"{name}: key is not the digest of made_from; delete it and run again")
+    if origin is not None and origin.get("run") != run_id:
+        raise RecordError(f"{name}: made_from is that of another run; delete it and run again")
 
 
 def check_layout(name: object, layout: object) -> None:
@@ -194,14 +197,14 @@ def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None) 
 
 
 def check_weights(train: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Raise a ``RecordError`` unless an evaluation names the weights of the training as its own."""
-    trained, evaluated = ((record["made_from"] or {}) for record in (train, evaluate))
-    if evaluated and evaluated.get("weights") != (train["sha256"] or {}).get(WEIGHTS):
+    """Raise a ``RecordError`` unless an evaluation is that of the run and the weights of the training."""
+    origin = evaluate["made_from"]
+    if origin and origin.get("weights") != (train["sha256"] or {}).get(WEIGHTS):
         raise RecordError(
             f"{train['run']['id']}: the evaluation is not that of the trained weights; delete its evaluate.json and run again"
         )
-    if trained and evaluated and trained["run"] != evaluated["run"]:
-        raise RecordError(f"{train['run']['id']}: the evaluation is that of {evaluated['run']}; delete its evaluate.json and run again")
+    if train["run"] != evaluate["run"]:
+        raise RecordError(f"{train['run']['id']}: the evaluation is that of another run; delete its evaluate.json and run again")
 
 
 def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -219,8 +222,10 @@ def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | 
         shared |= {"status": "ok", "failure": None}
         evaluate = seal({"schema": row["schema"], "run": row["run"], "test": row["test"], **evaluation})
     train = seal(shared)
-    if row["records"] != {TRAIN: train[DIGEST], EVALUATE: evaluate and evaluate[DIGEST]}:
-        raise RecordError(f"{row['run']['id']}: the row is not that of the records that it names")
+    parts: list[Mapping[str, Any]] = [row, merge_records(train, evaluate)]
+    own, merged = ({name: value for name, value in part.items() if name not in ("imported", DIGEST)} for part in parts)
+    if own != merged:
+        raise RecordError(f"{spell(row['run']['id'])}: the row is not that of the records that it names")
     return train, evaluate
 
 
@@ -248,9 +253,9 @@ def read_records(path: Path) -> "dict[str, Row]":
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"{path}: line {number} is not a record ({type(error).__name__}: {error}); delete it and run again") from None
         if not is_whole:
-            raise RecordError(f"{path}: line {number} ({shorten(str(run))}): edited or damaged; delete the file and run again")
+            raise RecordError(f"{path}: line {number} ({spell(run)}): edited or damaged; delete the file and run again")
         if run in records:
-            raise RecordError(f"{path}: line {number} is a second record of {run}; delete the file and run again")
+            raise RecordError(f"{path}: line {number} is a second record of {spell(run)}; delete the file and run again")
         records[run] = record
     return records
 

@@ -35,6 +35,7 @@ def run_batch(
     stage: str,
     spec: BatchSpec[Asked],
     manifest: Path,
+    made_from: Mapping[str, list[str]],
     device: str,
     make_origin: Callable[[Asked], Mapping[str, object]],
     work: Callable[[Asked], tuple[dict[str, Any], str]],
@@ -49,6 +50,7 @@ def run_batch(
     stage : name of the records, ``train`` or ``evaluate``
     spec : the batch's specification, with ``runs``, ``folder`` and ``code``
     manifest : path of the manifest, which is written last
+    made_from : input → SHA-256 of its files, for the manifest
     device : name of the device, for the records
     make_origin : run → everything that may influence its result; the digest is the key of its record
     work : run → (fields of its record, one line for the log); an error that is a result of the run becomes a failed record
@@ -77,12 +79,12 @@ def run_batch(
                 forget(run)
             report_run(folder, stage, manifest, f"{run['id']}: {line}")
         if is_first:
-            write_manifest(manifest, stage, keys)
+            write_manifest(manifest, stage, keys, made_from)
 
 
-def write_manifest(manifest: Path, stage: str, keys: Mapping[str, str]) -> None:
-    """Write the manifest of a batch: the stage, and run → key of its record."""
-    write_sealed(manifest, {"stage": stage, "runs": dict(keys)})
+def write_manifest(manifest: Path, stage: str, keys: Mapping[str, str], made_from: Mapping[str, list[str]]) -> None:
+    """Write the manifest of a batch: the stage, run → key of its record, and input → SHA-256 of its files."""
+    write_sealed(manifest, {"stage": stage, "runs": dict(keys), "made_from": dict(made_from)})
 
 
 def abridge_spec(spec: Mapping[str, Any]) -> dict[str, Any]:

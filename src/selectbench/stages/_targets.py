@@ -84,7 +84,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
 
     Parameters
     ----------
-    arguments : arguments of the command: spec, data, subsets and manifest
+    arguments : arguments of the command: spec, data, subsets, made_from and manifest
     family : family of the targets
     """
     spec: TargetSpec = arguments.spec
@@ -113,7 +113,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     def forget(run: TrainedRun) -> None:
         _checkpoint_path(spec, run).unlink(missing_ok=True)
 
-    run_batch(TRAIN, spec, arguments.manifest, name_device(family.device), make_origin, work, forget)
+    run_batch(TRAIN, spec, arguments.manifest, arguments.made_from, name_device(family.device), make_origin, work, forget)
 
 
 def train_within_memory(
@@ -304,7 +304,7 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
 
     Parameters
     ----------
-    arguments : arguments of the command: spec, data and manifest
+    arguments : arguments of the command: spec, data, made_from and manifest
     family : family of the targets
     """
     spec: EvaluationSpec = arguments.spec
@@ -332,7 +332,7 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
         if not read_finished(folder, run["id"], EVALUATE, digest_value(make_origin(run))):
             check_trained(folder, run["id"], trained[run["id"]]["sha256"][WEIGHTS])
     batch: BatchSpec[EvaluatedRun] = {"runs": runs, "folder": spec["folder"], "code": spec["code"]}
-    run_batch(EVALUATE, batch, arguments.manifest, name_device(family.device), make_origin, work)
+    run_batch(EVALUATE, batch, arguments.manifest, arguments.made_from, name_device(family.device), make_origin, work)
 
 
 def find_weights(folder: Path, run_id: str) -> Path:
