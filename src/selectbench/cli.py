@@ -303,7 +303,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     from selectbench.data.kinds import check_entry, prepare_entry
     from selectbench.data.placed import list_available
     from selectbench.planning.plan import load_plan
-    from selectbench.records.files import write_json
+    from selectbench.records.files import write_sealed
     from selectbench.stages.prepare_data import PrepareData
 
     plan = load_plan(Path())
@@ -330,7 +330,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
         print(f"{name}: present and intact")
     else:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))
-        write_json(manifest, prepare_entry(name, entry, resources, available))
+        write_sealed(manifest, prepare_entry(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 
 

@@ -139,6 +139,8 @@ def read_bundle(path: Path) -> Bundle:
             bundle = Bundle(None, read_records(path))
     except RecordError as error:
         raise RecordError(str(error).partition("; delete")[0]) from None
+    if not bundle.rows:
+        raise RecordError(f"{path}: holds no record")
     for run, row in bundle.rows.items():
         check_whole(f"{path}: {run}", row)
     return Bundle(bundle.scale, bundle.rows, bundle.choices, path.name, digest_file(path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from selectbench.errors import RecordError, SelectbenchError, find_closest, spell_count
 from selectbench.evidence.bundle import Bundle, Choice, read_bundle, write_bundle
 from selectbench.evidence.fitting import EVALUATORS, TRAINERS, Standard, find_misfit
-from selectbench.evidence.marks import add_marks, digest_asked
+from selectbench.evidence.marks import add_marks, digest_asked, find_newest, refresh_times
 from selectbench.evidence.merging import Outcome, find_contrast, find_keys, merge_bundles
 from selectbench.planning.plan import Plan
 from selectbench.planning.stage import Stage
@@ -51,9 +51,13 @@ def gather_runs(plan: Plan) -> Bundle:
     if not rows:
         raise SelectbenchError(f"{plan.folder}: no finished run of scale {plan.scale}; `snakemake --config scale={plan.scale}` makes them")
     known: dict[Stage, str] = {}
-    choosers = dict.fromkeys(find_subset(plan, plan.runs[run]).job for run in rows if plan.has_subset(plan.runs[run]))
-    choices = [choice for job in choosers if (choice := _read_choice(plan, job, known)) is not None]
+    choices = [choice for job in list_choosers(plan, rows) if (choice := _read_choice(plan, job, known)) is not None]
     return Bundle(plan.scale, rows, {choice.record: choice for choice in choices})
+
+
+def list_choosers(plan: Plan, runs: Iterable[str]) -> list[Stage]:
+    """List the selections from which runs take their subsets, each once."""
+    return list(dict.fromkeys(find_subset(plan, plan.runs[run]).job for run in runs if plan.has_subset(plan.runs[run])))
 
 
 def _list_rows(plan: Plan) -> "Iterator[tuple[str, Row]]":
@@ -149,9 +153,11 @@ def import_files(plan: Plan, files: Sequence[Path], *, dry_run: bool = False) ->
         outcome, arrivals = check_runs(plan, bundles)
         for choice in arrivals.choices.values():
             _place_choice(Path(plan.folder), choice)
+        add_marks(plan, arrivals.choices)
+        refresh_times(plan, list_choosers(plan, plan.runs))
         for arrival in arrivals.runs:
             _place_run(Path(plan.folder), arrival)
-        add_marks(plan, [*arrivals.choices, *write_manifests(plan)])
+        add_marks(plan, write_manifests(plan))
     finally:
         free_lock(lock)
     return outcome
@@ -294,7 +300,7 @@ def _is_trained_on(row: "Row", choice: Choice) -> bool:
 
 
 def _place_choice(folder: Path, choice: Choice) -> None:
-    """Write the files of a selection, with the time at which it was made, so that nothing that is here seems older than it."""
+    """Write the files of a selection, with the time at which it was made, so that what was made from it elsewhere does not seem older."""
     made = datetime.fromisoformat(choice.described["provenance"]["finished"]).timestamp()
     for name, content in sorted(choice.files.items(), key=lambda item: item[0] == choice.record):
         write_atomically(folder / name, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
@@ -317,6 +323,7 @@ def write_manifests(plan: Plan) -> list[TargetStage]:
     standard, written = Standard(plan), []
     keys = _list_keys(standard)
     for made in (*TRAINERS, *EVALUATORS):
+        known: dict[Stage, int] = {}
         for job in made.list_wanted(plan):
             runs = [run.id for run in job.list_runs(plan) if keys[TRAIN].get(run.id) is not None]
             if len(runs) < len(job.list_runs(plan)):
@@ -326,9 +333,8 @@ def write_manifests(plan: Plan) -> list[TargetStage]:
                 continue
             manifest = Path(job.find_output(plan, "manifest"))
             content = seal(describe_batch(made.run_record, {run: keys[made.run_record][run] for run in finished}))
-            before = [Path(path) for path in job.list_input_paths(plan).get("trained", [])]
-            is_newer = manifest.exists() and all(path.stat().st_mtime_ns <= manifest.stat().st_mtime_ns for path in before if path.exists())
-            if not is_newer or read_json(manifest) != content:
+            is_newest = manifest.exists() and manifest.stat().st_mtime_ns >= find_newest(plan, job, known)
+            if not is_newest or read_json(manifest) != content:
                 write_json(manifest, content)
                 written.append(job)
     return written

@@ -29,13 +29,48 @@ def read_marks(plan: Plan) -> dict[str, dict[str, Any]]:
 def add_marks(plan: Plan, jobs: Iterable[Stage]) -> None:
     """Mark the files of jobs as imported, for what is asked of these jobs now."""
     known: dict[Stage, str] = {}
-    marks = read_marks(plan)
+    before = read_marks(plan)
+    marks = dict(before)
     for job in jobs:
         files = [Path(output) for output in job.list_outputs(plan).values()]
         digests = {str(file): digest_file(file) for file in files if file.exists()}
         marks[job.find_output(plan, job.record)] = {"asked": digest_asked(plan, job, known), "sha256": digests}
-    if marks:
+    if marks != before:
         write_sealed(find_marks(plan), marks)
+
+
+def refresh_times(plan: Plan, jobs: Iterable[Stage]) -> None:
+    """Set the time of imported outputs to now if something that they are made from is newer, as data are that were prepared since.
+
+    Parameters
+    ----------
+    plan : of the scale
+    jobs : those among which imported ones are looked for
+    """
+    known: dict[Stage, int] = {}
+    marks = read_marks(plan)
+    for job in jobs:
+        for file, digest in marks.get(job.find_output(plan, job.record), {}).get("sha256", {}).items():
+            path = Path(file)
+            if path.exists() and path.stat().st_mtime_ns < find_newest(plan, job, known) and digest_file(path) == digest:
+                path.touch()
+
+
+def find_newest(plan: Plan, job: Stage, known: dict[Stage, int]) -> int:
+    """Return the time of the newest file, in nanoseconds, among those that a job reads from, directly or not; 0 if none is there.
+
+    Parameters
+    ----------
+    plan : of the scale
+    job : the job
+    known : job → time, which is added to; times of files that are written later must not be asked for before
+    """
+    if job not in known:
+        read = {output for outputs in job.list_inputs(plan).values() for output in outputs}
+        files = [Path(output.job.find_output(plan, output.name)) for output in read]
+        times = [path.stat().st_mtime_ns for path in files if path.exists()]
+        known[job] = max([0, *times, *(find_newest(plan, output.job, known) for output in read)])
+    return known[job]
 
 
 def drop_outdated(plan: Plan, jobs: Mapping[str, Job]) -> list[str]:

@@ -67,7 +67,7 @@ def find_contrast(first: "Row", second: "Row", names: tuple[str, str]) -> str | 
     names : where each is from, for the message
     """
     found = [_list_results(row) for row in (first, second)]
-    for name in sorted({*found[0], *found[1]}):
+    for name in dict.fromkeys([*found[0], *found[1]]):
         values = [results.get(name) for results in found]
         if values[0] != values[1]:
             return f"{name}: {names[0]} {values[0]}, {names[1]} {values[1]}"
