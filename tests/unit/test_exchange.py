@@ -411,7 +411,7 @@ def test_another_result_with_the_same_key_is_a_conflict_and_both_are_shown(there
     make_run(here, FULL, top1=91.5)
     before = list_contents(Path(here.folder) / "runs" / FULL)
     outcome = import_files(here, [bundle])
-    assert outcome.conflicts == {FULL: "test.test.top1: here 91.5, runs.zip 90.0"}
+    assert outcome.conflicts == {FULL: f"test.test.top1: here 91.5, {bundle} 90.0"}
     assert list_contents(Path(here.folder) / "runs" / FULL) == before
     assert sorted(outcome.added) == sorted(set(here.runs) - {FULL})
 
@@ -421,8 +421,8 @@ def test_another_loss_or_a_failure_is_a_conflict_too(there, here, bundle):
     make_run(here, SAMPLED, failed=TRAIN)
     outcome = import_files(here, [bundle], dry_run=True)
     assert outcome.conflicts == {
-        FULL: "training.final_loss: here 0.25, runs.zip 0.5",
-        SAMPLED: "status: here failed, runs.zip ok",
+        FULL: f"training.final_loss: here 0.25, {bundle} 0.5",
+        SAMPLED: f"status: here failed, {bundle} ok",
     }
 
 
@@ -538,7 +538,7 @@ def test_conflicts_of_a_merge_are_shown_and_nothing_is_written(there, tmp_path, 
     make_run(there, SAMPLED, code="old")
     export_runs(there, tmp_path / "b.zip")
     outcome = merge_files([bundle, tmp_path / "b.zip"], tmp_path / "m.zip")
-    assert outcome.conflicts[FULL] == "test.test.top1: runs.zip 90.0, b.zip 91.0"
+    assert outcome.conflicts[FULL] == f"test.test.top1: {bundle} 90.0, {tmp_path}/b.zip 91.0"
     assert outcome.conflicts[SAMPLED].startswith("training made from something else: key ")
     assert not (tmp_path / "m.zip").exists()
 
@@ -547,7 +547,7 @@ def test_files_that_contradict_each_other_import_the_rest(there, here, tmp_path,
     make_run(there, FULL, top1=91.0)
     export_runs(there, tmp_path / "b.zip")
     outcome = import_files(here, [bundle, tmp_path / "b.zip"])
-    assert outcome.conflicts == {FULL: "test.test.top1: runs.zip 90.0, b.zip 91.0"}
+    assert outcome.conflicts == {FULL: f"test.test.top1: {bundle} 90.0, {tmp_path}/b.zip 91.0"}
     assert len(outcome.added) == 3
     assert not record_path(Path(here.folder), FULL, TRAIN).exists()
 
@@ -776,7 +776,7 @@ def test_the_command_exports_merges_and_imports(run_command, there, tmp_path):
 def test_refusals_and_conflicts_give_status_1_and_unreadable_files_status_2(run_command, there, here, bundle, tmp_path):
     make_run(here, FULL, top1=91.5)
     status, output, _ = run_command("import", bundle)
-    assert (status, output.splitlines()[0]) == (1, f"conflict: {FULL}: test.test.top1: here 91.5, runs.zip 90.0")
+    assert (status, output.splitlines()[0]) == (1, f"conflict: {FULL}: test.test.top1: here 91.5, {bundle} 90.0")
     make_run(there, SAMPLED, code="old")
     export_runs(there, tmp_path / "old.zip")
     status, output, _ = run_command("import", tmp_path / "old.zip")

@@ -76,7 +76,7 @@ class Bundle:
     scale : of these runs, or None if that is not known
     rows : run → row
     choices : name of the record of a selection → its files
-    file : name of the file that was read, if one was
+    file : path of the file that was read, if one was
     digest : SHA-256 of that file
     """
 
@@ -143,7 +143,7 @@ def read_bundle(path: Path) -> Bundle:
         raise RecordError(f"{path}: holds no record")
     for run, row in bundle.rows.items():
         check_whole(f"{path}: {run}", row)
-    return Bundle(bundle.scale, bundle.rows, bundle.choices, path.name, digest_file(path))
+    return Bundle(bundle.scale, bundle.rows, bundle.choices, str(path), digest_file(path))
 
 
 def check_whole(name: str, row: "Row") -> None:

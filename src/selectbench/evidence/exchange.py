@@ -193,7 +193,7 @@ def check_runs(plan: Plan, bundles: Sequence[Bundle]) -> tuple[Outcome, Arrivals
 
 def _describe_import(source: Bundle, row: "Row", now: str) -> "Import":
     """Return where a row comes from, and where it had come from before."""
-    imported: Import = {"file": source.file, "sha256": source.digest, "when": now}
+    imported: Import = {"file": Path(source.file).name, "sha256": source.digest, "when": now}
     return {**imported, "before": row["imported"]} if "imported" in row else imported
 
 
@@ -225,7 +225,7 @@ def compare_present(standard: Standard, row: "Row", source: str) -> Present | No
     ----------
     standard : of the plan
     row : a row that fits the plan
-    source : name of the file that the row is from
+    source : path of the file that the row is from
     """
     folder, run = Path(standard.plan.folder), row["run"]["id"]
     remedy = "delete the run's folder to replace it"
