@@ -1,4 +1,4 @@
-"""The command line: ``selectbench plan | simulate | status | why | report | verify | compare | export | data | select | new-method``."""
+"""The command line: ``selectbench`` with one command per word, such as ``selectbench plan``; ``selectbench --help`` lists them."""
 
 import argparse
 import json
@@ -93,6 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
     compare = add("compare", compare_results, "Compare a scale's results with those in another folder: runs, spread, verdicts.")
     compare.add_argument("folder", type=Path, help="the other results folder, with one subfolder per scale")
     compare.add_argument("--scale", help="a scale other than that of config/config.yaml")
+
+    _add_records_parser(
+        add("records", exchange_records, "Export, import or merge the records of runs, such as those made on other machines.")
+    )
 
     data = add("data", manage_data, "List, fetch, check or prepare data sets.")
     data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
@@ -313,13 +317,47 @@ def export_results(arguments: argparse.Namespace) -> None:
     print(f"{arguments.crate}: {spell_count(count, 'file')} of scale {plan.scale} as an RO-Crate")
 
 
+def _add_records_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="action", dest="action")
+    export = actions.add_parser("export", help="write every finished run of a scale, with its subsets, to a zip file", allow_abbrev=False)
+    take = actions.add_parser("import", help="add runs from zip files or records.jsonl, where they fit", allow_abbrev=False)
+    merge = actions.add_parser("merge", help="write the runs of several files to one zip file", allow_abbrev=False)
+    for action in (take, merge):
+        action.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a zip file of `export` or `merge`, or a records.jsonl")
+    for action in (export, merge):
+        action.add_argument("--output", type=Path, required=True, metavar="FILE.zip", help="the zip file to write; never overwritten")
+    for action in (export, take):
+        action.add_argument("--scale", help="a scale other than that of config/config.yaml")
+    take.add_argument("--dry-run", action="store_true", help="check and tell, but write nothing")
+
+
+def exchange_records(arguments: argparse.Namespace) -> None:
+    """Export, import or merge the records of runs; the exit status is 1 if a run was refused or is in conflict."""
+    from selectbench.evidence.exchange import export_runs, import_files
+    from selectbench.evidence.merging import merge_files
+
+    if arguments.action == "export":
+        bundle = export_runs(_load_plan(arguments), arguments.output)
+        print(f"{arguments.output}: {spell_count(len(bundle.rows), 'run')} of scale {bundle.scale}")
+        return
+    if arguments.action == "merge":
+        outcome = merge_files(arguments.files, arguments.output)
+        lines = outcome.describe("in one file only", "in several")
+    else:
+        outcome = import_files(_load_plan(arguments), arguments.files, dry_run=arguments.dry_run)
+        lines = outcome.describe("to import" if arguments.dry_run else "imported", "already here")
+    print("\n".join(lines))
+    if not outcome.is_clean:
+        sys.exit(1)
+
+
 def manage_data(arguments: argparse.Namespace) -> None:
     """List, fetch, check or prepare data sets."""
     from selectbench.data.fetch import fetch_dataset
     from selectbench.data.kinds import check_entry, prepare_entry
     from selectbench.data.placed import list_available
     from selectbench.planning.plan import load_plan
-    from selectbench.records.files import write_json
+    from selectbench.records.files import write_sealed
     from selectbench.stages.prepare_data import PrepareData
 
     plan = load_plan(Path())
@@ -346,7 +384,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
         print(f"{name}: present and intact")
     else:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))
-        write_json(manifest, prepare_entry(name, entry, resources, available))
+        write_sealed(manifest, prepare_entry(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
 
 

@@ -1,13 +1,15 @@
 """The Snakefile's door: the plan, the directives of its rules, and checks before the first job, so that a mistake costs seconds."""
 
+import sys
 import tempfile
 from pathlib import Path
 
 from selectbench.costs.estimates import write_estimate
 from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
-from selectbench.errors import ConfigError, SelectbenchError
+from selectbench.errors import ConfigError, SelectbenchError, spell_count
 from selectbench.evidence.damage import refuse_damage
+from selectbench.evidence.marks import drop_outdated
 from selectbench.planning.entries import NGRAM, EncoderEntry, LanguageModelEntry
 from selectbench.planning.jobs import list_jobs, list_wanted_files
 from selectbench.planning.plan import Plan, load_plan
@@ -43,8 +45,14 @@ def check_results_folder(plan: Plan) -> None:
 
 
 def check_results(plan: Plan) -> None:
-    """Raise if a file of the results is not what the record beside it says, in one line with the command that repairs it."""
-    refuse_damage(plan, list_jobs(plan))
+    """Raise if a file of the results is not what the record beside it says, in one line with the command that repairs it.
+
+    Imported files of jobs of which something else is asked since their import are deleted first, so that Snakemake makes them.
+    """
+    jobs = list_jobs(plan)
+    if outdated := drop_outdated(plan, jobs):
+        print(f"{spell_count(len(outdated), 'imported file')} outdated, first {outdated[0]}: made again here", file=sys.stderr)
+    refuse_damage(plan, jobs)
 
 
 def list_trainings(plan: Plan) -> set[Training]:

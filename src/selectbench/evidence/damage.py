@@ -231,7 +231,7 @@ def _find_exchanged(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory, f
         if damaged.intersection([record, *map(Path, job.inputs)]) or not record.exists():
             continue
         origin = inventory.find_record(record).get("made_from")
-        if origin is None or _fits(origin, _digest_inputs(plan, job, inventory)):
+        if not origin or _fits(origin, _digest_inputs(plan, job, inventory)):
             continue
         others = (other for other, made in jobs.items() if made.rule == job.rule and _digest_inputs(plan, made, inventory) == origin)
         if (other := next(others, None)) is not None:

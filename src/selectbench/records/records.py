@@ -9,10 +9,11 @@ from selectbench.errors import RecordError, shorten, spell
 from selectbench.records.files import DIGEST, digest_file, digest_value, is_sealed, read_json, read_sealed, seal, write_sealed, write_text
 
 if TYPE_CHECKING:
-    from selectbench.records.rows import Row, Trajectory
+    from selectbench.records.rows import Import, Row, Trajectory
 
 SCHEMA = 2
 TRAIN, EVALUATE = "train", "evaluate"
+IMPORTED = "imported"  # beside the records of an imported run: where they come from
 WEIGHTS = "model.pt"  # beside the record of a training
 COLLECTION = "records.jsonl"  # in the folder of each paper: all its runs
 _FIELDS = {  # of the records of runs; those that a failed run did not reach are None
@@ -170,16 +171,42 @@ def merge_record(folder: Path, run_id: str) -> "Row":
         A record is missing or corrupt, or the evaluation is not that of these weights.
     """
     train = read_run(folder, run_id, TRAIN)
-    return merge_records(train, read_run(folder, run_id, EVALUATE) if train["status"] == "ok" else None)
+    evaluate = read_run(folder, run_id, EVALUATE) if train["status"] == "ok" else None
+    return merge_records(train, evaluate, read_import(folder, run_id, train))
 
 
-def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None) -> "Row":
+def write_import(folder: Path, run_id: str, train: Mapping[str, Any], imported: "Import") -> None:
+    """Write beside a run's records where they were imported from.
+
+    Parameters
+    ----------
+    folder : the scale's results folder
+    run_id : of the run
+    train : the record of its training, whose digest tells later whether the run was trained again
+    imported : where the records come from
+    """
+    write_sealed(record_path(folder, run_id, IMPORTED), {**imported, "train": train[DIGEST]})
+
+
+def read_import(folder: Path, run_id: str, train: Mapping[str, Any]) -> "Import | None":
+    """Return where the record of a run's training was imported from; None if it was made here."""
+    path = record_path(folder, run_id, IMPORTED)
+    if not path.exists():
+        return None
+    written = read_sealed(path)
+    if written.get("train") != train[DIGEST]:  # trained again since
+        return None
+    return cast("Import", {name: value for name, value in written.items() if name not in ("train", DIGEST)})
+
+
+def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None, imported: "Import | None" = None) -> "Row":
     """Return the records of a run's training and evaluation as one row, which names their digests.
 
     Parameters
     ----------
     train : record of the training
     evaluate : record of the evaluation; None if the training failed
+    imported : where the records were imported from; None if they were made here
 
     Raises
     ------
@@ -187,7 +214,7 @@ def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None) 
         The evaluation is not that of these weights.
     """
     named: dict[str, str | None] = {TRAIN: train[DIGEST], EVALUATE: None}
-    row = {**train, "test": None, "evaluation": None, "records": named}
+    row = {**train, "test": None, "evaluation": None, "records": named, **({IMPORTED: imported} if imported else {})}
     if evaluate is not None:
         check_weights(train, evaluate)
         named[EVALUATE] = evaluate[DIGEST]
@@ -215,7 +242,7 @@ def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | 
     RecordError
         The row is not that of the records that it names.
     """
-    shared = {name: value for name, value in row.items() if name not in ("test", "evaluation", "records", "imported", DIGEST)}
+    shared = {name: value for name, value in row.items() if name not in ("test", "evaluation", "records", IMPORTED, DIGEST)}
     evaluation = row["evaluation"]
     evaluate = None
     if evaluation is not None:
@@ -237,14 +264,30 @@ def read_records(path: Path) -> "dict[str, Row]":
     RecordError
         The file is missing, a line is not a record or was edited, or a run has two; the message names the line.
     """
-    records: dict[str, Row] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: not readable UTF-8 text ({error}); delete it and run again") from None
-    for number, line in enumerate(filter(None, lines), start=1):
+    return parse_records(path, text)
+
+
+def parse_records(path: object, text: str) -> "dict[str, Row]":
+    """Return run id → record of the text of ``records.jsonl``.
+
+    Parameters
+    ----------
+    path : where the text is from, for messages
+    text : one record per line
+
+    Raises
+    ------
+    RecordError
+        A line is not a record or was edited, or a run has two; the message names the line.
+    """
+    records: dict[str, Row] = {}
+    for number, line in enumerate(filter(None, text.split("\n")), start=1):
         try:
             record = json.loads(line)
             run = record["run"]["id"]
@@ -262,8 +305,12 @@ def read_records(path: Path) -> "dict[str, Row]":
 
 def write_collection(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write rows as JSON lines, in the given order, each with its digest."""
-    lines = (json.dumps(seal({"schema": SCHEMA, **row}), sort_keys=True, allow_nan=False) + "\n" for row in rows)
-    write_text(path, "".join(lines))
+    write_text(path, spell_collection(rows))
+
+
+def spell_collection(rows: Iterable[Mapping[str, object]]) -> str:
+    """Return the text of ``records.jsonl``: one row per line, in the given order, each with its digest."""
+    return "".join(json.dumps(seal({"schema": SCHEMA, **row}), sort_keys=True, allow_nan=False) + "\n" for row in rows)
 
 
 def tabulate(trajectory: Sequence[Mapping[str, Any]], chosen_epoch: int | None) -> "Trajectory":

@@ -147,11 +147,13 @@ class Import(TypedDict):
     file : name of the file that it was imported from
     sha256 : of that file
     when : time of the import, in ISO 8601, UTC
+    before : where the record in that file had been imported from, if it had
     """
 
     file: str
     sha256: str
     when: str
+    before: NotRequired["Import"]
 
 
 class RunSeeds(TypedDict):

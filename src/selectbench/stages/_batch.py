@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from selectbench.errors import DataError, RecordError, RunFailedError
-from selectbench.records.files import digest_value, write_sealed
+from selectbench.records.files import digest_value
 from selectbench.records.leases import hold_lock
 from selectbench.records.progress import report_run
 from selectbench.records.provenance import describe_provenance
 from selectbench.records.records import read_finished, write_run
+from selectbench.stages._origins import write_manifest
 from selectbench.stages._specs import Asked, BatchSpec
 from selectbench.training.parallel import find_crew
 
@@ -80,17 +81,6 @@ def run_batch(
             report_run(folder, stage, manifest, f"{run['id']}: {line}")
         if is_first:
             write_manifest(manifest, stage, keys, made_from)
-
-
-def write_manifest(manifest: Path, stage: str, keys: Mapping[str, str], made_from: Mapping[str, list[str]]) -> None:
-    """Write the manifest of a batch: the stage, run → key of its record, and input → SHA-256 of its files."""
-    write_sealed(manifest, {"stage": stage, "runs": dict(keys), "made_from": dict(made_from)})
-
-
-def abridge_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what all runs of a batch share of its specification, with digests in place of the entries that records hold in full."""
-    shared = {name: value for name, value in spec.items() if name not in ("runs", "folder")}
-    return {**shared, **{name: digest_value(shared[name]) for name in ("model", "recipe")}}
 
 
 def _do_run(run: Asked, work: Callable[[Asked], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:

@@ -29,7 +29,8 @@ from selectbench.records.records import (
     read_run,
     record_path,
 )
-from selectbench.stages._batch import abridge_spec, is_out_of_memory, run_batch
+from selectbench.stages._batch import is_out_of_memory, run_batch
+from selectbench.stages._origins import abridge_spec, identify_subset
 from selectbench.stages._specs import BatchSpec, EvaluatedRun, EvaluationSpec, TargetSpec, TrainedRun
 from selectbench.stages._training import Seeds, read_weights
 from selectbench.training.choices import Choice, SamplerChoice, SamplerSpec, SubsetChoice, describe_subset_cost
@@ -156,13 +157,6 @@ def train_within_memory(
 
 def _checkpoint_path(spec: TargetSpec, run: TrainedRun) -> Path:
     return Path(spec["folder"]) / "state" / "runs" / f"{run['id']}.pt"
-
-
-def identify_subset(subset: Mapping[str, Any]) -> object:
-    """Return the part of a subset's record that a run depends on: its digest, and what a search reports, which the run's record shows."""
-    if not subset.get("search"):
-        return subset["sha256"]
-    return [subset["sha256"], {name: value for name, value in subset["search"].items() if name != "trained_s"}]
 
 
 def make_choice(run: TrainedRun, described: Mapping[str, Mapping[str, Any]], num_pool: int, epochs: int) -> Choice:
