@@ -1,5 +1,6 @@
 """Runs made elsewhere: they are added if they fit, refused with the reason if not, and nothing that is here is ever overwritten."""
 
+import io
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import zipfile
 from copy import deepcopy
 from dataclasses import asdict
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -447,8 +449,10 @@ def test_a_damaged_run_that_is_here_stays(there, here, bundle):
     path = record_path(Path(here.folder), FULL, TRAIN)
     path.parent.mkdir(parents=True)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(RecordError, match="not valid JSON"):
-        import_files(here, [bundle])
+    outcome = import_files(here, [bundle])
+    (reason,) = outcome.refused
+    assert reason.startswith(f"{path}: not valid JSON")
+    assert (len(outcome.added), not list((Path(here.folder) / "batches").rglob("0.json"))) == (3, True)
     assert path.read_text(encoding="utf-8") == "{"
 
 
@@ -660,6 +664,44 @@ def test_a_zip_file_that_is_no_bundle_gets_one_line(name, bundle, here, tmp_path
     assert "\n" not in str(caught.value)
     assert not Path(here.folder).exists()
     assert not (tmp_path / "evil.json").exists()
+
+
+def change_choice(members, change):
+    """Return the members of a bundle with the record of its first selection changed, and every digest as it should be."""
+    found = dict(members)
+    contents = json.loads(found["bundle.json"])
+    name = sorted(contents["choices"])[0]
+    record = json.loads(found[name])
+    found[name.replace(".json", ".npz")] = change(record) or found[name.replace(".json", ".npz")]
+    record["sha256"] = {"seed-0.npz": sha256(found[name.replace(".json", ".npz")]).hexdigest()}
+    found[name] = json.dumps(seal(record)).encode()
+    contents["sha256"] = {file: sha256(content).hexdigest() for file, content in found.items() if file != "bundle.json"}
+    return list((found | {"bundle.json": json.dumps(seal(contents)).encode()}).items())
+
+
+def pack_arrays(**arrays) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("provenance") and None, r"seed-0\.json: not the record of a selection \(KeyError: 'provenance'\)"),
+        (lambda record: record.update(subsets=[1]), r"seed-0\.json: not the record of a selection"),
+        (lambda record: record.update(subsets={"1": {}}), r"seed-0\.json: not the record of a selection"),
+        (lambda record: record.update(schema=1), r"seed-0\.json: record layout 1 is not 2"),
+        (lambda record: pack_arrays(**{"1": np.arange(3)}), r"seed-0\.npz: does not hold the subsets that .*seed-0\.json describes"),
+        (lambda record: pack_arrays(**{"1": np.array([{}])}), r"seed-0\.npz: not a readable \.npz of plain arrays"),
+        (lambda record: b"no zip", r"seed-0\.npz: not a readable \.npz of plain arrays"),
+    ],
+)
+def test_subsets_that_are_not_what_their_record_says_get_one_line(change, message, bundle, here):
+    with pytest.raises(RecordError, match=message) as caught:
+        import_files(here, [rewrite(bundle, lambda members: change_choice(members, change))])
+    assert "\n" not in str(caught.value)
+    assert import_files(here, [rewrite(bundle, lambda members: change_choice(members, lambda record: None))]).is_clean
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
