@@ -143,12 +143,12 @@ def read_bundle(path: Path) -> Bundle:
             bundle = _read_zip(path)
         else:
             bundle = Bundle(None, read_records(path))
+        if not bundle.rows:
+            raise RecordError(f"{path}: holds no record")
+        for run, row in bundle.rows.items():
+            check_whole(f"{path}: {run}", row)
     except RecordError as error:
-        raise RecordError(str(error).partition("; delete")[0]) from None
-    if not bundle.rows:
-        raise RecordError(f"{path}: holds no record")
-    for run, row in bundle.rows.items():
-        check_whole(f"{path}: {run}", row)
+        raise RecordError(_spell_line(str(error).partition("; delete")[0])) from None
     return Bundle(bundle.scale, bundle.rows, bundle.choices, str(path), digest_file(path))
 
 
@@ -180,6 +180,11 @@ def check_whole(name: str, row: "Row") -> None:
     except RecordError as error:
         text = str(error).partition("; delete")[0]
         raise RecordError(text if text.startswith(name) else f"{name}: {text.removeprefix(row['run']['id'] + ': ')}") from None
+
+
+def _spell_line(text: str) -> str:
+    """Return a text on one line, as names and values from files may hold line breaks and control characters."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _read_zip(path: Path) -> Bundle:
