@@ -1,13 +1,16 @@
 """Runs made elsewhere: they are added if they fit, refused with the reason if not, and nothing that is here is ever overwritten."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 import zipfile
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from selectbench.evidence.fitting import Standard
 from selectbench.evidence.marks import drop_outdated
 from selectbench.evidence.merging import merge_files
 from selectbench.planning.jobs import list_jobs
+from selectbench.planning.layout import Layout
 from selectbench.planning.plan import load_plan
 from selectbench.records import files
 from selectbench.records.checks import check_row
@@ -54,10 +58,20 @@ PROVENANCE = {
 }
 
 
-def make_plan(folder: Path):
-    """Plan four runs at scale smoke, with results below a folder."""
-    plan = load_plan(ROOT, {"scale": "smoke", "results": str(folder), "resources": str(folder / "data"), "papers": ["data_agent"]})
+@cache
+def load_smoke():
+    """Plan four runs at scale smoke."""
+    plan = load_plan(ROOT, {"scale": "smoke", "papers": ["data_agent"]})
     plan.runs = {run: plan.runs[run] for run in (FULL, SAMPLED, RANDOM.format(0), RANDOM.format(1))}
+    assert set(plan._test_sets_of) > set(plan.runs)
+    return plan
+
+
+def make_plan(folder: Path):
+    """Return a plan of four runs, with results below a folder, that a test may change."""
+    plan = copy(load_smoke())
+    plan.config, plan.runs = deepcopy(plan.config), dict(plan.runs)
+    plan.layout = Layout(str(folder), f"{folder}/smoke", str(folder / "data"))
     return plan
 
 
@@ -238,7 +252,7 @@ def test_an_incomplete_batch_has_no_manifest(here, there, tmp_path):
     assert not (Path(here.folder) / "batches").exists()
     rest = [merge_record(Path(there.folder), name) for name in there.runs if name != FULL]
     import_files(here, [write_rows(tmp_path / "rest.jsonl", rest)])
-    assert len(list((Path(here.folder) / "batches").rglob("*.json"))) == 2
+    assert len(list((Path(here.folder) / "batches").rglob("0.json"))) == 2
 
 
 def test_importing_twice_changes_nothing(here, bundle):
@@ -447,8 +461,10 @@ def test_a_damaged_run_that_is_here_stays(there, here, bundle):
     path = record_path(Path(here.folder), FULL, TRAIN)
     path.parent.mkdir(parents=True)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(RecordError, match="not valid JSON"):
-        import_files(here, [bundle])
+    outcome = import_files(here, [bundle])
+    (reason,) = outcome.refused
+    assert reason.startswith(f"{path}: not valid JSON")
+    assert (len(outcome.added), not list((Path(here.folder) / "batches").rglob("0.json"))) == (3, True)
     assert path.read_text(encoding="utf-8") == "{"
 
 
@@ -567,6 +583,7 @@ EDITS = {
     "other axes": (lambda row: row["run"].update(seed=7), "run: its axes are those of .*seed-7"),
     "another id": (lambda row: row["run"].update(id="../../etc"), "run: its axes are those of digits"),
     "other weights": (lambda row: row["sha256"].update({"model.pt": "0"}), "the evaluation is not that of the trained weights"),
+    "a line break": (lambda row: row["sha256"].update({"a\r\nb": None}), r"sha256\.a\\r\\nb"),
     "a failure": (lambda row: row.update(failure={"reason": "r", "log_tail": ""}), "failure: "),
 }
 
@@ -662,6 +679,44 @@ def test_a_zip_file_that_is_no_bundle_gets_one_line(name, bundle, here, tmp_path
     assert not (tmp_path / "evil.json").exists()
 
 
+def change_choice(members, change):
+    """Return the members of a bundle with the record of its first selection changed, and every digest as it should be."""
+    found = dict(members)
+    contents = json.loads(found["bundle.json"])
+    name = sorted(contents["choices"])[0]
+    record = json.loads(found[name])
+    found[name.replace(".json", ".npz")] = change(record) or found[name.replace(".json", ".npz")]
+    record["sha256"] = {"seed-0.npz": sha256(found[name.replace(".json", ".npz")]).hexdigest()}
+    found[name] = json.dumps(seal(record)).encode()
+    contents["sha256"] = {file: sha256(content).hexdigest() for file, content in found.items() if file != "bundle.json"}
+    return list((found | {"bundle.json": json.dumps(seal(contents)).encode()}).items())
+
+
+def pack_arrays(**arrays) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("provenance") and None, r"seed-0\.json: not the record of a selection \(KeyError: 'provenance'\)"),
+        (lambda record: record.update(subsets=[1]), r"seed-0\.json: not the record of a selection"),
+        (lambda record: record.update(subsets={"1": {}}), r"seed-0\.json: not the record of a selection"),
+        (lambda record: record.update(schema=1), r"seed-0\.json: record layout 1 is not 2"),
+        (lambda record: pack_arrays(**{"1": np.arange(3)}), r"seed-0\.npz: does not hold the subsets that .*seed-0\.json describes"),
+        (lambda record: pack_arrays(**{"1": np.array([{}])}), r"seed-0\.npz: not a readable \.npz of plain arrays"),
+        (lambda record: b"no zip", r"seed-0\.npz: not a readable \.npz of plain arrays"),
+    ],
+)
+def test_subsets_that_are_not_what_their_record_says_get_one_line(change, message, bundle, here):
+    with pytest.raises(RecordError, match=message) as caught:
+        import_files(here, [rewrite(bundle, lambda members: change_choice(members, change))])
+    assert "\n" not in str(caught.value)
+    assert import_files(here, [rewrite(bundle, lambda members: change_choice(members, lambda record: None))]).is_clean
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_twice_gets_one_line(bundle, here):
     with pytest.raises(RecordError, match=r"records\.jsonl: twice in this zip file"):
@@ -701,7 +756,7 @@ def try_to(work):
         return None, str(error).splitlines()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_flipped_byte_is_found_or_changes_nothing(finished, data):
     folder, content, _, _ = finished
@@ -721,7 +776,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_value_in_a_row_leads_to_a_traceback(finished, data):
     folder, _, row, plan = finished

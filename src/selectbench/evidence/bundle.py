@@ -1,23 +1,28 @@
 """Bundles: runs as one zip file, with the subsets that they were trained on; equal runs give equal bytes."""
 
+import io
 import json
 import lzma
 import os
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from selectbench import __version__
 from selectbench.errors import RecordError, SelectbenchError, first_line, shorten
 from selectbench.evidence.damage import check_axes
 from selectbench.records.checks import check_row
-from selectbench.records.files import digest_file, is_sealed, refuse_bomb, seal, write_atomically
+from selectbench.records.files import digest_array, digest_file, is_sealed, refuse_bomb, seal, write_atomically
 from selectbench.records.records import (
     COLLECTION,
     EVALUATE,
@@ -30,6 +35,7 @@ from selectbench.records.records import (
     spell_collection,
     split_row,
 )
+from selectbench.stages._origins import identify_subset
 
 if TYPE_CHECKING:
     from selectbench.records.rows import Row
@@ -137,12 +143,12 @@ def read_bundle(path: Path) -> Bundle:
             bundle = _read_zip(path)
         else:
             bundle = Bundle(None, read_records(path))
+        if not bundle.rows:
+            raise RecordError(f"{path}: holds no record")
+        for run, row in bundle.rows.items():
+            check_whole(f"{path}: {run}", row)
     except RecordError as error:
-        raise RecordError(str(error).partition("; delete")[0]) from None
-    if not bundle.rows:
-        raise RecordError(f"{path}: holds no record")
-    for run, row in bundle.rows.items():
-        check_whole(f"{path}: {run}", row)
+        raise RecordError(_spell_line(str(error).partition("; delete")[0])) from None
     return Bundle(bundle.scale, bundle.rows, bundle.choices, str(path), digest_file(path))
 
 
@@ -174,6 +180,11 @@ def check_whole(name: str, row: "Row") -> None:
     except RecordError as error:
         text = str(error).partition("; delete")[0]
         raise RecordError(text if text.startswith(name) else f"{name}: {text.removeprefix(row['run']['id'] + ': ')}") from None
+
+
+def _spell_line(text: str) -> str:
+    """Return a text on one line, as names and values from files may hold line breaks and control characters."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _read_zip(path: Path) -> Bundle:
@@ -255,9 +266,28 @@ def _check_choice(path: Path, choice: Choice) -> None:
     if not isinstance(described, dict) or not is_sealed(described):
         raise RecordError(f"{name}: digest: edited or damaged")
     check_layout(name, described.get("schema"))
-    digests, subsets = described.get("sha256"), described.get("subsets")
-    if not isinstance(digests, dict) or not isinstance(subsets, dict) or not all(isinstance(part, dict) for part in subsets.values()):
-        raise RecordError(f"{name}: subsets: not the record of a selection")
+    try:
+        digests, subsets = described["sha256"], {keep: part["sha256"] for keep, part in described["subsets"].items()}
+        for part in described["subsets"].values():
+            identify_subset(part)
+        datetime.fromisoformat(described["provenance"]["finished"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"{name}: not the record of a selection ({type(error).__name__}: {first_line(error)})") from None
     for file, content in choice.files.items():
         if file != choice.record and digests.get(Path(file).name) != sha256(content).hexdigest():
             raise RecordError(f"{path}: {file}: its SHA-256 is not the one in {choice.record}")
+    file = f"{choice.record.removesuffix('.json')}.npz"
+    if file not in choice.files or _digest_arrays(f"{path}: {file}", choice.files[file]) != {
+        k: v for k, v in subsets.items() if v is not None
+    }:
+        raise RecordError(f"{path}: {file}: does not hold the subsets that {choice.record} describes")
+
+
+def _digest_arrays(name: str, content: bytes) -> dict[str, str]:
+    """Return array → digest of an ``.npz`` file."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            refuse_bomb(len(content), sum(member.file_size for member in archive.zip.infolist()))
+            return {array: digest_array(archive[array]) for array in archive.files}
+    except (*_UNREADABLE, SyntaxError, tokenize.TokenError) as error:
+        raise RecordError(f"{name}: not a readable .npz of plain arrays ({first_line(error)})") from None

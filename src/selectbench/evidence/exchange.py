@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from selectbench.records.records import (
     COLLECTION,
     EVALUATE,
     TRAIN,
+    check_weights,
     merge_record,
     read_records,
     read_run,
@@ -293,10 +295,7 @@ def list_placeable(plan: Plan, rows: "Iterable[Row]", choices: Mapping[str, Choi
 def _is_trained_on(row: "Row", choice: Choice) -> bool:
     """Tell whether a run was trained on a subset of these."""
     subset, origin = choice.described["subsets"].get(row["run"]["keep"]), row["made_from"]
-    try:
-        return subset is not None and origin is not None and digest_value(identify_subset(subset)) == digest_value(origin["choice"])
-    except (KeyError, AttributeError):
-        return False
+    return subset is not None and origin is not None and digest_value(identify_subset(subset)) == digest_value(origin["choice"])
 
 
 def _place_choice(folder: Path, choice: Choice) -> None:
@@ -341,20 +340,22 @@ def write_manifests(plan: Plan) -> list[TargetStage]:
 
 
 def _list_keys(standard: Standard) -> dict[str, dict[str, str]]:
-    """Return stage → run → key, of all records that are here and fit; trainings that failed are listed under a name of their own too."""
+    """Return stage → run → key, of all records that are here, whole, and fit; failed trainings are listed under a name of their own too."""
     folder = Path(standard.plan.folder)
     found: dict[str, dict[str, str]] = {TRAIN: {}, EVALUATE: {}, FAILED: {}}
     for name, run in standard.plan.runs.items():
         if not record_path(folder, name, TRAIN).exists():
             continue
-        train = read_run(folder, name, TRAIN)
-        if find_misfit(standard, run, train, None) is not None:
-            continue
-        found[TRAIN][name] = train["key"]
-        if train["status"] != "ok":
-            found[FAILED][name] = train["key"]
-        elif record_path(folder, name, EVALUATE).exists():
-            evaluate = read_run(folder, name, EVALUATE)
-            if find_misfit(standard, run, train, evaluate) is None:
-                found[EVALUATE][name] = evaluate["key"]
+        with suppress(RecordError):  # a damaged record is none
+            train = read_run(folder, name, TRAIN)
+            if find_misfit(standard, run, train, None) is not None:
+                continue
+            found[TRAIN][name] = train["key"]
+            if train["status"] != "ok":
+                found[FAILED][name] = train["key"]
+            elif record_path(folder, name, EVALUATE).exists():
+                evaluate = read_run(folder, name, EVALUATE)
+                check_weights(train, evaluate)
+                if find_misfit(standard, run, train, evaluate) is None:
+                    found[EVALUATE][name] = evaluate["key"]
     return found

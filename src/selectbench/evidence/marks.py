@@ -17,7 +17,7 @@ _PLACES = ("folder", "state")  # parts of specifications that say where files li
 
 def find_marks(plan: Plan) -> Path:
     """Return the path of the marks."""
-    return Path(plan.folder) / "state" / "imported.json"
+    return Path(plan.folder) / "batches" / "imported.json"
 
 
 def read_marks(plan: Plan) -> dict[str, dict[str, Any]]:

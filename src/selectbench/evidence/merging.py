@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectbench.errors import SelectbenchError, shorten, spell_count
+from selectbench.errors import SelectbenchError, spell, spell_count
 from selectbench.evidence.bundle import Bundle, Choice, read_bundle, write_bundle
 from selectbench.records.files import DIGEST, digest_value
 from selectbench.stages._origins import identify_subset
@@ -50,12 +50,12 @@ class Outcome:
         counts = [f"{spell_count(len(self.added), 'run')} {added}", f"{len(self.present):,} {present}"]
         counts += [f"{refused:,} refused", spell_count(len(self.conflicts), "conflict")]
         lines = [f"refused: {reason}: {_spell_runs(runs)}" for reason, runs in self.refused.items()]
-        lines += [f"conflict: {run}: {difference}" for run, difference in self.conflicts.items()]
+        lines += [f"conflict: {spell(run)}: {difference}" for run, difference in self.conflicts.items()]
         return [*lines, *self.notes, ", ".join(counts)]
 
 
 def _spell_runs(runs: Sequence[str]) -> str:
-    return f"{spell_count(len(runs), 'run')}, {'first' if len(runs) > 1 else 'namely'} {shorten(runs[0])}"
+    return f"{spell_count(len(runs), 'run')}, {'first' if len(runs) > 1 else 'namely'} {spell(runs[0])}"
 
 
 def find_contrast(first: "Row", second: "Row", names: tuple[str, str]) -> str | None:
