@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -270,8 +270,8 @@ def _check_choice(path: Path, choice: Choice) -> None:
         digests, subsets = described["sha256"], {keep: part["sha256"] for keep, part in described["subsets"].items()}
         for part in described["subsets"].values():
             identify_subset(part)
-        datetime.fromisoformat(described["provenance"]["finished"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        datetime.fromisoformat(described["provenance"]["finished"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RecordError(f"{name}: not the record of a selection ({type(error).__name__}: {first_line(error)})") from None
     for file, content in choice.files.items():
         if file != choice.record and digests.get(Path(file).name) != sha256(content).hexdigest():

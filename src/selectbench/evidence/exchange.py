@@ -300,7 +300,7 @@ def _is_trained_on(row: "Row", choice: Choice) -> bool:
 
 def _place_choice(folder: Path, choice: Choice) -> None:
     """Write the files of a selection, with the time at which it was made, so that what was made from it elsewhere does not seem older."""
-    made = datetime.fromisoformat(choice.described["provenance"]["finished"]).timestamp()
+    made = min(datetime.fromisoformat(choice.described["provenance"]["finished"]).astimezone(UTC), datetime.now(UTC)).timestamp()
     for name, content in sorted(choice.files.items(), key=lambda item: item[0] == choice.record):
         write_atomically(folder / name, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
         os.utime(folder / name, (made, made))
