@@ -75,6 +75,7 @@ def test_a_selection_never_pays_if_training_gets_no_cheaper(records):
     dear = {
         run: record | ({"training": record["training"] | {"wall_s": 7.0}} if record["run"]["method"] == "el2n" else {})
         for run, record in records.items()
+        if record["training"]
     }
     spec = make_figure_spec("break_even", with_holes=False)
     labels = [text.get_text() for text in draw_figure(spec, dear).legends[0].get_texts()]

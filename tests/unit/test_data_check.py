@@ -38,7 +38,7 @@ def drop_a_label(path):
         ("pool/images.npy", cut_in_half, "pool/images.npy: not a readable array"),
         ("mnist_shift/images.npy", change_a_pixel, "mnist_shift/images.npy: wrong checksum"),
         ("test/labels.npy", drop_a_label, "test/labels.npy: holds 900 of 901 samples"),
-        ("test/labels.npy", lambda path: path.unlink(), "test: no such split"),
+        ("test/labels.npy", lambda path: path.unlink(), "test/labels.npy: missing"),
         ("manifest.json", cut_in_half, "manifest.json: not valid JSON"),
     ],
 )

@@ -50,7 +50,9 @@ def check_dataset(name: str, entry: "DatasetEntry", resources: Path, test_sets: 
 
 
 def _check_split(manifest: Path, split: str, expected: "SplitManifest") -> None:
-    remedy = f"delete {manifest} and run again"
+    remedy, labels = f"delete {manifest} and run again", manifest.parent / split / "labels.npy"
+    if not labels.exists():
+        raise DataError(f"{labels}: missing; {remedy}")
     try:
         opened = open_split(manifest.parent, split)
     except DataError as error:
