@@ -46,6 +46,10 @@ INSTEAD = {  # command as written → what runs instead, and why
         "python -m pytest tests/contract -k 'margin and not another_process'",
         "the omitted test starts a process that imports the installed project instead of this copy",
     ),
+    "make verify": ("make --dry-run verify", "makes runs again for five minutes; tests/workflow/test_verify.py runs the command"),
+    "selectbench verify": ("selectbench verify --minutes 0", "makes runs again for five minutes; tests/workflow/test_verify.py does so"),
+    "selectbench verify --scale tiny": ("selectbench verify --scale smoke --minutes 0", "the copy has results of scale smoke alone"),
+    "selectbench compare OTHER_RESULTS": ("selectbench compare results", "there are no results of another machine"),
     "selectbench export --crate results.zip --scale tiny": (
         "selectbench export --crate results.zip --scale smoke",
         "the copy has results of scale smoke alone",
