@@ -222,7 +222,7 @@ def show_status(arguments: argparse.Namespace) -> None:
                     continue
                 state[run.id] = "done" if record["status"] == "ok" else "failed"
                 if record["status"] != "ok":
-                    failures.append((run.id, record["failure"]["reason"], manifest))
+                    failures.append((run.id, (record["failure"] or {}).get("reason", "no reason is given"), manifest))
     for paper, table in plan.tables:
         ids = plan.table_runs(paper, table)
         counts = Counter(state[name] for name in ids)
@@ -284,9 +284,12 @@ def compare_results(arguments: argparse.Namespace) -> None:
 
 def rebuild_report(arguments: argparse.Namespace) -> None:
     """Redraw all tables, figures, verdicts and pages from the collected records of a scale."""
-    from selectbench.evidence.artefacts import list_artefacts, remake_artefact
+    from selectbench.evidence.artefacts import is_artefact, list_artefacts, remake_artefact
+    from selectbench.evidence.damage import refuse_damage
+    from selectbench.planning.jobs import list_jobs
 
     plan = _load_plan(arguments)
+    refuse_damage(plan, {name: job for name, job in list_jobs(plan).items() if not is_artefact(job.stage)})
     for artefact in list_artefacts(plan):
         remake_artefact(artefact)
     print(f"Redrew {Path(plan.folder) / 'index.html'} and the tables and figures beside it")

@@ -107,7 +107,7 @@ def test_the_limit_is_left_by_one_run_in_a_thousand():
 
 def test_a_single_seed_has_no_spread(recorded):
     alone = {recorded["run"]["id"]: recorded}
-    assert "no second seed" in remake.leave_spread(alone, recorded, change(recorded, "test", "test", "top1", value=1.0))
+    assert "too few seeds" in remake.leave_spread(alone, recorded, change(recorded, "test", "test", "top1", value=1.0))
 
 
 def test_another_status_is_within_the_spread_only_if_seeds_differ_in_it(rows, recorded):

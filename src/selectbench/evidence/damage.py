@@ -3,21 +3,28 @@
 Sizes and times are looked at first, and contents where these have changed.
 """
 
+import json
+import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selectbench.errors import RecordError, first_line
+from selectbench.data.kinds import check_entry
+from selectbench.errors import RecordError, SelectbenchError, first_line, shorten
 from selectbench.planning.jobs import Job
 from selectbench.planning.plan import Plan
 from selectbench.planning.runs import Run
-from selectbench.records.files import digest_file, read_sealed, write_sealed
+from selectbench.planning.strict_yaml import read_yaml
+from selectbench.records.files import digest_file, digest_value, read_sealed, write_sealed
 from selectbench.records.records import EVALUATE, TRAIN, WEIGHTS, check_run, read_record, record_path
+from selectbench.stages.prepare_data import PrepareData
 
 Stamp = list[int]  # size, time of modification, time of any change, inode
-_KEPT = ("key", "status", "sha256", "runs", "made_from")
+_CHECKS = 1  # raise it when files are checked for more than before: what is known of them is then forgotten
+_KEPT = ("key", "status", "sha256", "runs", "made_from", "method")
 MOST_HASHED = 1 << 26  # bytes: larger files are hashed only on demand, since every job that reads one hashes it anyway
 
 
@@ -47,6 +54,7 @@ class Inventory:
     path : of the file that keeps this knowledge between commands
     contents : whether to read every file once, whatever is known of it
     digests, records : path → stamp and SHA-256, and path → stamp and the fields that other files refer to
+    data : manifest of a prepared data set → digest of the names, sizes and times of its files when they were last checked
     read : files that were read since the inventory was opened
     """
 
@@ -54,17 +62,27 @@ class Inventory:
     contents: bool = False
     digests: dict[str, tuple[Stamp, str]] = field(default_factory=dict)
     records: dict[str, tuple[Stamp, dict[str, Any]]] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
 
     def find_digest(self, path: Path) -> str | None:
-        """Return the SHA-256 of a file; None for a large one that is not hashed unless contents are asked for."""
+        """Return the SHA-256 of a file; None for a large one that is not hashed unless contents are asked for.
+
+        Raises
+        ------
+        RecordError
+            It cannot be read.
+        """
         stamp, name = read_stamp(path), str(path)
         known = self.digests.get(name)
         if known is not None and self._is_current(name, stamp, known[0]):
             return known[1]
         if stamp[0] > MOST_HASHED and not self.contents:
             return None
-        digest = digest_file(path)
+        try:
+            digest = digest_file(path)
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
         self.digests[name] = (stamp, digest)
         self.read.add(name)
         return digest
@@ -94,6 +112,7 @@ class Inventory:
         if run is not None:
             check_run(path, record, *run)
             check_axes(path, record["run"])
+            check_origin(path, record)
         if not isinstance(record.get("sha256") or {}, dict):
             raise RecordError(f"{path}: sha256 is not an object; delete it and run again")
         found = {key: record[key] for key in _KEPT if record.get(key) is not None}
@@ -104,21 +123,25 @@ class Inventory:
         return found
 
     def save(self) -> None:
-        """Keep what is known, for the next command; a folder that cannot be written to is left alone."""
+        """Keep what is known of files that are still there, for the next command; a folder that cannot be written to is left alone."""
+        digests = {name: known for name, known in self.digests.items() if os.path.lexists(name)}
+        records = {name: known for name, known in self.records.items() if os.path.lexists(name)}
         try:
-            write_sealed(self.path, {"digests": self.digests, "records": self.records})
+            write_sealed(self.path, {"checks": _CHECKS, "digests": digests, "records": records, "data": self.data})
         except OSError:
             return
 
 
 def open_inventory(plan: Plan, *, contents: bool = False) -> Inventory:
-    """Open what is known of a scale's results; an unreadable file counts as none."""
+    """Open what is known of a scale's results; an unreadable file, or one of other checks than these, counts as none."""
     path = Path(plan.folder) / "state" / "inventory.json"
     try:
         known = read_sealed(path)
-        return Inventory(path, contents, dict(known["digests"]), dict(known["records"]))
-    except (RecordError, KeyError, TypeError, ValueError):
+    except RecordError:
         return Inventory(path, contents)
+    if known.get("checks") != _CHECKS:
+        return Inventory(path, contents)
+    return Inventory(path, contents, dict(known["digests"]), dict(known["records"]), dict(known["data"]))
 
 
 def read_stamp(path: Path) -> Stamp:
@@ -138,6 +161,16 @@ def check_axes(path: Path, axes: Mapping[str, Any]) -> None:
         raise RecordError(f"{path}: run: its axes are those of {spelt}, not of {axes['id']}; delete it and run again")
 
 
+def check_origin(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise a ``RecordError`` unless the record of a run has a key, what it was made from, and a reason exactly if it failed."""
+    for name, kind in (("key", str), ("made_from", dict)):
+        if not isinstance(record[name], kind):
+            raise RecordError(f"{path}: {name}: {shorten(repr(record[name]))} is not {'text' if kind is str else 'an object'}")
+    failure = record["failure"]
+    if (record["status"] == "failed") != (isinstance(failure, dict) and isinstance(failure.get("reason"), str)):
+        raise RecordError(f"{path}: failure: {shorten(repr(failure))} does not fit the status {record['status']!r}")
+
+
 def find_damage(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory) -> list[Damage]:
     """Return the damage to what jobs have made; files that are not there yet, or no longer, are none.
 
@@ -152,8 +185,12 @@ def find_damage(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory) -> li
         record = Path(job.stage.find_output(plan, job.stage.record))
         if not record.exists():
             continue
-        check = _check_batch(plan, name, job, inventory) if job.stage.run_record else _check_outputs(name, job, record, inventory)
-        found += check
+        if job.stage.run_record:
+            found += _check_batch(plan, name, job, inventory)
+        else:
+            found += _check_outputs(plan, name, job, record, inventory)
+        if isinstance(job.stage, PrepareData) and (damage := _check_data(plan, job.stage, name, inventory)):
+            found.append(damage)
     return [*found, *_find_exchanged(plan, jobs, inventory, found)]
 
 
@@ -165,49 +202,84 @@ def find_missing(plan: Plan, jobs: Mapping[str, Job]) -> Iterator[tuple[Path, st
             yield from ((output, name) for output in outputs if not output.exists())
 
 
-def _check_outputs(name: str, job: Job, record: Path, inventory: Inventory) -> Iterator[Damage]:
+def _check_outputs(plan: Plan, name: str, job: Job, record: Path, inventory: Inventory) -> Iterator[Damage]:
     """Yield the damage to the outputs of a job, according to its record."""
     outputs = tuple(Path(output) for output in job.outputs)
     try:
-        described = inventory.find_record(record).get("sha256", {})
+        found = inventory.find_record(record)
     except RecordError as error:
         yield Damage(record, _get_problem(error, record), outputs, name)
         return
+    if (method := job.stage.wildcards.get("method")) and found.get("method", method) not in (method, plan.config.method_file(method)):
+        yield Damage(record, f"it is the record of method {found['method']}, not of {method}", outputs, name)
+        return
+    described = found.get("sha256", {})
     for output in (output for output in outputs if output != record):
         expected = described.get(output.name)
-        if expected is None:
-            yield Damage(record, f"does not describe {output.name}, which it is beside", outputs, name)
-        elif output.exists() and inventory.find_digest(output) not in (None, expected):
-            yield Damage(output, f"edited or damaged: its SHA-256 is not the one in {record.name}", outputs, name)
+        try:
+            if expected is None and described:
+                yield Damage(record, f"does not describe {output.name}, which it is beside", outputs, name)
+            elif expected is not None and output.exists() and inventory.find_digest(output) not in (None, expected):
+                yield Damage(output, f"edited or damaged: its SHA-256 is not the one in {record.name}", outputs, name)
+        except RecordError as error:
+            yield Damage(output, _get_problem(error, output), outputs, name)
+
+
+def _check_data(plan: Plan, stage: PrepareData, name: str, inventory: Inventory) -> Damage | None:
+    """Return the damage to the arrays of a prepared data set, which are read only if one of its files has changed."""
+    manifest, entry = Path(name), plan.config.datasets[stage.dataset]
+    stamps = sorted([str(path), *map(str, read_stamp(path))] for path in stage.list_files(plan))
+    state, known = digest_value([stamps, plan.test_sets(stage.dataset)]), f"{manifest} as data"
+    if inventory.data.get(str(manifest)) == state and (not inventory.contents or known in inventory.read):
+        return None
+    try:
+        check_entry(stage.dataset, entry, Path(plan.layout.resources), plan.test_sets(stage.dataset))
+    except SelectbenchError as error:
+        return Damage(manifest, first_line(error).partition("; delete")[0], (manifest,), name)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        return Damage(manifest, f"not the manifest of prepared data ({type(error).__name__})", (manifest,), name)
+    inventory.data[str(manifest)] = state
+    inventory.read.add(known)
+    return None
 
 
 def _check_batch(plan: Plan, name: str, job: Job, inventory: Inventory) -> Iterator[Damage]:
     """Yield the damage to the manifest of a batch and to the records and weights of its runs."""
     manifest, stage, folder = Path(name), str(job.stage.run_record), Path(plan.folder)
     try:
-        runs = inventory.find_record(manifest).get("runs")
+        found = inventory.find_record(manifest)
+        runs = found.get("runs")
         if not isinstance(runs, dict):
             raise RecordError(f"{manifest}: not the manifest of a batch")
     except RecordError as error:
         yield Damage(manifest, _get_problem(error, manifest), (manifest,), name)
         return
+    is_current = stage == EVALUATE and _is_made_from(found, "trained", job.inputs, inventory)
     for run_id, key in runs.items():
         path = record_path(folder, run_id, stage)
-        if not path.exists():
-            yield Damage(path, f"missing, though {manifest} says that it is done", (manifest,), name)
-            continue
         try:
+            if not path.exists():
+                yield Damage(path, f"missing, though {manifest} says that it is done", (manifest,), name)
+                continue
             record = inventory.find_record(path, (run_id, stage))
-        except RecordError as error:
+            if record["key"] != key:
+                yield Damage(path, f"its key is not the one in {manifest}", (path, manifest), name)
+            weights, expected = path.with_name(WEIGHTS), record.get("sha256", {}).get(WEIGHTS)
+            if stage == TRAIN and expected and weights.exists() and inventory.find_digest(weights) not in (None, expected):
+                yield Damage(weights, f"edited or damaged: its SHA-256 is not the one in {path.name}", (weights, path, manifest), name)
+            if is_current and not _fits_training(folder, run_id, record, inventory):
+                yield Damage(path, "not the evaluation of the trained weights beside it", (path, manifest), name)
+        except (RecordError, OSError) as error:
             yield Damage(path, _get_problem(error, path), (path, manifest), name)
-            continue
-        if record["key"] != key:
-            yield Damage(path, f"its key is not the one in {manifest}", (path, manifest), name)
-        weights, expected = path.with_name(WEIGHTS), (record.get("sha256") or {}).get(WEIGHTS)
-        if stage == TRAIN and expected and weights.exists() and inventory.find_digest(weights) not in (None, expected):
-            yield Damage(weights, f"edited or damaged: its SHA-256 is not the one in {path.name}", (weights, path, manifest), name)
-        if stage == EVALUATE and not _fits_training(folder, run_id, record, inventory):
-            yield Damage(path, "not the evaluation of the trained weights beside it", (path, manifest), name)
+
+
+def _is_made_from(found: Mapping[str, Any], source: str, inputs: Iterable[str], inventory: Inventory) -> bool:
+    """Tell whether the files of one input are those that a record names; if they are not, its job is yet to be done again."""
+    named = (found.get("made_from") or {}).get(source)
+    if named is None:  # imported, or damaged
+        return True
+    digests = {inventory.find_digest(path) for path in map(Path, inputs) if path.exists()}
+    return set(named) <= digests
 
 
 def _fits_training(folder: Path, run_id: str, evaluation: Mapping[str, Any], inventory: Inventory) -> bool:
@@ -217,36 +289,51 @@ def _fits_training(folder: Path, run_id: str, evaluation: Mapping[str, Any], inv
         training = inventory.find_record(path, (run_id, TRAIN)) if path.exists() else None
     except RecordError:
         return True
-    return training is None or evaluation["weights"] == (training.get("sha256") or {}).get(WEIGHTS)
+    return training is None or evaluation.get("weights") == training.get("sha256", {}).get(WEIGHTS)
 
 
 def _find_exchanged(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory, found: Iterable[Damage]) -> Iterator[Damage]:
     """Yield the records that name the inputs of another job of the same stage as theirs, and not those of their own job.
 
-    A record that fits neither is none of these: after a change of the configuration, its job is yet to be done again.
+    A record that fits neither is none of these: after a change of the configuration, its job is yet to be done again. Batches are left
+    out, since their records name their runs.
     """
     damaged = {path for damage in found for path in (damage.path, *damage.remove)}
+    asked: dict[str, tuple[str, Any]] = {}
+    makers: dict[tuple[str, str], str] = {}
     for name, job in jobs.items():
         record = Path(job.stage.find_output(plan, job.stage.record))
-        if damaged.intersection([record, *map(Path, job.inputs)]) or not record.exists():
+        if job.stage.run_record or not job.inputs or damaged.intersection([record, *map(Path, job.inputs)]) or not record.exists():
             continue
+        inputs = _digest_inputs(plan, job, inventory)
+        asked[name] = (job.rule, inputs)
+        makers.setdefault((job.rule, digest_value(inputs)), name)
+    for name, (rule, inputs) in asked.items():
+        record = Path(jobs[name].stage.find_output(plan, jobs[name].stage.record))
         origin = inventory.find_record(record).get("made_from")
-        if not origin or _fits(origin, _digest_inputs(plan, job, inventory)):
+        if not isinstance(origin, dict) or not origin or _fits(origin, inputs):
             continue
-        others = (other for other, made in jobs.items() if made.rule == job.rule and _digest_inputs(plan, made, inventory) == origin)
-        if (other := next(others, None)) is not None:
-            yield Damage(record, f"made from the inputs of {other}, not from its own", tuple(map(Path, job.outputs)), name)
+        other = makers.get((rule, digest_value(origin)))
+        if other is not None and other != name:
+            yield Damage(record, f"made from the inputs of {other}, not from its own", tuple(map(Path, jobs[name].outputs)), name)
 
 
 def _digest_inputs(plan: Plan, job: Job, inventory: Inventory) -> dict[str, list[str | None]]:
-    """Return input → SHA-256 of its files, None for one that is missing or too large."""
+    """Return input → SHA-256 of its files, None for one that is missing, too large, or cannot be read."""
     inputs = {name: map(Path, paths) for name, paths in job.stage.list_input_paths(plan).items()}
-    return {name: [inventory.find_digest(path) if path.exists() else None for path in paths] for name, paths in inputs.items()}
+    return {name: [_find_digest(path, inventory) for path in paths] for name, paths in inputs.items()}
 
 
-def _fits(origin: object, inputs: Mapping[str, list[str | None]]) -> bool:
+def _find_digest(path: Path, inventory: Inventory) -> str | None:
+    try:
+        return inventory.find_digest(path) if path.exists() else None
+    except RecordError:
+        return None
+
+
+def _fits(origin: Mapping[str, Any], inputs: Mapping[str, list[str | None]]) -> bool:
     """Tell whether a record may have been made from these inputs; those without a digest may be any."""
-    if not isinstance(origin, dict) or origin.keys() != inputs.keys():
+    if origin.keys() != inputs.keys():
         return False
     same_length = all(isinstance(origin[name], list) and len(origin[name]) == len(digests) for name, digests in inputs.items())
     return same_length and all(
@@ -254,28 +341,40 @@ def _fits(origin: object, inputs: Mapping[str, list[str | None]]) -> bool:
     )
 
 
-def _get_problem(error: RecordError, path: Path) -> str:
+def _get_problem(error: Exception, path: Path) -> str:
     """Return what an error says is wrong with a file, without the file's name and the usual remedy."""
-    return str(error).removeprefix(f"{path}: ").partition("; delete")[0]
+    return first_line(error).removeprefix(f"{path}: ").partition("; delete")[0]
 
 
 def describe_repair(plan: Plan, damages: Iterable[Damage], jobs: Mapping[str, Job]) -> str:
-    """Return the command that repairs damage: it makes the files again, or restores them from git where their inputs are not here."""
+    """Return the command that repairs damage: it makes the files again, or restores them from git where no runs are here."""
     listed = list(damages)
-    remove = list(dict.fromkeys(str(path) for damage in listed for path in damage.remove if path.exists()))
+    damaged = list(dict.fromkeys(str(damage.path) for damage in listed))
+    has_runs = any(Path(name).exists() for name, job in jobs.items() if job.stage.run_record)
+    if not has_runs and is_tracked(damaged):
+        return f"git checkout -- {shlex.join(damaged)}"
+    remove = list(dict.fromkeys(str(path) for damage in listed for path in damage.remove if os.path.lexists(path)))
     make = list(dict.fromkeys(damage.make for damage in listed))
-    if any(not Path(file).exists() for name in make for file in jobs[name].inputs):
-        return f"git checkout -- {shlex.join(dict.fromkeys(str(damage.path) for damage in listed))}"
-    config = "" if plan.scale == read_default_scale() else f" --config scale={plan.scale}"
-    return f"rm -f {shlex.join(remove)} && snakemake --cores 2{config} -- all {shlex.join(make)}"
+    return f"rm -rf {shlex.join(remove)} && snakemake --cores 2{spell_config(plan)} -- all {shlex.join(make)}"
 
 
-def read_default_scale() -> str | None:
-    """Return the scale that the workflow runs unless told otherwise."""
-    from selectbench.planning.strict_yaml import read_yaml
+def is_tracked(paths: Sequence[str]) -> bool:
+    """Tell whether git tracks all of these files."""
+    command = ["git", "ls-files", "--error-unmatch", "--", *paths]
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
 
+
+def spell_config(plan: Plan) -> str:
+    """Return the option that makes ``snakemake`` run this plan, where it differs from ``config/config.yaml``; empty if it does not."""
     path = Path("config/config.yaml")
-    return str(read_yaml(path, path).get("scale")) if path.exists() else None
+    usual: Mapping[str, Any] = read_yaml(path, path) if path.exists() else {}
+    asked: Mapping[str, Any] = plan.config.main
+    differing = {name: value for name, value in asked.items() if usual.get(name) != value}
+    spelt = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in differing.items()]
+    return f" --config {shlex.join(spelt)}" if spelt else ""
 
 
 def refuse_damage(plan: Plan, jobs: Mapping[str, Job]) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from selectbench.records.rows import Provenance, Row
 
 CONFIDENCE = 0.999  # of the interval for one run on another machine
+LEAST_FREEDOM = 4  # degrees of freedom of the spread: with fewer, the interval is wider than any difference
 _BATCH_START_S = 5.0  # the training and the evaluation of a run each start a process
 _MACHINE = ("arithmetic", "processor", "device", "python", "versions")  # of a record's provenance: what bits depend on
 
@@ -150,8 +152,9 @@ def check_remade(plan: Plan, rows: "Mapping[str, Row]", seconds: float, seed: in
     if not sample.runs:
         check.notes.append("no run fits into the time; allow more with --minutes")
         return check
-    with tempfile.TemporaryDirectory(prefix="selectbench-verify-") as folder:
-        remade = remake_runs(plan, sample.runs, cores, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="selectbench-verify-"))
+    remade = remake_runs(plan, sample.runs, cores, folder)
+    shutil.rmtree(folder)  # a failed workflow leaves it, with its logs
     weaker = 0
     for run_id, row in remade.items():
         recorded = rows[run_id]
@@ -225,8 +228,8 @@ def leave_spread(rows: "Mapping[str, Row]", recorded: "Row", remade: "Row") -> s
         new = remade["test"][test_set]
         if old["top1"] is None or new["top1"] is None or "clean_top1" in old:
             continue
-        if freedom == 0:
-            return f"test.{test_set}.top1 was {old['top1']:.2f} and is {new['top1']:.2f}, and there is no second seed to compare with"
+        if freedom < LEAST_FREEDOM:
+            return f"test.{test_set}.top1 was {old['top1']:.2f} and is {new['top1']:.2f}, with too few seeds to compare with"
         limit = float(quantile(freedom)) * math.sqrt(2) * spread
         if abs(new["top1"] - old["top1"]) > limit:
             return f"test.{test_set}.top1 was {old['top1']:.2f} and is {new['top1']:.2f}: more than ±{limit:.2f} apart"
