@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder in the place of a file, missing rights
+        print(f"error: {error.filename2 or error.filename or arguments.command}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def require_checkout(command: str) -> None:

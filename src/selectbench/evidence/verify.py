@@ -106,7 +106,7 @@ def check_sources(plan: Plan, jobs: Mapping[str, Job]) -> Check:
                     else:
                         stale.append(Damage(record, f"made from another {path} than the one here", tuple(map(Path, job.outputs)), name))
         except (RecordError, *MALFORMED) as error:
-            check.problems.append(f"{record}: {describe_error(error)}")
+            check.problems.append(name_problem(record, error))
     check.problems += [f"{damage.path}: {damage.problem}" for damage in stale]
     check.remedy = describe_repair(plan, stale, jobs) if stale else None
     for run in plan.runs.values():
@@ -120,6 +120,12 @@ def check_sources(plan: Plan, jobs: Mapping[str, Job]) -> Check:
 def describe_error(error: Exception) -> str:
     """Return what is wrong with a file, in one line."""
     return first_line(error) if isinstance(error, SelectbenchError) else f"malformed ({type(error).__name__}: {first_line(error)})"
+
+
+def name_problem(name: object, error: Exception) -> str:
+    """Return what is wrong with a file or a run, with its name once."""
+    told = describe_error(error)
+    return told if told.startswith(str(name)) else f"{name}: {told}"
 
 
 def _compare_run_with_sources(plan: Plan, run_id: str) -> Iterator[str | None]:
@@ -211,7 +217,7 @@ def _find_problem_of_row(plan: Plan, run_id: str, row: "Row") -> str | None:
             if paths[stage].exists() and read_run(folder, run_id, stage)[DIGEST] != record[DIGEST]:
                 return f"{run_id}: collected from another {paths[stage]} than the one here"
     except (RecordError, *MALFORMED) as error:
-        return describe_error(error) if str(error).startswith(run_id) else f"{run_id}: {describe_error(error)}"
+        return name_problem(run_id, error)
     return None
 
 
