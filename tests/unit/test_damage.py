@@ -1,5 +1,6 @@
 """Damage to batches: found from what manifests, records and weights say of each other, whatever sealed JSON they hold."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,3 +152,39 @@ def test_what_is_known_is_looked_at_again_once_a_file_has_changed_or_contents_ar
     whole = open_inventory(batch.plan, contents=True)
     find_damage(batch.plan, batch.jobs, whole)
     assert whole.read == inventory.read
+
+
+def test_an_evaluation_that_is_yet_to_be_done_again_is_no_damage(batch):
+    """A training was repeated, for another recipe, and the workflow was stopped before the evaluation."""
+    trained = {name: [digest_file(batch.manifests[TRAIN])] for name in ("trained",)}
+    evaluated = read_sealed(batch.manifests[EVALUATE])
+    write_sealed(batch.manifests[EVALUATE], evaluated | {"made_from": trained})
+    jobs = {name: replace(job, inputs=(str(batch.manifests[TRAIN]),)) for name, job in batch.jobs.items()}
+    current = batch._replace(jobs=jobs)
+    assert current.find() == []
+    weights = batch.path(TRAIN).with_name(WEIGHTS)
+    write_text(weights, "other weights")
+    record = read_record(batch.path(TRAIN))
+    write_record(batch.path(TRAIN), record | {"sha256": {WEIGHTS: digest_file(weights)}})
+    assert [damage.path for damage in current.find()] == [batch.path(EVALUATE)]
+    manifest = read_sealed(batch.manifests[TRAIN])
+    write_sealed(batch.manifests[TRAIN], manifest | {"made_from": {"subsets": ["0" * 64]}})
+    assert current.find() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("key", None), ("made_from", None), ("made_from", []), ("failure", "because"), ("status", "failed"), ("sha256", 1)]
+)
+def test_records_of_another_shape_are_told_in_one_line(batch, field, value):
+    path = batch.path(TRAIN)
+    write_record(path, read_record(path) | {field: value})
+    damages = [damage for damage in batch.find() if damage.path == path]
+    assert len(damages) == 1
+    assert len(damages[0].problem.splitlines()) == 1
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(batch):
+    path = batch.path(EVALUATE)
+    path.unlink()
+    path.mkdir()
+    assert [damage.path for damage in batch.find()] == [path]

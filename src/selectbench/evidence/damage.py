@@ -167,7 +167,8 @@ def check_origin(path: Path, record: Mapping[str, Any]) -> None:
         if not isinstance(record[name], kind):
             raise RecordError(f"{path}: {name}: {shorten(repr(record[name]))} is not {'text' if kind is str else 'an object'}")
     failure = record["failure"]
-    if (record["status"] == "failed") != (isinstance(failure, dict) and isinstance(failure.get("reason"), str)):
+    has_reason = isinstance(failure, dict) and isinstance(failure.get("reason"), str)
+    if not (has_reason if record["status"] == "failed" else failure is None):
         raise RecordError(f"{path}: failure: {shorten(repr(failure))} does not fit the status {record['status']!r}")
 
 
@@ -235,7 +236,9 @@ def _check_data(plan: Plan, stage: PrepareData, name: str, inventory: Inventory)
     try:
         check_entry(stage.dataset, entry, Path(plan.layout.resources), plan.test_sets(stage.dataset))
     except SelectbenchError as error:
-        return Damage(manifest, first_line(error).partition("; delete")[0], (manifest,), name)
+        file, _, problem = first_line(error).partition("; delete")[0].partition(": ")
+        path = Path(file) if Path(file).is_relative_to(manifest.parent) else manifest
+        return Damage(path, problem if path == Path(file) else first_line(error), (manifest,), name)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         return Damage(manifest, f"not the manifest of prepared data ({type(error).__name__})", (manifest,), name)
     inventory.data[str(manifest)] = state
