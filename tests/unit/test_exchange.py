@@ -287,6 +287,23 @@ def test_collected_records_are_exported_where_the_runs_own_are_gone(there, tmp_p
     assert gather_runs(there).rows == {row["run"]["id"]: row for row in rows}
 
 
+def test_papers_that_collected_another_row_of_a_run_are_named(there):
+    folder = Path(there.folder)
+    there.config.papers["other"] = there.config.papers["data_agent"]
+    paths = [folder / paper / COLLECTION for paper in ("data_agent", "other")]
+    for path in paths:
+        write_rows(path, [merge_record(folder, FULL)])
+    record_path(folder, FULL, TRAIN).unlink()
+    assert FULL in gather_runs(there).rows
+    make_run(there, FULL, top1=91.5)
+    write_rows(paths[1], [merge_record(folder, FULL)])
+    assert FULL in gather_runs(there).rows
+    record_path(folder, FULL, TRAIN).unlink()
+    with pytest.raises(RecordError, match=r"data_agent/records\.jsonl, .*other/records\.jsonl: digits.*: not the same row") as caught:
+        gather_runs(there)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_same_runs_give_the_same_bytes(there, tmp_path):
     for name in ("a.zip", "b.zip"):
         export_runs(there, tmp_path / name)
@@ -401,6 +418,14 @@ def test_an_unknown_run_is_refused_with_the_closest_one(there, here, bundle):
     assert outcome.describe("imported", "already here")[0] == f"refused: {reason}: 2 runs, first {FULL}"
 
 
+def test_a_plan_of_an_unknown_run_names_the_closest_run_alone():
+    plan = load_smoke()
+    with pytest.raises(SelectbenchError, match="has no run 'nowhere'$"):
+        plan.restrict(["nowhere"])
+    with pytest.raises(SelectbenchError, match=f"; did you mean '{FULL}'\\?$"):
+        plan.restrict([f"{FULL}0"])
+
+
 def check_refusal(there, here, folder: Path, reason: str, *runs: str) -> None:
     """Raise unless these runs, or that of full data, are refused for a reason, and nothing is written of them."""
     folder.mkdir(exist_ok=True)
@@ -466,6 +491,76 @@ def test_a_damaged_run_that_is_here_stays(there, here, bundle):
     assert reason.startswith(f"{path}: not valid JSON")
     assert (len(outcome.added), not list((Path(here.folder) / "batches").rglob("0.json"))) == (3, True)
     assert path.read_text(encoding="utf-8") == "{"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda train: shorten_origin(train), r"train\.json: made_from\.spec: Field required; delete"),
+        (lambda train: shorten_origin(train, "run", "spec", "choice", "start"), r"train\.json: made_from\.data: Field required; delete"),
+        (lambda train: train.update(made_from=None), r"train\.json: made_from: null"),
+        (lambda train: train.update(key=None), r"train\.json: key is not the digest of made_from"),
+        (lambda train: train.update(status="failed"), r"seed-0: failure: null, though the status is 'failed'"),
+        (lambda train: train.update(training={}), r"seed-0: training\.epochs: Field required"),
+    ],
+)
+def test_a_record_that_is_here_and_not_whole_is_refused_in_one_line(change, reason, here, bundle):
+    make_run(here, FULL)
+    path = record_path(Path(here.folder), FULL, TRAIN)
+    train = json.loads(path.read_text(encoding="utf-8"))
+    change(train)
+    write_sealed(path, train)
+    before = list_contents(Path(here.folder) / "runs" / FULL)
+    outcome = import_files(here, [bundle])
+    ((found, runs),) = outcome.refused.items()
+    assert (runs, len(outcome.added)) == ([FULL], 3)
+    assert found.startswith(str(path.parent))
+    assert re.search(reason, found), found
+    assert "\n" not in found
+    assert list_contents(Path(here.folder) / "runs" / FULL) == before
+
+
+@pytest.mark.parametrize("name", ["evaluate.json", "imported.json", "model.pt"])
+def test_files_of_another_run_without_a_record_of_its_training_stay(name, here, there, bundle):
+    make_run(here, FULL, loss=0.7)
+    path = record_path(Path(here.folder), FULL, TRAIN)
+    written = {
+        "evaluate.json": record_path(Path(here.folder), FULL, EVALUATE).read_bytes(),
+        "imported.json": (json.dumps(seal({"file": "a.zip", TRAIN: "0"})) + "\n").encode(),
+        "model.pt": b"weights",
+    }
+    for file in path.parent.iterdir():
+        file.unlink()
+    (path.parent / name).write_bytes(written[name])
+    outcome = import_files(here, [bundle])
+    ((reason, runs),) = outcome.refused.items()
+    assert reason.startswith(f"{path.parent / name}: another one than that of the run that arrives, without a train.json")
+    assert runs == [FULL]
+    assert list_contents(path.parent) == {name: written[name]}
+
+
+def test_an_import_that_was_interrupted_is_finished(here, bundle):
+    import_files(here, [bundle])
+    path = record_path(Path(here.folder), FULL, TRAIN)
+    before = list_contents(path.parent)
+    path.unlink()
+    assert import_files(here, [bundle]).added == [FULL]
+    after = list_contents(path.parent)
+    assert {name: after[name] for name in before if name != "imported.json"} == {n: c for n, c in before.items() if n != "imported.json"}
+
+
+def test_weights_that_are_those_of_the_run_that_arrives_are_kept(there, here, tmp_path):
+    make_run(there, FULL)
+    row = deepcopy(dict(merge_record(Path(there.folder), FULL)))
+    digest = sha256(b"weights").hexdigest()
+    row["sha256"] = {"model.pt": digest}
+    row["evaluation"]["made_from"]["weights"] = digest
+    row["evaluation"]["key"] = digest_value(row["evaluation"]["made_from"])
+    path = record_path(Path(here.folder), FULL, TRAIN).with_name("model.pt")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert import_files(here, [write_rows(tmp_path / "rows.jsonl", [reseal(row)])]).added == [FULL]
+    assert path.read_bytes() == b"weights"
 
 
 def test_a_subset_that_this_checkout_would_select_otherwise_is_not_placed(there, here, tmp_path):
@@ -571,6 +666,24 @@ def test_files_that_contradict_each_other_import_the_rest(there, here, tmp_path,
 # Bad files
 
 
+def shorten_origin(record: dict, *names: str) -> None:
+    """Leave in what a record was made from only its run, or some fields, with the key that fits."""
+    record["made_from"] = {name: record["made_from"][name] for name in names or ("run",)}
+    record["key"] = digest_value(record["made_from"])
+
+
+def fail_training(row: dict) -> None:
+    """Make a row that of a failed training that gives no reason."""
+    reached = {"schema", "run", "key", "made_from", "records", "provenance", DIGEST}
+    row |= {**dict.fromkeys(set(row) - reached), "status": "failed"}
+
+
+def fail_evaluation(row: dict) -> None:
+    """Make a row that of a failed evaluation that gives no reason."""
+    row["evaluation"] |= {"status": "failed", "failure": None, "wall_s": None}
+    row |= {"status": "failed", "failure": None, "test": None}
+
+
 EDITS = {
     "top1 out of range": (lambda row: row["test"]["test"].update(top1=140.0), r"test\.test\.top1: 140\.0"),
     "text for a number": (lambda row: row["training"].update(steps="many"), r"training\.steps: 'many'"),
@@ -584,6 +697,15 @@ EDITS = {
     "another id": (lambda row: row["run"].update(id="../../etc"), "run: its axes are those of digits"),
     "other weights": (lambda row: row["sha256"].update({"model.pt": "0"}), "the evaluation is not that of the trained weights"),
     "a line break": (lambda row: row["sha256"].update({"a\r\nb": None}), r"sha256\.a\\r\\nb"),
+    "an origin with its run alone": (lambda row: shorten_origin(row), r"keep-1/seed-0: made_from\.spec: Field required"),
+    "an evaluation's origin without tests": (
+        lambda row: shorten_origin(row["evaluation"], "run", "spec", "weights"),
+        r"keep-1/seed-0: evaluation\.made_from\.tests: Field required",
+    ),
+    "no origin of the evaluation": (lambda row: row["evaluation"].update(made_from=None), r"evaluation\.made_from: null"),
+    "no key": (lambda row: row.update(key=None), "keep-1/seed-0: key: None"),
+    "a failure of training without reason": (lambda row: fail_training(row), "keep-1/seed-0: failure: null"),
+    "a failure of evaluation without reason": (lambda row: fail_evaluation(row), r"keep-1/seed-0: evaluation\.failure: null"),
     "a failure": (lambda row: row.update(failure={"reason": "r", "log_tail": ""}), "failure: "),
 }
 

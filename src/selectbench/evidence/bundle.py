@@ -170,7 +170,11 @@ def check_whole(name: str, row: "Row") -> None:
         elif row["status"] == "ok":
             raise RecordError(f"{name}: evaluation: missing, though the run has finished")
         for part, record in (("", train), ("evaluation.", evaluate)):
-            origin = record["made_from"] if record is not None else {"run": row["run"]["id"]}
+            if record is None:
+                continue
+            origin = record["made_from"]
+            if record["status"] == "failed" and record["failure"] is None:
+                raise RecordError(f"{name}: {part}failure: null, though the status is 'failed'")
             if origin is None:
                 raise RecordError(f"{name}: {part}made_from: null, so that nothing tells what the record was made from")
             if origin["run"] != row["run"]["id"]:

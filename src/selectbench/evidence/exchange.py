@@ -1,7 +1,7 @@
 """Runs made elsewhere: exported, and imported if they are what this checkout would make; nothing present is overwritten."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selectbench.errors import RecordError, SelectbenchError, find_closest, spell_count
-from selectbench.evidence.bundle import Bundle, Choice, read_bundle, write_bundle
-from selectbench.evidence.fitting import EVALUATORS, TRAINERS, Standard, find_misfit
+from selectbench.evidence.bundle import Bundle, Choice, check_whole, read_bundle, write_bundle
+from selectbench.evidence.fitting import EVALUATORS, TRAINERS, Standard, find_flaw, find_misfit
 from selectbench.evidence.marks import add_marks, digest_asked, find_newest, refresh_times
 from selectbench.evidence.merging import Outcome, find_contrast, find_keys, merge_bundles
 from selectbench.planning.plan import Plan
 from selectbench.planning.stage import Stage
-from selectbench.records.files import digest_value, read_json, write_atomically, write_json
+from selectbench.records.files import DIGEST, digest_file, digest_value, read_json, read_sealed, write_atomically, write_json
 from selectbench.records.leases import free_lock, try_lock
 from selectbench.records.records import (
     COLLECTION,
     EVALUATE,
+    IMPORTED,
     TRAIN,
+    WEIGHTS,
     check_weights,
     merge_record,
     read_records,
@@ -34,7 +36,7 @@ from selectbench.stages._subsets import find_subset
 from selectbench.stages._target_stages import TargetStage
 
 if TYPE_CHECKING:
-    from selectbench.records.rows import Import, Row
+    from selectbench.records.rows import Import, Records, Row
 
 UNKNOWN, FAILED = "not a run", "failed"
 
@@ -65,16 +67,32 @@ def list_choosers(plan: Plan, runs: Iterable[str]) -> list[Stage]:
 def _list_rows(plan: Plan) -> "Iterator[tuple[str, Row]]":
     """Yield the rows of a plan's runs."""
     folder = Path(plan.folder)
-    collected: dict[str, Row] = {}
-    for paper in plan.config.papers:
-        path = folder / paper / COLLECTION
-        collected |= read_records(path) if path.exists() else {}
+    paths = [folder / paper / COLLECTION for paper in plan.config.papers]
+    collected = {path: read_records(path) for path in paths if path.exists()}
     for run in sorted(plan.runs):
         has_training = record_path(folder, run, TRAIN).exists()
         if has_training and (record_path(folder, run, EVALUATE).exists() or read_run(folder, run, TRAIN)["status"] == "failed"):
             yield run, merge_record(folder, run)
-        elif run in collected:
-            yield run, collected[run]
+        elif (row := _find_collected(run, collected)) is not None:
+            yield run, row
+
+
+def _find_collected(run: str, collected: "Mapping[Path, Records]") -> "Row | None":
+    """Return the row of a run, which is the same in all collected records that have one; None if none has.
+
+    Raises
+    ------
+    RecordError
+        Two files have other rows of the run.
+    """
+    found = {path: rows[run] for path, rows in collected.items() if run in rows}
+    first = next(iter(found), None)
+    if first is None:
+        return None
+    other = next((path for path in found if found[path]["digest"] != found[first]["digest"]), None)
+    if other is not None:
+        raise RecordError(f"{first}, {other}: {run}: not the same row in both; `snakemake` collects the records of all papers again")
+    return found[first]
 
 
 def _read_choice(plan: Plan, job: Stage, known: dict[Stage, str]) -> Choice | None:
@@ -231,21 +249,43 @@ def compare_present(standard: Standard, row: "Row", source: str) -> Present | No
     """
     folder, run = Path(standard.plan.folder), row["run"]["id"]
     remedy = "delete the run's folder to replace it"
-    if not record_path(folder, run, TRAIN).exists():
-        return None
+    path = record_path(folder, run, TRAIN)
     try:
+        if not os.path.lexists(path):
+            if (other := _find_other(folder, row)) is None:
+                return None
+            return Present("refused", f"{other}: another one than that of the run that arrives, without a {path.name}; {remedy}")
         train = read_run(folder, run, TRAIN)
+        if (flaw := find_flaw(train["made_from"], TRAIN)) is not None:
+            return Present("refused", f"{path}: {flaw}; {remedy}")
         if train["key"] != row["key"]:
             return Present("refused", f"here made from something else ({_contrast_origins(standard, train, row)}); {remedy}")
         if train["status"] == "ok" and row["evaluation"] is not None and not record_path(folder, run, EVALUATE).exists():
             return Present("refused", "trained here, but not evaluated yet; `snakemake` does that")
         here = merge_record(folder, run)
+        check_whole(str(path.parent), here)
     except RecordError as error:
         return Present("refused", str(error))
     if None not in (pair := (find_keys(here)[1], find_keys(row)[1])) and pair[0] != pair[1]:
         return Present("refused", f"here evaluated with something else; {remedy}")
     difference = find_contrast(here, row, ("here", source))
     return Present("same") if difference is None else Present("conflict", difference)
+
+
+def _find_other(folder: Path, row: "Row") -> Path | None:
+    """Return the first file in the folder of a run that is not the one that belongs to a row; None if there is none."""
+    place = record_path(folder, row["run"]["id"], TRAIN).parent
+    named: Mapping[str, Any] = row["records"] or {}
+    files: dict[str, tuple[str | None, Callable[[Path], str | None]]] = {
+        f"{EVALUATE}.json": (named.get(EVALUATE), lambda path: read_sealed(path)[DIGEST]),
+        f"{IMPORTED}.json": (named.get(TRAIN), lambda path: read_sealed(path).get(TRAIN)),
+        WEIGHTS: ((row["sha256"] or {}).get(WEIGHTS), digest_file),
+    }
+    for name, (digest, find_digest) in files.items():
+        path = place / name
+        if os.path.lexists(path) and not (path.is_file() and find_digest(path) == digest):
+            return path
+    return None
 
 
 def _contrast_origins(standard: Standard, train: Mapping[str, Any], row: "Row") -> str:
@@ -309,7 +349,7 @@ def _place_choice(folder: Path, choice: Choice) -> None:
 def _place_run(folder: Path, arrival: Arrival) -> None:
     """Write the records of a run, that of its training last: without it, the others do not count."""
     write_import(folder, arrival.run, arrival.train, arrival.imported)
-    if arrival.evaluate is not None:
+    if arrival.evaluate is not None and not record_path(folder, arrival.run, EVALUATE).exists():
         write_json(record_path(folder, arrival.run, EVALUATE), arrival.evaluate)
     write_json(record_path(folder, arrival.run, TRAIN), arrival.train)
 

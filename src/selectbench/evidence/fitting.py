@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selectbench.errors import shorten, spell
 from selectbench.planning.plan import Plan
@@ -18,6 +19,9 @@ from selectbench.stages.evaluate_texts import EvaluateTexts
 from selectbench.stages.finetune_targets import FinetuneTargets
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.train_targets import TrainTargets
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 TRAINERS: tuple[type[TrainingStage], ...] = (TrainTargets, FinetuneTargets)
 EVALUATORS: tuple[type[EvaluationStage], ...] = (EvaluateTargets, EvaluateTexts)
@@ -91,11 +95,41 @@ def find_misfit(standard: Standard, run: Run, train: Mapping[str, Any], evaluate
     return reason
 
 
+def find_flaw(origin: object, stage: str) -> str | None:
+    """Return the first field that is wrong in what a record says it was made from; None if all are there and of their types.
+
+    Parameters
+    ----------
+    origin : ``made_from`` of the record
+    stage : ``train`` or ``evaluate``
+    """
+    from pydantic import ValidationError
+
+    if origin is None:
+        return "made_from: null, so that nothing tells what the record was made from"
+    try:
+        _get_adapter(stage).validate_python(origin)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        return f"{spell('.'.join(map(str, ('made_from', *problem['loc']))))}: {problem['msg']}"
+    return None
+
+
+@cache
+def _get_adapter(stage: str) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    from selectbench.records.rows import EvaluationOrigin, Origin
+
+    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(with_config(strict)(Origin if stage == TRAIN else EvaluationOrigin))
+
+
 def _list_training_misfits(standard: Standard, run: Run, train: Mapping[str, Any]) -> Iterator[str]:
     """Yield the parts in which a training differs, those that explain others first."""
     origin = train["made_from"]
-    if origin is None:
-        yield "made_from: null, so that nothing tells what the record was made from"
+    if (flaw := find_flaw(origin, TRAIN)) is not None:
+        yield flaw
         return
     asked = standard.find_spec(TRAIN, run)
     yield from _compare_specs(origin["spec"], asked, train)
@@ -110,8 +144,8 @@ def _list_training_misfits(standard: Standard, run: Run, train: Mapping[str, Any
 def _list_evaluation_misfits(standard: Standard, run: Run, train: Mapping[str, Any], evaluate: Mapping[str, Any]) -> Iterator[str]:
     """Yield the parts in which an evaluation differs."""
     origin = evaluate["made_from"]
-    if origin is None:
-        yield "made_from: null, so that nothing tells what the record was made from"
+    if (flaw := find_flaw(origin, EVALUATE)) is not None:
+        yield flaw
         return
     asked = standard.find_spec(EVALUATE, run)
     yield from _compare_specs(origin["spec"], asked, train)

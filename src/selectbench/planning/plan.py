@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from selectbench.artefacts.specs import ClaimSpec, PanelSpec, TableSpec
-from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, suggest
+from selectbench.errors import ConfigError, SelectbenchError, find_closest, first_line, shorten
 from selectbench.planning.config import Config, load_config
 from selectbench.planning.layout import Layout
 from selectbench.planning.resolve import resolve_claim, resolve_table
@@ -65,7 +65,9 @@ class Plan:
         wanted = set(ids)
         unknown = min(wanted - self.runs.keys(), default=None)
         if unknown is not None:
-            raise ConfigError(f"config/config.yaml: only: scale {self.scale} has no run {unknown!r}{suggest(unknown, self.runs)}")
+            closest = find_closest(unknown, self.runs)
+            hint = f"; did you mean {closest!r}?" if closest else ""
+            raise ConfigError(f"config/config.yaml: only: scale {self.scale} has no run {unknown!r}{hint}")
         part = Plan(replace(self.config, papers={}), {})
         part.runs = {name: run for name, run in self.runs.items() if name in wanted}
         part._test_sets_of = self._test_sets_of
