@@ -133,6 +133,7 @@ def compare(comparison: ComparisonSpec, records: Records, confidence: float, num
     differences, least_sd = compare_runs(records, *sides, metric, test_set, comparison["higher_is_better"])
     if not len(differences):
         return result | {"hole": "the two sides have no seed in common"}
+    least_sd = max(least_sd, comparison.get("least_sd", 0.0))
     return bound_differences(result, differences + comparison["allowance"], confidence, num_comparisons, least_sd)
 
 
@@ -184,7 +185,8 @@ def decide(comparisons: Sequence[Comparison], unavailable: str | None, not_compa
     """Return the verdict on a claim that all of its comparisons hold.
 
     Each comparison is a mean of paired differences over seeds, positive where the claim holds, with a Student-t interval whose
-    standard deviation is no smaller than the resolution of the test set (see ``compare_runs``).
+    standard deviation is no smaller than the resolution of the test set (see ``compare_runs``), or than what the arithmetic alone
+    makes the methods vary by.
 
     - *supported*: every comparison is complete and its interval lies above 0. Requiring this of all of them is an
       intersection–union test, which needs no correction.

@@ -178,6 +178,7 @@ class ComparisonSpec(TypedDict):
     test_set : that is read
     higher_is_better : of the metric
     allowance : added to every difference: what the better side may lose or, if negative, must win by; of costs, a logarithm
+    least_sd : the least standard deviation that differences are taken to have, as the arithmetic alone makes them differ
     better, worse : ids of the runs of both sides, as claimed
     """
 
@@ -186,6 +187,7 @@ class ComparisonSpec(TypedDict):
     test_set: str | None
     higher_is_better: bool
     allowance: float
+    least_sd: NotRequired[float]
     better: list[str]
     worse: list[str]
 

@@ -61,6 +61,8 @@ def describe_comparison(plan: Plan, other: Path) -> Iterator[str]:
             f"{dataset}: standard deviation of accuracy between seeds {spread.seeds:.2f} points, between machines {spread.machines:.2f}, "
             f"largest difference {spread.largest:.1f} ({spell_count(spread.runs, 'run')})"
         )
+    for method, (sd, runs) in measure_methods(ours, theirs).items():
+        yield f"{method}: standard deviation between machines {sd:.1f} points ({spell_count(runs, 'run')})"
     decided = changes = reversals = 0
     for paper in plan.config.papers:
         verdicts, others = (read_verdicts(plan, paper, Path(root)) for root in (plan.layout.root, other))
@@ -71,7 +73,7 @@ def describe_comparison(plan: Plan, other: Path) -> Iterator[str]:
                 changes += 1
                 reversals += verdict in DECIDED and found in DECIDED
                 yield f"{paper}/{claim}: {verdict} here, {found} there"
-    yield f"{spell_count(decided, 'decided claim')} here: {reversals} reversed there; {spell_count(changes, 'verdict')} differ in all"
+    yield f"{spell_count(decided, 'decided claim')} here: {reversals} reversed there; {spell_count(changes, 'verdict')} {'differs' if changes == 1 else 'differ'} in all"
 
 
 def gather_rows(plan: Plan, root: Path) -> "dict[str, Row]":
@@ -114,6 +116,17 @@ def measure_spreads(ours: "Records", theirs: "Records") -> dict[str, Spread]:
         machines = math.sqrt(sum(difference**2 for difference in differences) / (2 * len(differences)))
         spreads[dataset] = Spread(len(differences), seeds, machines, max(differences))
     return spreads
+
+
+def measure_methods(ours: "Records", theirs: "Records") -> dict[str, tuple[float, int]]:
+    """Return method → standard deviation of its accuracy between the two results, and its number of runs, where any differ."""
+    differences: dict[str, list[float]] = {}
+    for run in sorted(ours.keys() & theirs.keys()):
+        old, new = read_top1(ours[run]), read_top1(theirs[run])
+        if old is not None and new is not None:
+            differences.setdefault(ours[run]["run"]["method"], []).append(old - new)
+    squares = {method: (sum(value**2 for value in values), len(values)) for method, values in sorted(differences.items())}
+    return {method: (math.sqrt(total / (2 * runs)), runs) for method, (total, runs) in squares.items() if total}
 
 
 def read_top1(row: "Row") -> float | None:

@@ -191,7 +191,7 @@ def list_results(recorded: "Row", remade: "Row") -> Iterator[tuple[str, tuple[An
             old, new = ((row.get(part) or {}).get(name) for row in (recorded, remade))  # type: ignore[attr-defined]  # a dictionary
             yield f"{part}.{name}", (old, new)
     yield "test", (recorded["test"], remade["test"])
-    if recorded["sha256"] is not None:
+    if None not in (recorded["sha256"], remade["sha256"]):
         yield "sha256", (recorded["sha256"], remade["sha256"])
 
 

@@ -351,6 +351,8 @@ def _check_scale(config: Config) -> None:
         for role, recipe in named.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
         _check_recipes(config, dataset, named, where)
+    for method in config.scale.get("arithmetic_sd", {}):
+        _check_name(method, config.methods, f"{where}: arithmetic_sd")
     for dataset, encoder in config.scale["encoders"].items():
         _check_name(dataset, config.datasets, f"{where}: encoders")
         _check_name(encoder, config.encoders, f"{where}: encoders.{dataset}")

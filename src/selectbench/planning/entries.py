@@ -102,6 +102,7 @@ class Scale(TypedDict):
     encoders : data set → encoder
     reference_models : text data set → language model that perplexities are read from
     batch, resources : of jobs
+    arithmetic_sd : method → standard deviation of its accuracy between arithmetics, in points, where it was measured
     compare_reported : whether cells are compared with what papers report
     """
 
@@ -115,6 +116,7 @@ class Scale(TypedDict):
     reference_models: NotRequired[dict[str, str]]
     batch: Batch
     resources: Resources
+    arithmetic_sd: NotRequired[dict[str, float]]
     compare_reported: bool
 
 

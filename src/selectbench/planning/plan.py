@@ -36,6 +36,7 @@ class Plan:
     scale : its id
     layout : where files lie
     runs : id → run
+    prepared_for : the runs that data sets are prepared for, which are all runs of the scale even if the plan is restricted
     tables : (paper, table) → the table with the runs of every cell
     claims : paper → its claims with the runs that they compare
     """
@@ -50,6 +51,7 @@ class Plan:
             for table in entry["tables"]:
                 self.tables[paper, table], runs = resolve_table(config, reported[paper], paper, table)
                 self.runs |= {run.id: run for run in runs}
+        self.prepared_for = self.runs
         self.claims: dict[str, list[ClaimSpec]] = {
             paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
         }
@@ -70,7 +72,7 @@ class Plan:
             raise ConfigError(f"config/config.yaml: only: scale {self.scale} has no run {unknown!r}{hint}")
         part = Plan(replace(self.config, papers={}), {})
         part.runs = {name: run for name, run in self.runs.items() if name in wanted}
-        part._test_sets_of = self._test_sets_of
+        part.prepared_for, part._test_sets_of = self.prepared_for, self._test_sets_of
         return part
 
     @property
@@ -170,8 +172,8 @@ class Plan:
         return sorted({self.id_test_set(run.dataset), *self._test_sets_of[run.id]})
 
     def test_sets(self, dataset: str) -> list[str]:
-        """List the test sets of a data set that runs need."""
-        return sorted({test for run in self.runs.values() if run.dataset == dataset for test in self.run_test_sets(run)})
+        """List the test sets of a data set that runs need, those of a restricted plan included: data are prepared once for all."""
+        return sorted({test for run in self.prepared_for.values() if run.dataset == dataset for test in self.run_test_sets(run)})
 
     def id_test_set(self, dataset: str) -> str:
         """Return the test set of a data set that comes from the distribution of its pool."""

@@ -296,6 +296,7 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
                         "test_set": panel["test_set"],
                         "higher_is_better": compare["metric"] == "top1",
                         "allowance": allowance,
+                        "least_sd": find_least_sd(config, compare["metric"], name, other),
                         "better": rows[name][keep]["runs"],
                         "worse": rows[other]["1" if other == "full" else keep]["runs"],
                     }
@@ -306,6 +307,12 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
         "not_compared": [methods[name]["title"] for name in waiting],
         "comparisons": comparisons,
     }
+
+
+def find_least_sd(config: Config, metric: str, method: str, other: str) -> float:
+    """Return the standard deviation that the arithmetic alone gives the differences between two methods, where the scale says so."""
+    declared = config.scale.get("arithmetic_sd", {}) if metric == "top1" else {}
+    return math.hypot(declared.get(method, 0.0), declared.get(other, 0.0))
 
 
 def find_allowance(compare: Compare) -> float:
