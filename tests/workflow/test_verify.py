@@ -65,7 +65,7 @@ def test_what_does_not_follow_is_named(copy):
     assert "tables/main.cells.json: not what follows from the records" in result.stdout
     assert "verdict.json: edited or damaged" in result.stdout
     assert "data_agent/records.jsonl: line 1" in result.stdout
-    assert "to repair: rm -f" in result.stdout
+    assert "to repair: rm -rf" in result.stdout
 
 
 def test_two_results_are_compared(finished, tmp_path):
