@@ -245,7 +245,7 @@ def test_lost_outputs_are_made_again_and_finished_runs_kept(finished):
     finished.path(run).unlink()
     result = finished.snakemake()  # Snakemake knows about manifests alone, and the check before it plans about records
     assert result.returncode != 0
-    repair = f"rm -f {manifest} && snakemake --cores 2 -- all {manifest}"
+    repair = f"rm -rf {manifest} && snakemake --cores 2 -- all {manifest}"
     assert f"{run}: missing, though {manifest} says that it is done; to repair: {repair}\n" in result.stderr
     finished.path(manifest).unlink()
     finished.path(f"{PAPER}/verdict.md").unlink()

@@ -73,7 +73,8 @@ def describe_comparison(plan: Plan, other: Path) -> Iterator[str]:
                 changes += 1
                 reversals += verdict in DECIDED and found in DECIDED
                 yield f"{paper}/{claim}: {verdict} here, {found} there"
-    yield f"{spell_count(decided, 'decided claim')} here: {reversals} reversed there; {spell_count(changes, 'verdict')} {'differs' if changes == 1 else 'differ'} in all"
+    verb = "differs" if changes == 1 else "differ"
+    yield f"{spell_count(decided, 'decided claim')} here: {reversals} reversed there; {spell_count(changes, 'verdict')} {verb} in all"
 
 
 def gather_rows(plan: Plan, root: Path) -> "dict[str, Row]":

@@ -95,7 +95,8 @@ def list_results(plan: "Plan") -> list[Content]:
     made = [Output(job, name) for job in jobs for name in job.writes]
     read = [output for job in jobs for output in list_inputs(plan, job)]
     clusters = [Output(job.stage, "record") for job in list_jobs(plan).values() if isinstance(job.stage, ClusterTexts)]
-    return [describe_output(plan, output) for output in dict.fromkeys([*made, *read, *clusters])]
+    collected = [Output(job, name) for job in CollectRecords.list_wanted(plan) for name in job.writes]
+    return [describe_output(plan, output) for output in dict.fromkeys([*made, *read, *collected, *clusters])]
 
 
 def list_inputs(plan: "Plan", job: "Stage") -> list[Output]:
