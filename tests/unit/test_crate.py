@@ -135,7 +135,12 @@ def test_artefacts_have_titles_and_say_what_they_were_made_from(crate, plan):
     verdict = graph["results/tiny/rl_selector/verdict.md"]
     assert "results/tiny/rl_selector/tables/main.cells.json" in list_references(verdict["isBasedOn"])
     for name, entity in graph.items():
-        is_made = "/tables/" in name or "/figures/" in name or "/verdict." in name or name in ("results/tiny/index.html", "results/tiny/index.json")
+        is_made = (
+            "/tables/" in name
+            or "/figures/" in name
+            or "/verdict." in name
+            or name in ("results/tiny/index.html", "results/tiny/index.json")
+        )
         assert ("isBasedOn" in entity) == is_made
 
 

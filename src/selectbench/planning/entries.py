@@ -102,7 +102,7 @@ class Scale(TypedDict):
     encoders : data set → encoder
     reference_models : text data set → language model that perplexities are read from
     batch, resources : of jobs
-    arithmetic_sd : method → standard deviation of its accuracy between arithmetics, in points, where it was measured
+    arithmetic_sd : method → standard deviation of its accuracy between kinds of arithmetic, in points, where it was measured
     compare_reported : whether cells are compared with what papers report
     """
 
