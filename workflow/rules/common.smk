@@ -25,7 +25,9 @@ try:
         config,
     )
     check_results_folder(plan)
-    if workflow.exec_mode == ExecMode.DEFAULT:  # jobs that a scheduler starts read the Snakefile too
+    if (
+        workflow.exec_mode == ExecMode.DEFAULT
+    ):  # jobs that a scheduler starts read the Snakefile too
         check_results(plan)
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
