@@ -283,9 +283,10 @@ def test_collections_are_read_as_written_and_edits_name_the_line(tmp_path):
 
 
 def list_fields(kind) -> dict[str, tuple[object, bool]]:
-    """Return the fields of a typed dictionary: name → type, and whether it must be there."""
+    """Return the fields of a typed dictionary: name → type, and whether it must be there; one of its own type is left out."""
     hints = get_type_hints(kind, include_extras=True)
-    return {name: (get_args(hint)[0], False) if get_origin(hint) is NotRequired else (hint, True) for name, hint in hints.items()}
+    fields = {name: (get_args(hint)[0], False) if get_origin(hint) is NotRequired else (hint, True) for name, hint in hints.items()}
+    return {name: field for name, field in fields.items() if field[0] is not kind}
 
 
 def find_range(kind) -> tuple[type, dict[str, float]] | None:
