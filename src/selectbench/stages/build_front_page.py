@@ -79,7 +79,7 @@ def build_front_page(spec: FrontSpec, inputs: InputFiles, outputs: OutputFiles) 
     outputs["sources"].unlink(missing_ok=True)  # Snakemake leaves outputs that are updated; an interruption must leave no record of others
     write_text(outputs["html"], render_front(spec, verdicts, shown))
     read = {f"verdicts of {scale}": list(papers.values()) for scale, papers in present.items()}
-    read["figures"] = [] if drawing is None else [drawing[1]]
+    read["figure that is shown"] = [] if drawing is None else [drawing[1]]
     seal_artefact(outputs["sources"], {}, spec["code"], read, [outputs["html"]])
 
 
