@@ -126,12 +126,12 @@ def read_results(folder, plan):
 
 
 def drop_origin(value):
-    """Drop times, memory, provenance and digests of specifications."""
+    """Drop times, memory, provenance, and digests of specifications and of records that hold times."""
     if isinstance(value, dict):
         return {
             name: drop_origin(part)
             for name, part in value.items()
-            if not name.endswith("_s") and name not in ("provenance", "peak_memory_mb", "key")
+            if not name.endswith("_s") and name not in ("provenance", "peak_memory_mb", "key", "digest", "made_from")
         }
     return [drop_origin(part) for part in value] if isinstance(value, list) else value
 

@@ -87,7 +87,7 @@ def test_a_corrupt_record(finished):
     finished.path("results/smoke/index.html").unlink()
     for dry in (True, False):
         output = expect(finished, f"{run}: not valid JSON", dry=dry)
-        assert f"; to repair: rm -f {run} {manifest} && snakemake --cores 2 -- all {manifest}\n" in output
+        assert f"; to repair: rm -rf {run} {manifest} && snakemake --cores 2 -- all {manifest}\n" in output
     for path in (run, manifest):
         finished.path(path).unlink()
     assert finished.snakemake().returncode == 0
