@@ -108,7 +108,7 @@ def test_the_stage_reads_what_is_there_and_writes_the_same_twice(results):
     first = (results / "results/index.html").read_bytes()
     sources = read_sealed(results / "results/index.json")
     assert set(sources["made_from"]) == {*(f"verdicts of {scale}" for scale in VERDICTS), "figure that is shown"}
-    assert sources["made_from"]["figures"] == [digest_file(results / "results/tiny/one/figures/f.svg")]
+    assert sources["made_from"]["figure that is shown"] == [digest_file(results / "results/tiny/one/figures/f.svg")]
     assert sources["sha256"] == {"index.html": digest_file(results / "results/index.html")}
     assert b"tiny (scale)" in first and b"<svg" in first  # the small scale has no such figure
     assert build(results, spec).returncode == 0
