@@ -234,8 +234,8 @@ def explore_paper(paper: ShownPaper, subsets: "Subsets | None", overlaps: "Overl
 
 
 def shorten_cost(cost: Cost) -> list[float]:
-    """Return selection and training relative to full-data training, to six digits, enough for the same break-even."""
-    return [float(f"{part:.6g}") for part in (cost["selection"], cost["training"])]
+    """Return selection and training relative to full-data training, to ten digits, enough for the same break-even."""
+    return [float(f"{part:.10g}") for part in (cost["selection"], cost["training"])]
 
 
 def check_order(what: str, wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> None:
