@@ -400,7 +400,7 @@ def test_another_subset_is_refused_where_one_is_here(there, here, tmp_path, bund
 
 
 def test_missing_and_further_test_sets_are_refused(there, here, tmp_path):
-    here._test_sets_of = {name: {"mnist_shift"} for name in here.runs}
+    here._test_sets_of = {name: {"mnist_shift"} for name in here.prepared_for}
     check_refusal(there, here, tmp_path, "evaluation: test sets missing: mnist_shift", *there.runs)
     there._test_sets_of = here._test_sets_of
     here.__dict__.pop("_test_sets_of")
