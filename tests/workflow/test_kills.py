@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -16,6 +17,8 @@ import yaml
 from test_workflow import read_rows, strip_time_and_host
 
 from conftest import DYNAMIC, Project, make_project
+from selectbench.evidence.damage import read_stamp
+from selectbench.records.files import read_sealed, write_sealed
 
 OUT = "results/smoke"
 RUNS = 4 + 3 + len(DYNAMIC)
@@ -216,3 +219,43 @@ def test_a_subset_that_was_damaged_is_told_before_the_workflow_starts(history):
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-3000:]
     assert record.exists()
+
+
+def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
+    """A file vanishes: its run fails, the rest finishes, strict tables refuse, partial ones show a hole, and one command repairs it.
+
+    The check at the start would tell of the file; it is passed off as checked, as one is that is damaged after the start.
+    """
+    project = history.project
+    assert project.snakemake("--dry-run").returncode == 0
+    run = "digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0"
+    subset = project.path(f"{OUT}/subsets/digits/convnet/el2n/seed-0.npz")
+    record = project.path(f"{OUT}/runs/{run}/train.json")
+    content, times, before = subset.read_bytes(), subset.stat(), json.loads(record.read_text(encoding="utf-8"))
+    subset.write_bytes(content[:100])
+    os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
+    inventory = project.path(f"{OUT}/state/inventory.json")
+    known = read_sealed(inventory)
+    known["digests"][str(subset.relative_to(project.root))][0] = read_stamp(subset)
+    write_sealed(inventory, known)
+    record.unlink()
+    project.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/0.json").unlink()
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "rl_selector/main: 1 of 4 runs has no value" in result.stderr
+    assert project.path(f"{OUT}/data_agent/tables/dynamic.md").exists()
+    status = project.run("selectbench", "status", "--scale", "smoke").stdout
+    assert "rl_selector/main: 3 of 4 runs done, 1 failed" in status and "data_agent/dynamic: 6 of 6 runs done\n" in status
+    told = rf"^failed: {run}: (\S+): does not match the SHA-256 in seed-0.json; .*\n  to retry: (.*)$"
+    name, command = re.search(told, status, flags=re.MULTILINE).groups()
+    assert name == str(subset.relative_to(project.root))
+    result = project.snakemake("--config", "partial=True")
+    assert result.returncode == 0, result.stderr[-3000:]
+    table = project.path(f"{OUT}/rl_selector/tables/main.md").read_text(encoding="utf-8")
+    assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: does not match the SHA-256 in seed-0.json", table)
+    subset.write_bytes(content)
+    os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = project.run("bash", "-c", command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert strip_time_and_host(json.loads(record.read_text(encoding="utf-8"))) == strip_time_and_host(before)
+    assert "failed" not in project.run("selectbench", "status").stdout
