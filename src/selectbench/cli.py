@@ -261,6 +261,7 @@ def show_why(arguments: argparse.Namespace) -> None:
 def verify_results(arguments: argparse.Namespace) -> None:
     """Print what of a scale's results agrees and what differs; exit with status 1 on a difference."""
     from selectbench.evidence import verify
+    from selectbench.evidence.damage import open_inventory
     from selectbench.evidence.remake import check_remade
     from selectbench.planning.jobs import list_jobs
 
@@ -269,7 +270,9 @@ def verify_results(arguments: argparse.Namespace) -> None:
     rows, _ = verify.read_rows(plan)
     if not rows:
         raise ConfigError(f"{plan.folder}: no collected records to verify; run `snakemake --cores 2 --config scale={plan.scale}`")
-    agrees = verify.print_checks([verify.check_files(plan, jobs), verify.check_sources(plan, jobs), verify.check_rows(plan)])
+    inventory = open_inventory(plan, contents=True)
+    checks = [verify.check_files(plan, jobs, inventory), verify.check_sources(plan, jobs, inventory), verify.check_rows(plan)]
+    agrees = verify.print_checks(checks)
     agrees &= verify.print_checks([verify.check_artefacts(plan)])
     if arguments.minutes:
         agrees &= verify.print_checks([check_remade(plan, rows, arguments.minutes * 60, arguments.seed, arguments.cores or count_cores())])

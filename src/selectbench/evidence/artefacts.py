@@ -87,9 +87,9 @@ def is_artefact(job: Stage) -> bool:
 
 def leave_out_missing(plan: Plan, job: Stage, inputs: InputFiles) -> InputFiles:
     """Return inputs without the comparisons of subsets that are missing, as they are where nothing but records was kept."""
-    optional = {Path(path) for stage in _OF_SUBSETS for paper in plan.config.papers for path in stage(paper).list_outputs(plan).values()}
     if not isinstance(job, BuildPage):
         return inputs
+    optional = {Path(path) for stage in _OF_SUBSETS for paper in plan.config.papers for path in stage(paper).list_outputs(plan).values()}
     return {name: [path for path in paths if path.exists() or path not in optional] for name, paths in inputs.items()}
 
 

@@ -1,13 +1,13 @@
 """Two whole results of one scale side by side: how far machines differ, beside how far seeds differ, and which verdicts change."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED
 from selectbench.errors import ConfigError, spell_count
-from selectbench.evidence.remake import find_difference, pool_spread
+from selectbench.evidence.remake import Group, find_difference, find_group, pool_spread, read_top1
 from selectbench.planning.plan import Plan
 from selectbench.records.files import read_sealed
 from selectbench.records.records import COLLECTION, read_records
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from selectbench.records.rows import Records, Row
 
 DECIDED = (SUPPORTED, CONTRADICTED)
-Group = tuple[str, str, str, str, str]  # data set, target, its recipe, regime, keep fraction
 
 
 class Spread(NamedTuple):
@@ -108,9 +107,7 @@ def measure_spreads(ours: "Records", theirs: "Records") -> dict[str, Spread]:
             continue
         groups: dict[Group, list[Row]] = {}
         for row in here.values():
-            run = row["run"]
-            group = (run["dataset"], run["target"], run.get("own_recipe", ""), run["regime"], run["keep"])
-            groups.setdefault(group, []).append(row)
+            groups.setdefault(find_group(row), []).append(row)
         pooled = [pool_spread(rows) for rows in groups.values()]
         freedom = sum(count for _, count in pooled)
         seeds = math.sqrt(sum(count * spread**2 for spread, count in pooled) / freedom) if freedom else 0.0
@@ -128,10 +125,3 @@ def measure_methods(ours: "Records", theirs: "Records") -> dict[str, tuple[float
             differences.setdefault(ours[run]["run"]["method"], []).append(old - new)
     squares = {method: (sum(value**2 for value in values), len(values)) for method, values in sorted(differences.items())}
     return {method: (math.sqrt(total / (2 * runs)), runs) for method, (total, runs) in squares.items() if total}
-
-
-def read_top1(row: "Row") -> float | None:
-    """Return the accuracy of a run on the test set of its own distribution, in percent; None for a failed run."""
-    outcomes: Mapping[str, Mapping[str, object]] = row["test"] or {}
-    own = [outcome["top1"] for outcome in outcomes.values() if "clean_top1" not in outcome]
-    return float(own[0]) if own and isinstance(own[0], float | int) else None

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectbench.errors import shorten, spell
 from selectbench.planning.plan import Plan
 from selectbench.planning.runs import Run
+from selectbench.records.checks import make_adapter
 from selectbench.records.files import digest_value, read_sealed
 from selectbench.records.records import EVALUATE, TRAIN, read_record
 from selectbench.stages._origins import abridge_spec, identify_subset
@@ -21,7 +21,7 @@ from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.train_targets import TrainTargets
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    pass
 
 TRAINERS: tuple[type[TrainingStage], ...] = (TrainTargets, FinetuneTargets)
 EVALUATORS: tuple[type[EvaluationStage], ...] = (EvaluateTargets, EvaluateTexts)
@@ -105,24 +105,16 @@ def find_flaw(origin: object, stage: str) -> str | None:
     """
     from pydantic import ValidationError
 
+    from selectbench.records.rows import EvaluationOrigin, Origin
+
     if origin is None:
         return "made_from: null, so that nothing tells what the record was made from"
     try:
-        _get_adapter(stage).validate_python(origin)
+        make_adapter(Origin if stage == TRAIN else EvaluationOrigin).validate_python(origin)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         return f"{spell('.'.join(map(str, ('made_from', *problem['loc']))))}: {problem['msg']}"
     return None
-
-
-@cache
-def _get_adapter(stage: str) -> "TypeAdapter[Any]":
-    from pydantic import ConfigDict, TypeAdapter, with_config
-
-    from selectbench.records.rows import EvaluationOrigin, Origin
-
-    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    return TypeAdapter(with_config(strict)(Origin if stage == TRAIN else EvaluationOrigin))
 
 
 def _list_training_misfits(standard: Standard, run: Run, train: Mapping[str, Any]) -> Iterator[str]:

@@ -32,6 +32,9 @@ _BATCH_START_S = 5.0  # the training and the evaluation of a run each start a pr
 _MACHINE = ("arithmetic", "processor", "device", "python", "versions")  # of a record's provenance: what bits depend on
 
 
+Group = tuple[str, str, str, str, str]  # data set, target, its own recipe, regime, keep fraction
+
+
 class Sample(NamedTuple):
     """Runs to make again.
 
@@ -217,7 +220,7 @@ def leave_spread(rows: "Mapping[str, Row]", recorded: "Row", remade: "Row") -> s
     rows : all recorded rows
     recorded, remade : the two runs
     """
-    alike = list_alike(rows.values(), recorded)
+    alike = [row for row in rows.values() if find_group(row) == find_group(recorded)]
     if recorded["status"] != remade["status"]:
         varies = len({row["status"] for row in alike if row["run"]["method"] == recorded["run"]["method"]}) > 1
         return None if varies else f"status was {recorded['status']} and is {remade['status']}"
@@ -236,26 +239,26 @@ def leave_spread(rows: "Mapping[str, Row]", recorded: "Row", remade: "Row") -> s
     return None
 
 
-def list_alike(rows: "Iterable[Row]", recorded: "Row") -> "list[Row]":
-    """List the rows of the same data set, proxy, target, regime and keep fraction, whatever their method and seed."""
-    axes = ("dataset", "target", "own_recipe", "regime", "keep")
-    run: Mapping[str, Any] = recorded["run"]
-    return [row for row in rows if all(_get_axis(row, axis) == run[axis] for axis in axes)]
+def find_group(row: "Row") -> Group:
+    """Return what the runs have in common whose spread is pooled, whatever their method and seed."""
+    run = row["run"]
+    return run["dataset"], run["target"], run["own_recipe"], run["regime"], run["keep"]
 
 
-def _get_axis(row: "Row", axis: str) -> object:
-    run: Mapping[str, object] = row["run"]
-    return run[axis]
+def read_top1(row: "Row") -> float | None:
+    """Return the accuracy of a run on the test set of its own distribution, in percent; None for a failed run."""
+    outcomes: Mapping[str, Mapping[str, object]] = row["test"] or {}
+    own = [outcome["top1"] for outcome in outcomes.values() if "clean_top1" not in outcome]
+    return float(own[0]) if own and isinstance(own[0], float | int) else None
 
 
 def pool_spread(rows: "Iterable[Row]") -> tuple[float, int]:
     """Return the standard deviation between the seeds of a method, pooled over methods, in points, and its degrees of freedom."""
     groups: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        if row["test"] is not None:
-            top1 = next((outcome["top1"] for outcome in row["test"].values() if "clean_top1" not in outcome), None)
-            if top1 is not None:
-                groups.setdefault((row["run"]["method"], row["run"]["proxy"]), []).append(top1)
+        top1 = read_top1(row)
+        if top1 is not None:
+            groups.setdefault((row["run"]["method"], row["run"]["proxy"]), []).append(top1)
     freedom = sum(len(values) - 1 for values in groups.values())
     squares = sum(float(np.sum((np.array(values) - np.mean(values)) ** 2)) for values in groups.values())
     return (math.sqrt(squares / freedom), freedom) if freedom else (0.0, 0)

@@ -11,18 +11,18 @@ from selectbench.errors import RecordError, SelectbenchError, first_line, spell,
 from selectbench.evidence.artefacts import Artefact, list_checked
 from selectbench.evidence.damage import (
     Damage,
+    Inventory,
     check_axes,
     check_origin,
     describe_repair,
     find_damage,
     find_missing,
-    open_inventory,
     spell_config,
 )
 from selectbench.planning.jobs import Job
 from selectbench.planning.plan import Plan
 from selectbench.records.checks import check_row
-from selectbench.records.files import DIGEST, digest_file, digest_value, read_sealed
+from selectbench.records.files import DIGEST, digest_value, read_sealed
 from selectbench.records.records import COLLECTION, EVALUATE, TRAIN, check_run, read_records, read_run, record_path, split_row
 from selectbench.stages._origins import identify_subset
 from selectbench.stages._subsets import find_subset
@@ -65,13 +65,12 @@ class Check:
             self.problems.append(problem)
 
 
-def check_files(plan: Plan, jobs: Mapping[str, Job]) -> Check:
-    """Check that every file is what the record beside it says, reading all contents.
+def check_files(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory) -> Check:
+    """Check that every file is what the record beside it says.
 
     A missing file is a difference if another file of the same job is here, unless it is of a kind that may be absent.
     """
     check = Check("files are what their records say")
-    inventory = open_inventory(plan, contents=True)
     damages = find_damage(plan, jobs, inventory)
     inventory.save()
     for path, name in find_missing(plan, jobs):
@@ -87,7 +86,7 @@ def check_files(plan: Plan, jobs: Mapping[str, Job]) -> Check:
     return check
 
 
-def check_sources(plan: Plan, jobs: Mapping[str, Job]) -> Check:
+def check_sources(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory) -> Check:
     """Check that what is here was made from what is here: records name the digests of the files that their jobs read."""
     check = Check("files were made from the files that are here")
     stale: list[Damage] = []
@@ -101,7 +100,7 @@ def check_sources(plan: Plan, jobs: Mapping[str, Job]) -> Check:
                 for path, digest in zip(map(Path, paths), named.get(source, []), strict=False):
                     if not path.exists():
                         check.absent += 1
-                    elif digest_file(path) == digest:
+                    elif inventory.find_digest(path) == digest:
                         check.agree += 1
                     else:
                         stale.append(Damage(record, f"made from another {path} than the one here", tuple(map(Path, job.outputs)), name))

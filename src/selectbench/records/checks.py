@@ -25,8 +25,10 @@ def check_row(name: str, row: Mapping[str, Any]) -> None:
     """
     from pydantic import ValidationError
 
+    from selectbench.records.rows import FailedRow, FinishedRow
+
     try:
-        _get_adapter(row.get("status") == "ok").validate_python(row)
+        make_adapter(FinishedRow if row.get("status") == "ok" else FailedRow).validate_python(row)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         field = spell(".".join(map(str, problems[0]["loc"])))
@@ -36,10 +38,8 @@ def check_row(name: str, row: Mapping[str, Any]) -> None:
 
 
 @cache
-def _get_adapter(is_finished: bool) -> "TypeAdapter[Any]":
+def make_adapter(kind: type) -> "TypeAdapter[Any]":
+    """Return what checks values strictly against one of the types of ``records.rows``: no conversions, no further fields."""
     from pydantic import ConfigDict, TypeAdapter, with_config
 
-    from selectbench.records.rows import FailedRow, FinishedRow
-
-    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    return TypeAdapter(with_config(strict)(FinishedRow if is_finished else FailedRow))
+    return TypeAdapter(with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(kind))
