@@ -1,11 +1,13 @@
 """The artefacts that are made from collected records alone, in the order in which they are made."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selectbench.planning.jobs import list_jobs
 from selectbench.planning.plan import Plan
+from selectbench.planning.rules import to_json
 from selectbench.planning.stage import Stage
 from selectbench.stages._artefact import InputFiles, Make, OutputFiles
 from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
@@ -74,10 +76,10 @@ def list_checked(plan: Plan) -> Iterator[Artefact]:
 
 
 def describe_artefact(plan: Plan, job: Stage, make: Make) -> Artefact:
-    """Return an artefact with all its files."""
+    """Return an artefact with all its files, and its specification as the command of its stage reads it."""
     inputs = {name: [Path(path) for path in paths] for name, paths in job.list_input_paths(plan).items()}
     outputs = {name: Path(path) for name, path in job.list_outputs(plan).items()}
-    return Artefact(job, job.specify(plan), inputs, outputs, make)
+    return Artefact(job, json.loads(to_json(job.specify(plan))), inputs, outputs, make)
 
 
 def is_artefact(job: Stage) -> bool:
