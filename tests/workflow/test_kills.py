@@ -252,7 +252,7 @@ def test_what_status_prints_retries_a_run_whose_data_were_unreadable(history):
     result = project.snakemake("--config", "partial=True")
     assert result.returncode == 0, result.stderr[-3000:]
     table = project.path(f"{OUT}/rl_selector/tables/main.md").read_text(encoding="utf-8")
-    assert re.search(r"1 of 1 runs: failed: \S+/seed-0.npz: does not match the SHA-256 in seed-0.json", table)
+    assert re.search(r"1 of 1 seed failed \(0\): \S+/seed-0.npz: does not match the SHA-256 in seed-0.json", table)
     subset.write_bytes(content)
     os.utime(subset, ns=(times.st_atime_ns, times.st_mtime_ns))
     result = project.run("bash", "-c", command)
