@@ -123,7 +123,8 @@ def make_pair(place: str, method: str, keep: str, seed: int) -> tuple[dict, dict
         train = {name: value if name in reached else None for name, value in train.items()}
         train |= {"status": "failed", "failure": {"reason": "loss is not finite\nat step 12", "log_tail": "…"}}
         return seal(train), None
-    tested = {"run": run, "spec": origin["spec"], "weights": "2" * 64, "tests": {"test": "3" * 64, "mnist_shift": "4" * 64}}
+    tests = {"test": "3" * 64, "mnist_shift": "4" * 64}
+    tested = {"run": run, "spec": origin["spec"], "training": train["key"], "weights": "2" * 64, "tests": tests}
     evaluate = done | {
         "key": digest_value(tested),
         "made_from": tested,

@@ -85,7 +85,7 @@ def test_records_and_weights_of_other_runs_are_told(batch):
     assert damage.problem == "edited or damaged: its SHA-256 is not the one in train.json"
     write_record(first, read_record(first) | {"sha256": {WEIGHTS: digest_file(first.with_name(WEIGHTS))}})
     (damage,) = batch.find()
-    assert (damage.path, damage.problem) == (batch.path(EVALUATE), "not the evaluation of the trained weights beside it")
+    assert (damage.path, damage.problem) == (batch.path(EVALUATE), "not the evaluation of the training and weights beside it")
     first.with_name(WEIGHTS).unlink()  # as after an import
     assert [damage.path for damage in batch.find()] == [batch.path(EVALUATE)]
 
@@ -102,8 +102,9 @@ def test_axes_and_keys_that_do_not_fit_are_told(batch):
         assert damage.path == path and damage.problem.startswith("run: not the axes of a run (") and "\n" not in damage.problem
     origin = record["made_from"] | {"data": "other"}
     write_record(path, record | {"made_from": origin, "key": digest_value(origin)})
-    (damage,) = batch.find()
-    assert (damage.path, damage.problem) == (path, f"its key is not the one in {batch.manifests[TRAIN]}")
+    evaluation = (batch.path(EVALUATE), "not the evaluation of the training and weights beside it")
+    told = [(damage.path, damage.problem) for damage in batch.find()]
+    assert told == [(path, f"its key is not the one in {batch.manifests[TRAIN]}"), evaluation]
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def make_run(plan, name: str, top1: float = 90.0, loss: float = 0.5, failed: str
     write_run(folder, TRAIN, axes, trained)
     if failed == TRAIN:
         return
-    origin = {"run": name, "spec": abridge_spec(standard.find_spec(EVALUATE, run)), "weights": weights, "tests": tests}
+    spec = abridge_spec(standard.find_spec(EVALUATE, run))
+    origin = {"run": name, "spec": spec, "training": trained["key"], "weights": weights, "tests": tests}
     result = {"test": {test: {"top1": top1, "loss": 0.3, "num": 4, "unreadable": 0} for test in tests}, "wall_s": 0.1 * minutes}
     evaluated = {**shared, "key": digest_value(origin), "made_from": origin, **result}
     if failed == EVALUATE:
@@ -699,7 +700,7 @@ EDITS = {
     "a line break": (lambda row: row["sha256"].update({"a\r\nb": None}), r"sha256\.a\\r\\nb"),
     "an origin with its run alone": (lambda row: shorten_origin(row), r"keep-1/seed-0: made_from\.spec: Field required"),
     "an evaluation's origin without tests": (
-        lambda row: shorten_origin(row["evaluation"], "run", "spec", "weights"),
+        lambda row: shorten_origin(row["evaluation"], "run", "spec", "training", "weights"),
         r"keep-1/seed-0: evaluation\.made_from\.tests: Field required",
     ),
     "no origin of the evaluation": (lambda row: row["evaluation"].update(made_from=None), r"evaluation\.made_from: null"),

@@ -264,6 +264,9 @@ def test_an_evaluation_of_other_weights_or_of_another_run_is_refused():
     other = evaluate["made_from"] | {"weights": "9" * 64}
     with pytest.raises(RecordError, match="the evaluation is not that of the trained weights; delete its evaluate.json"):
         merge_records(train, seal(evaluate | {"made_from": other, "key": digest_value(other)}))
+    other = evaluate["made_from"] | {"training": "9" * 64}
+    with pytest.raises(RecordError, match="the evaluation is that of another training; delete its evaluate.json"):
+        merge_records(train, seal(evaluate | {"made_from": other, "key": digest_value(other)}))
     with pytest.raises(RecordError, match="the evaluation is that of another run; delete its evaluate.json"):
         merge_records(train, seal(evaluate | {"run": evaluate["run"] | {"seed": 1}}))
 
@@ -468,7 +471,7 @@ def test_any_valid_records_are_merged_and_split_again(drawn, outcome):
     for part, record in zip(parts, stages, strict=False):
         origin = drawn["made_from"] if record is stages[0] else drawn["evaluation"]["made_from"]
         if origin is not None and record is not stages[0]:
-            origin = origin | {"weights": weights["model.pt"]}
+            origin = origin | {"training": records[0]["key"], "weights": weights["model.pt"]}
         kept = {name: record[name] for name in ("schema", "status", "failure") if name in record}
         own = {"key": digest_value(origin), "made_from": origin, "run": drawn["run"]}
         own |= {"sha256": weights} if record is stages[0] and outcome != "failed training" else {}

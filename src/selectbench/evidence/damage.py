@@ -23,7 +23,7 @@ from selectbench.records.records import EVALUATE, TRAIN, WEIGHTS, check_run, rea
 from selectbench.stages.prepare_data import PrepareData
 
 Stamp = list[int]  # size, time of modification, time of any change, inode
-_CHECKS = 1  # raise it when files are checked for more than before: what is known of them is then forgotten
+_CHECKS = 2  # raise it when files are checked for more than before: what is known of them is then forgotten
 _KEPT = ("key", "status", "sha256", "runs", "made_from", "method")
 MOST_HASHED = 1 << 26  # bytes: larger files are hashed only on demand, since every job that reads one hashes it anyway
 
@@ -116,8 +116,9 @@ class Inventory:
         if not isinstance(record.get("sha256") or {}, dict):
             raise RecordError(f"{path}: sha256 is not an object; delete it and run again")
         found = {key: record[key] for key in _KEPT if record.get(key) is not None}
-        if run is not None:  # what runs were made from takes much room, and only the weights are compared
-            found["weights"] = (found.pop("made_from", None) or {}).get("weights")
+        if run is not None:  # what runs were made from takes much room, and only the training is compared
+            origin = found.pop("made_from", None) or {}
+            found |= {"training": origin.get("training"), "weights": origin.get("weights")}
         self.records[name] = (stamp, found)
         self.read.add(f"{name} as a record")
         return found
@@ -271,7 +272,7 @@ def _check_batch(plan: Plan, name: str, job: Job, inventory: Inventory) -> Itera
             if stage == TRAIN and expected and weights.exists() and inventory.find_digest(weights) not in (None, expected):
                 yield Damage(weights, f"edited or damaged: its SHA-256 is not the one in {path.name}", (weights, path, manifest), name)
             if is_current and not _fits_training(folder, run_id, record, inventory):
-                yield Damage(path, "not the evaluation of the trained weights beside it", (path, manifest), name)
+                yield Damage(path, "not the evaluation of the training and weights beside it", (path, manifest), name)
         except (RecordError, OSError) as error:
             yield Damage(path, _get_problem(error, path), (path, manifest), name)
 
@@ -286,13 +287,15 @@ def _is_made_from(found: Mapping[str, Any], source: str, inputs: Iterable[str], 
 
 
 def _fits_training(folder: Path, run_id: str, evaluation: Mapping[str, Any], inventory: Inventory) -> bool:
-    """Tell whether an evaluation names the weights of its run's training; a damaged training is reported by its own batch."""
+    """Tell whether an evaluation names the key and the weights of its run's training; a damaged training is reported by its own batch."""
     path = record_path(folder, run_id, TRAIN)
     try:
         training = inventory.find_record(path, (run_id, TRAIN)) if path.exists() else None
     except RecordError:
         return True
-    return training is None or evaluation.get("weights") == training.get("sha256", {}).get(WEIGHTS)
+    if training is None:
+        return True
+    return (evaluation.get("training"), evaluation.get("weights")) == (training.get("key"), training.get("sha256", {}).get(WEIGHTS))
 
 
 def _find_exchanged(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory, found: Iterable[Damage]) -> Iterator[Damage]:

@@ -86,11 +86,11 @@ def _list_results(row: "Row") -> dict[str, object]:
 
 
 def find_keys(row: "Row") -> tuple[str, str | None]:
-    """Return the keys of training and evaluation, the latter without the digest of the weights, which is part of the result."""
+    """Return the keys of training and evaluation; that of the evaluation leaves out the training, and its weights, which are a result."""
     evaluation = row["evaluation"]
     if evaluation is None or evaluation["made_from"] is None:
         return row["key"], None
-    return row["key"], digest_value({name: value for name, value in evaluation["made_from"].items() if name != "weights"})
+    return row["key"], digest_value({name: value for name, value in evaluation["made_from"].items() if name not in ("training", "weights")})
 
 
 def merge_bundles(bundles: Sequence[Bundle]) -> tuple[Bundle, Outcome]:

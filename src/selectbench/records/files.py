@@ -98,11 +98,16 @@ def read_sealed(path: Path) -> dict[str, Any]:
         The file is missing or is not a JSON object, or its digest is not that of its other fields.
     """
     value = read_json(path)
+    check_seal(path, value)
+    return value
+
+
+def check_seal(path: Path, value: Mapping[str, object]) -> None:
+    """Raise a ``RecordError`` that names a file unless the JSON object read from it carries its digest."""
     if DIGEST not in value:
         raise RecordError(f"{path}: has no digest of itself: it is cut short or was not written by selectbench; delete it and run again")
     if not is_sealed(value):
         raise RecordError(f"{path}: edited or damaged: its digest is not that of its content; delete it and run again")
-    return value
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

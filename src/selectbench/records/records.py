@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selectbench.errors import RecordError, shorten, spell
-from selectbench.records.files import DIGEST, digest_file, digest_value, is_sealed, read_json, read_sealed, seal, write_sealed, write_text
+from selectbench.records.files import (
+    DIGEST,
+    check_seal,
+    digest_file,
+    digest_value,
+    is_sealed,
+    read_json,
+    read_sealed,
+    seal,
+    write_sealed,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from selectbench.records.rows import Import, Row, Trajectory
@@ -59,7 +70,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     record = read_json(path)
     check_layout(path, record.get("schema"))
-    record = read_sealed(path)
+    check_seal(path, record)
     if record.get("status") not in ("ok", "failed"):
         raise RecordError(f"{path}: not a record: its status is neither 'ok' nor 'failed'; delete it and run again")
     return record
@@ -168,7 +179,7 @@ def merge_record(folder: Path, run_id: str) -> "Row":
     Raises
     ------
     RecordError
-        A record is missing or corrupt, or the evaluation is not that of these weights.
+        A record is missing or corrupt, or the evaluation is not that of this training and of these weights.
     """
     train = read_run(folder, run_id, TRAIN)
     evaluate = read_run(folder, run_id, EVALUATE) if train["status"] == "ok" else None
@@ -211,7 +222,7 @@ def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None, 
     Raises
     ------
     RecordError
-        The evaluation is not that of these weights.
+        The evaluation is not that of this training and of these weights.
     """
     named: dict[str, str | None] = {TRAIN: train[DIGEST], EVALUATE: None}
     row = {**train, "test": None, "evaluation": None, "records": named, **({IMPORTED: imported} if imported else {})}
@@ -224,8 +235,10 @@ def merge_records(train: Mapping[str, Any], evaluate: Mapping[str, Any] | None, 
 
 
 def check_weights(train: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Raise a ``RecordError`` unless an evaluation is that of the run and the weights of the training."""
+    """Raise a ``RecordError`` unless an evaluation is that of the run, the key and the weights of the training."""
     origin = evaluate["made_from"]
+    if origin and origin.get("training") != train["key"]:
+        raise RecordError(f"{train['run']['id']}: the evaluation is that of another training; delete its evaluate.json and run again")
     if origin and origin.get("weights") != (train["sha256"] or {}).get(WEIGHTS):
         raise RecordError(
             f"{train['run']['id']}: the evaluation is not that of the trained weights; delete its evaluate.json and run again"

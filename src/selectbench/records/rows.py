@@ -116,12 +116,14 @@ class EvaluationOrigin(TypedDict):
     ----------
     run : id of the run
     spec : how targets are trained and evaluated, with the digests of ``model`` and ``recipe`` in their place
+    training : key of the training
     weights : SHA-256 of the file of trained weights
     tests : test set → digest of its content
     """
 
     run: str
     spec: Entry
+    training: str
     weights: str
     tests: dict[str, str]
 

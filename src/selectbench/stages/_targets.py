@@ -312,7 +312,8 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
 
     def make_origin(run: EvaluatedRun) -> "EvaluationOrigin":
         tests = {name: digest_value(contents[name]) for name in (clean, *run["test_sets"])}
-        return {"run": run["id"], "spec": shared, "weights": trained[run["id"]]["sha256"][WEIGHTS], "tests": tests}
+        train = trained[run["id"]]
+        return {"run": run["id"], "spec": shared, "training": train["key"], "weights": train["sha256"][WEIGHTS], "tests": tests}
 
     def work(run: EvaluatedRun) -> tuple[dict[str, Any], str]:
         clock = time.perf_counter()
