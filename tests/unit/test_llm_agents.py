@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from selectbench.errors import SelectbenchError, SelectionFailedError
-from selectbench.llm.agents import available_agents, make_agent
+from selectbench.llm.agents import Effort, available_agents, make_agent
 from selectbench.llm.agents._base import torch_threads
 from selectbench.llm.agents._dqn import QLearner
 from selectbench.llm.agents._model import RewardModel
@@ -33,7 +33,7 @@ def additive(chosen):
 
 def search(name, seed=0, measure=additive, clusters=CLUSTERS, budget=BUDGET, **parameters):
     values = CountedValues(measure, parameters.get("trainings", 112) or None)
-    return quick_agent(name, clusters=clusters, **parameters).search(values, clusters, budget, seed), values
+    return quick_agent(name, clusters=clusters, **parameters).search(values, clusters, budget, seed, Effort()), values
 
 
 def quick_agent(name, **parameters):
@@ -106,7 +106,7 @@ def test_sets_of_one_cluster_and_of_all_are_found(name, clusters, budget):
 @pytest.mark.parametrize("name", ["climb_disc", "random_clusters"])
 def test_agents_that_plan_their_trainings_stop_by_themselves(name, trainings):
     values = CountedValues(wide)
-    quick_agent(name, trainings=trainings).search(values, 20, BUDGET, 0)
+    quick_agent(name, trainings=trainings).search(values, 20, BUDGET, 0, Effort())
     assert values.count == trainings
 
 
@@ -127,7 +127,7 @@ def test_a_search_that_breaks_off_measures_only_what_is_missing_when_it_is_run_a
 
         values = CountedValues(measure, 30, memo, "key")
         with suppress(KeyboardInterrupt):
-            quick_agent(name, clusters=CLUSTERS, trainings=30).search(values, CLUSTERS, BUDGET, 4)
+            quick_agent(name, clusters=CLUSTERS, trainings=30).search(values, CLUSTERS, BUDGET, 4, Effort())
         return asked, values.history
 
     unbroken, history = run(tmp_path / "unbroken.jsonl")
@@ -142,7 +142,7 @@ def test_proxies_keep_their_threads_and_agents_take_one(name, monkeypatch):
     seen, inside, before = [], [], torch.get_num_threads()
     agent = type(quick_agent(name))
     explore = agent.explore
-    monkeypatch.setattr(agent, "explore", lambda self, env, seed: (inside.append(torch.get_num_threads()), explore(self, env, seed)))
+    monkeypatch.setattr(agent, "explore", lambda *arguments: (inside.append(torch.get_num_threads()), explore(*arguments)))
 
     def measure(chosen):
         seen.append(torch.get_num_threads())
@@ -167,7 +167,7 @@ def test_the_value_of_what_is_found_is_the_transformed_loss(transform):
 def test_the_q_network_learns_the_returns_and_never_looks_at_masked_actions():
     """Both networks start with large values, which fade only with masked targets: a masked action is never updated."""
     weights = np.array([0.5, -0.25, 0.1, 0.3])
-    env, learner = ClusterEnv(4, 2, lambda chosen: float(weights[list(chosen)].sum())), QLearner(4, 0)
+    env, learner = ClusterEnv(4, 2, lambda chosen: float(weights[list(chosen)].sum())), QLearner(4, 0, Effort())
     with torch.no_grad(), torch_threads(1):
         for network in (learner.network, learner.target):
             network[-1].bias += 20.0
@@ -187,11 +187,30 @@ def test_the_reward_model_predicts_additive_rewards_but_for_its_penalty():
     model = RewardModel({chosen: float(WEIGHTS[list(chosen)].sum()) for chosen in sets}, CLUSTERS, BUDGET)
     complete = sets[-math.comb(CLUSTERS, BUDGET) :]
     assert [model(chosen) for chosen in complete] == pytest.approx([WEIGHTS[list(chosen)].sum() for chosen in complete], abs=0.03)
-    env, total = model.imagine(), 0.0
+    env, total = model.imagine(at_end=False), 0.0
     env.reset()
     for cluster in (4, 0, 2):
         total += env.step(cluster)[1]
     assert total == pytest.approx(model((0, 2, 4)) - model(()))
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_twin_that_never_learns_makes_no_update_and_measures_other_sets(name):
+    histories, updates = [], []
+    for learns in (True, False):
+        values, effort = CountedValues(wide, 60), Effort()
+        quick_agent(name, clusters=20, trainings=60, learns=learns).search(values, 20, BUDGET, 0, effort)
+        histories.append([chosen for chosen, _ in values.history])
+        updates.append(effort.updates)
+    assert updates[0] > 0 and updates[1] == 0
+    assert histories[0] != histories[1] and histories[0][0] == histories[1][0]
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNING if name != "climb_disc"])
+def test_with_a_reward_at_the_end_only_complete_sets_are_measured_and_the_optimum_is_found(name):
+    found, values = search(name, rewards="end", trainings=56)
+    assert {len(chosen) for chosen, _ in values.history} == {BUDGET}
+    assert found == search("exhaustive_clusters", trainings=0)[0]
 
 
 @pytest.mark.parametrize("name", ["dyna_dqn", "warm_start", "climb_disc"])

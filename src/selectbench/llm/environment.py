@@ -27,6 +27,7 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
     clusters : number of clusters |C|
     budget : clusters in a complete set, δ·|C| in the paper
     reward : sorted clusters → f(validation loss); also called for the empty set
+    at_end : whether only the last step is rewarded, by reward(final); this differs by a constant, and asks for no reward of other sets
 
     Raises
     ------
@@ -36,12 +37,13 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (declared so by gymnasium)
 
-    def __init__(self, clusters: int, budget: int, reward: Callable[[tuple[int, ...]], float]) -> None:
+    def __init__(self, clusters: int, budget: int, reward: Callable[[tuple[int, ...]], float], *, at_end: bool = False) -> None:
         if not 1 <= budget <= clusters:
             raise SelectbenchError(f"budget: {budget} is not between 1 and {clusters}, the number of clusters")
         self.clusters = clusters
         self.budget = budget
         self.reward = reward
+        self.at_end = at_end
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (clusters,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(clusters)
         self.chosen: tuple[int, ...] = ()
@@ -67,10 +69,16 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
             raise SelectbenchError(f"step: cluster {action} is not among 0 … {self.clusters - 1}")
         if action in self.chosen:
             raise SelectbenchError(f"step: cluster {action} is already chosen; use action_masks()")
-        before, grown = self.reward(self.chosen), tuple(sorted((*self.chosen, action)))
-        change = self.reward(grown) - before
-        self.chosen = grown
-        return self.observe(), change, len(grown) == self.budget, False, {}
+        before, self.chosen = self.chosen, tuple(sorted((*self.chosen, action)))
+        is_complete = len(self.chosen) == self.budget
+        return self.observe(), self._pay(before, is_complete), is_complete, False, {}
+
+    def _pay(self, before: tuple[int, ...], is_complete: bool) -> float:
+        """Return the reward of the step that led from a set to the present one."""
+        if self.at_end:
+            return self.reward(self.chosen) if is_complete else 0.0
+        value = self.reward(before)
+        return self.reward(self.chosen) - value
 
     def action_masks(self) -> np.ndarray:
         """Return which clusters may still be chosen, (clusters,) bool."""

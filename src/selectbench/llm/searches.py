@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from selectbench.errors import SelectionFailedError
-from selectbench.llm.agents import ClusterAgent, Found
+from selectbench.llm.agents import ClusterAgent, Effort, Found
 from selectbench.llm.values import CountedValues
 from selectbench.records.provenance import read_peak_memory_mb
 from selectbench.records.records import tabulate
@@ -28,9 +28,9 @@ def search_subset(
     seed : of the agent
     paid : the costs of embedding and clustering, as sources
     """
-    clock = time.perf_counter()
+    clock, effort = time.perf_counter(), Effort()
     try:
-        found: Found | None = agent.search(values, agent.clusters, horizon, seed)
+        found: Found | None = agent.search(values, agent.clusters, horizon, seed, effort)
         failure = None
     except SelectionFailedError as error:
         found, failure = None, str(error)
@@ -51,6 +51,8 @@ def search_subset(
     search: Search = {
         "trainings": values.count,
         "limit": agent.trainings,
+        "completed": len(complete),
+        "updates": effort.updates,
         "clusters": agent.clusters,
         "horizon": horizon,
         "chosen": None if chosen is None else list(chosen),

@@ -262,6 +262,8 @@ class Search(TypedDict):
     proxy_loss, proxy_top1 : validation loss and accuracy in percent of the proxy trained on the chosen set
     empty_loss : validation loss of the proxy without training; None if it was not measured
     trainings, limit : proxies trained, and the most allowed; 0 means no limit
+    completed : sets among them that were complete; older records lack it
+    updates : gradient steps of the agent's networks, or fits of its predictor; older records lack them
     trained_s : seconds of these trainings
     examples, tokens : of these trainings, over all epochs
     """
@@ -275,6 +277,8 @@ class Search(TypedDict):
     empty_loss: Amount | None
     trainings: Count
     limit: Count
+    completed: NotRequired[Count]
+    updates: NotRequired[Count]
     trained_s: Amount
     examples: Count
     tokens: Count

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selectbench.llm.agents._base import ClusterAgent, Found
+from selectbench.llm.agents._base import ClusterAgent, Effort, Found
 from selectbench.registry import check_parameter_names, list_ids, load_class
 
-__all__ = ["ClusterAgent", "Found", "available_agents", "load_agent", "make_agent"]
+__all__ = ["ClusterAgent", "Effort", "Found", "available_agents", "load_agent", "make_agent"]
 
 
 def available_agents() -> list[str]:

@@ -15,6 +15,18 @@ from selectbench.registry import check_parameter
 DEFAULT_TRAININGS = 112  # 64 + 32 + 16, as in CLIMB
 
 
+@dataclass
+class Effort:
+    """What an agent has done so far.
+
+    Parameters
+    ----------
+    updates : gradient steps of its networks, or fits of its predictor
+    """
+
+    updates: int = 0
+
+
 class Found(NamedTuple):
     """The result of a search.
 
@@ -64,17 +76,23 @@ class ClusterAgent(ABC):
         for name, (least, most) in {**shared, **self.bounds}.items():
             check_bounds(name, getattr(self, name), least, most)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether only complete sets are rewarded."""
+        return False
+
     @abstractmethod
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Measure sets with ``env.step`` or ``env.reward`` until the rule ends; an exception ends it once the budget is spent.
 
         Parameters
         ----------
         env : its rewards are counted and stored
         seed : for all random choices
+        effort : where updates are counted
         """
 
-    def search(self, values: CountedValues, num_clusters: int, budget: int, seed: int) -> Found:
+    def search(self, values: CountedValues, num_clusters: int, budget: int, seed: int, effort: Effort) -> Found:
         """Return the best complete set among those measured; ties go to the first.
 
         Parameters
@@ -83,6 +101,7 @@ class ClusterAgent(ABC):
         num_clusters : |C|
         budget : clusters in a complete set
         seed : for all random choices
+        effort : where updates are counted
 
         Raises
         ------
@@ -99,12 +118,34 @@ class ClusterAgent(ABC):
 
         # an agent's own networks are too small to profit from several threads; proxies keep theirs
         with suppress(BudgetSpentError), torch_threads(1):
-            self.explore(ClusterEnv(num_clusters, budget, reward), seed)
+            self.explore(ClusterEnv(num_clusters, budget, reward, at_end=self.at_end), seed, effort)
         complete = [(transform(measured["loss"]), chosen) for chosen, measured in values.history if len(chosen) == budget]
         if not complete:
             raise SelectionFailedError(f"no set of {budget} clusters was completed within {values.count} proxy trainings", {})
         value, chosen = max(complete, key=lambda found: found[0])
         return Found(chosen, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningAgent(ClusterAgent):
+    """An agent of the cluster MDP that learns from the rewards of its steps.
+
+    Parameters
+    ----------
+    learns : bool
+        Whether it learns; otherwise it acts as initialised, as a control.
+    rewards : {"steps", "end"}
+        Whether every step is rewarded by the change in value, as in the paper, or the last one by the value of the complete set. Both add
+        up to the same, except for a constant, but the first trains a proxy on every set on the way to a complete one.
+    """
+
+    learns: bool = True
+    rewards: Literal["steps", "end"] = "steps"
+
+    @property
+    def at_end(self) -> bool:
+        """Whether only complete sets are rewarded."""
+        return self.rewards == "end"
 
 
 def check_bounds(name: str, value: float, least: float, most: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from selectbench.llm.agents._base import Effort
 from selectbench.llm.environment import ClusterEnv
 from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.training.optimisers import Adam
@@ -44,14 +45,18 @@ class QLearner:
     ----------
     clusters : number of actions
     seed : for weights, exploration and replay
+    effort : where updates are counted
+    learns : whether updates are made
     """
 
-    def __init__(self, clusters: int, seed: int) -> None:
+    def __init__(self, clusters: int, seed: int, effort: Effort, *, learns: bool = True) -> None:
         with isolated_torch_rng(derive_seed(seed, "network")):
             self.network = nn.Sequential(nn.Linear(clusters, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, clusters))
         self.target = deepcopy(self.network)
         self.optimiser = Adam(self.network.parameters(), lr=_RATE, fused=True)
         self.draws = np.random.default_rng(derive_seed(seed, "draws"))
+        self.effort = effort
+        self.learns = learns
         self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
 
     def play(self, env: ClusterEnv, epsilon: float) -> None:
@@ -73,11 +78,14 @@ class QLearner:
 
     def learn(self, updates: int = _UPDATES) -> None:
         """Take gradient steps on random batches from the replay buffer."""
+        if not self.learns:
+            return
         steps = stack_steps(self.replay)
         scale = float(steps.rewards.std()) or 1.0
         for _ in range(updates):
             rows = self.draws.integers(len(steps.actions), size=min(_BATCH, len(steps.actions)))
             self._update(steps, rows, scale)
+            self.effort.updates += 1
 
     def _update(self, steps: Steps, rows: np.ndarray, scale: float) -> None:
         before, after, done, rewards = (

@@ -32,9 +32,9 @@ class RewardModel:
         """Return the predicted value of a set."""
         return self.mean + float(self._describe(chosen) @ self.weights)
 
-    def imagine(self) -> ClusterEnv:
-        """Return an environment whose rewards come from predicted values."""
-        return ClusterEnv(self.clusters, self.budget, self)
+    def imagine(self, at_end: bool) -> ClusterEnv:
+        """Return an environment whose rewards, of every step or at the end, come from predicted values."""
+        return ClusterEnv(self.clusters, self.budget, self, at_end=at_end)
 
     def _describe(self, chosen: tuple[int, ...]) -> np.ndarray:
         sizes = np.zeros(self.budget + 1)

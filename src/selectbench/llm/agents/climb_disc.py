@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent
+from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent, Effort
 from selectbench.llm.environment import ClusterEnv, make_mask
 from selectbench.seeds import derive_seed
 
@@ -31,15 +31,18 @@ class ClimbDisc(ClusterAgent):
         Number of sets whose value is predicted in each round after the first.
     top : int
         Number of best predictions from which each round after the first draws its proxies (at least as many as it needs).
+    learns : bool
+        Whether a predictor is fitted; otherwise rounds after the first draw from all candidates, as a control.
     """
 
     candidates: int = 2000
     top: int = 64
+    learns: bool = True
 
     bounds: ClassVar = {"candidates": (1, math.inf), "top": (1, math.inf)}
     citation = "arXiv 2509.25850 (CLIMB-Disc); Diao et al., CLIMB: clustering-based iterative data mixture bootstrapping, arXiv 2504.13161."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Measure the sets of each round."""
         draws = np.random.default_rng(seed)
         measured: Measured = {}
@@ -48,10 +51,12 @@ class ClimbDisc(ClusterAgent):
             ends = number == len(SHARES) - 1
             left = trainings - len(measured)
             size = left if ends else min(left, max(1, round(trainings * share / sum(SHARES))))
-            for chosen in self._propose(env, measured, size, draws, derive_seed(seed, number)):
+            for chosen in self._propose(env, measured, size, draws, derive_seed(seed, number), effort):
                 measured[chosen] = env.reward(chosen)
 
-    def _propose(self, env: ClusterEnv, measured: Measured, size: int, draws: np.random.Generator, seed: int) -> list[Clusters]:
+    def _propose(
+        self, env: ClusterEnv, measured: Measured, size: int, draws: np.random.Generator, seed: int, effort: Effort
+    ) -> list[Clusters]:
         """Return at most ``size`` new sets: random ones at first, then drawn from the candidates with the best predictions."""
         if size == 0:
             return []
@@ -61,6 +66,9 @@ class ClimbDisc(ClusterAgent):
         fresh = [chosen for chosen in dict.fromkeys(found) if chosen not in measured]
         if not fresh:
             return []
+        if not self.learns:
+            return [fresh[index] for index in draws.permutation(len(fresh))[:size]]
+        effort.updates += 1
         predicted = predict_values(measured, fresh, env.clusters, seed)
         best = np.argsort(-predicted, kind="stable")[: max(self.top, size)]
         picked = draws.permutation(best[1:])[: size - 1]

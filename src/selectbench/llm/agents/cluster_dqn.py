@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import Effort, LearningAgent
 from selectbench.llm.environment import ClusterEnv
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterDQN(ClusterAgent):
+class ClusterDQN(LearningAgent):
     """Deep Q-learning on the cluster MDP. The paper gives no details; network, exploration and updates are our choice.
 
     The MDP needs action masks, which the DQN of stable-baselines3 does not support, so we use our own (``_dqn.py``).
@@ -28,8 +28,9 @@ class ClusterDQN(ClusterAgent):
     bounds: ClassVar = {"episodes": (1, math.inf), "floor": (0, 1)}
     citation = "arXiv 2509.25850 (DQN on the cluster MDP); Mnih et al., Human-level control through deep reinforcement learning, 2015."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Play and learn."""
         from selectbench.llm.agents._dqn import Exploration, QLearner, explore_by_learning
 
-        explore_by_learning(env, QLearner(env.clusters, seed), Exploration(self.episodes, 1.0, self.floor), lambda: None)
+        learner = QLearner(env.clusters, seed, effort, learns=self.learns)
+        explore_by_learning(env, learner, Exploration(self.episodes, 1.0, self.floor), lambda: None)

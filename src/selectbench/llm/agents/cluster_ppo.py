@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import Effort, LearningAgent
 from selectbench.llm.environment import ClusterEnv
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterPPO(ClusterAgent):
+class ClusterPPO(LearningAgent):
     """Proximal policy optimisation with action masks. The paper gives no details; the settings are our choice.
 
     Parameters
@@ -29,7 +29,7 @@ class ClusterPPO(ClusterAgent):
     bounds: ClassVar = {"learning_rate": (0, math.inf), "episodes_a_update": (1, math.inf), "episodes": (1, math.inf)}
     citation = "arXiv 2509.25850 (PPO on the cluster MDP); Huang and Ontañón, Invalid action masking in policy gradient algorithms, 2022."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Train the policy until the proxy trainings or the episodes are used up."""
         from sb3_contrib import MaskablePPO
 
@@ -41,7 +41,7 @@ class ClusterPPO(ClusterAgent):
             policy = MaskablePPO(
                 "MlpPolicy",
                 env,
-                learning_rate=self.learning_rate,
+                learning_rate=self.learning_rate if self.learns else 0.0,
                 n_steps=steps,
                 batch_size=steps,
                 n_epochs=10,
@@ -52,4 +52,7 @@ class ClusterPPO(ClusterAgent):
                 seed=seed % (1 << 32),
                 device="cpu",
             )
-            policy.learn(self.episodes * env.budget)
+            try:
+                policy.learn(self.episodes * env.budget)
+            finally:  # the search may end with any reward
+                effort.updates += policy._n_updates if self.learns else 0

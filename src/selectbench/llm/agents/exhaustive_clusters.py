@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from selectbench.errors import SelectbenchError
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import ClusterAgent, Effort
 from selectbench.llm.environment import ClusterEnv
 
 MOST_SETS = 5000
@@ -19,7 +19,7 @@ class ExhaustiveClusters(ClusterAgent):
 
     citation = "Control: enumeration."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Measure the sets in lexicographic order.
 
         Raises

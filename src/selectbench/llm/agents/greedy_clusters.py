@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.llm.agents._base import ClusterAgent
+from selectbench.llm.agents._base import ClusterAgent, Effort
 from selectbench.llm.environment import ClusterEnv
 
 
@@ -19,7 +19,7 @@ class GreedyClusters(ClusterAgent):
 
     citation = "Nemhauser, Wolsey and Fisher, An analysis of approximations for maximizing submodular set functions, 1978."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Grow a set; ties go to the lower cluster number."""
         env.reset()
         while len(env.chosen) < env.budget:

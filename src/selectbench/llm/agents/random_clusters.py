@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent
+from selectbench.llm.agents._base import DEFAULT_TRAININGS, ClusterAgent, Effort
 from selectbench.llm.environment import ClusterEnv
 
 
@@ -15,7 +15,7 @@ class RandomClusters(ClusterAgent):
 
     citation = "Control: Bergstra and Bengio, Random search for hyper-parameter optimization, JMLR 2012."
 
-    def explore(self, env: ClusterEnv, seed: int) -> None:
+    def explore(self, env: ClusterEnv, seed: int, effort: Effort) -> None:
         """Draw sets until enough distinct ones are measured."""
         draws = np.random.default_rng(seed)
         seen: set[tuple[int, ...]] = set()
