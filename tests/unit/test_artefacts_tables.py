@@ -70,6 +70,34 @@ def test_best_means_that_print_alike_share_it_and_holes_do_not_win():
     assert [line["cells"]["0.3"]["best"] for line in rows] == [True, True, False, False]
 
 
+def test_full_data_for_fewer_epochs_is_not_bold_either():
+    rows = [
+        {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": [], "best": False}}}
+        for name, mean in (("a", 90.0), ("b", 91.0), ("full_fewer", 95.0))
+    ]
+    mark_best(rows, [{"id": "0.3"}], "top1")
+    assert [line["cells"]["0.3"]["best"] for line in rows] == [False, True, False]
+
+
+def test_a_rule_with_a_limit_says_so_where_it_was_reached(records):
+    assert not any(cell["reached_keep"] for cell in find_row(fill_table(make_table_spec(), records), "el2n").values())
+    for name, record in records.items():
+        if "/el2n/" in name and record["selection"]:
+            record["selection"]["reached_keep"] = 0.55
+    table = fill_table(make_table_spec(), records)
+    (note,) = [note for note in table["footnotes"] if "rule" in note["text"]]
+    assert note["text"] == "the method's rule cannot be set to a keep fraction below 55 %; all lower ones give the same runs"
+    cells = find_row(table, "el2n")
+    assert all(note["mark"] in cell["footnotes"] for cell in cells.values()) and set(cells) == {"0.3", "0.5"}
+    assert not any(note["mark"] in cell["footnotes"] for cell in find_row(table, "moderate").values())
+    assert f"<sup>{note['mark']}</sup>" in render_markdown(table)
+
+
+def find_row(table: dict, name: str) -> dict:
+    """Return the cells of a row of the first panel that has it."""
+    return next(row["cells"] for panel in table["panels"] for row in panel["rows"] if row["id"] == name)
+
+
 def test_lowest_loss_is_best(records):
     table = fill_table(make_table_spec() | {"metric": "loss"}, records)
     assert find_cell(table, "digits", "moderate", "0.5")["best"]

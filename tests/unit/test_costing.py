@@ -16,6 +16,7 @@ from selectbench.costs.disk import measure_bytes
 from selectbench.costs.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
 from selectbench.costs.reasons import compare_specs, explain_status, find_reasons
 from selectbench.costs.recorded import measure_run, read_times
+from selectbench.costs.visits import visit_run
 from selectbench.errors import RecordError, SelectbenchError
 from selectbench.models.counting import count_model
 from selectbench.planning.jobs import find_needs, list_jobs, list_wanted_files, load_stages
@@ -146,6 +147,18 @@ def test_a_scale_without_records_takes_the_pace_of_the_same_models(project):
     seconds, passed = sum(measure_run(row, TRAIN).seconds for row in rows), sum(row["training"]["sample_visits"] for row in rows)
     assert costing.costs[job.outputs[0]] == (pytest.approx(visits * seconds / passed), SAME_MODEL)
     assert costing.costs[find_job(costing.jobs, "score_samples", "el2n").outputs[0]] == (None, None)  # no recorded costs: not invented
+
+
+def test_visits_of_dynamic_methods_are_those_that_samplers_plan(project):
+    plan = plan_scale(project, "tiny")
+    planned = {(run.method, run.keep): visit_run(plan, run, TRAIN).visits for run in plan.runs.values() if run.dataset == "digits"}
+    assert planned["random_dynamic", "0.5"] == planned["data_agent", "0.5"] == planned["full_fewer", "0.5"] == 3 * 896 + 9 * 448
+    assert planned["data_agent_released", "0.3"] == planned["full", "1"] == 12 * 896
+    assert planned["data_agent_unannealed", "0.5"] == 896 + 11 * 448
+    rows = [row for row in Costing(plan).observed.recorded.rows.values() if row["training"] and row["selection"].get("sampler") == "ucb"]
+    assert rows
+    for row in rows:
+        assert row["training"]["sample_visits"] == visit_run(plan, plan.runs[row["run"]["id"]], TRAIN).visits
 
 
 def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):

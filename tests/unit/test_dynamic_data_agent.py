@@ -1,16 +1,20 @@
 """Data Agent: reward, agent, ablations, and what the released code does instead."""
 
+import io
 import math
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from scipy.stats import spearmanr
 from torch import nn
 
 import selectbench as sb
-from selectbench.dynamic._ppo import PPO, PPOSettings, draw_beta, estimate_advantages
-from selectbench.dynamic.data_agent import Moments, scale_losses, weigh_by_variance
+from selectbench.dynamic._ppo import PPO, FeatureMoments, PPOSettings, draw_beta, estimate_advantages
+from selectbench.dynamic.data_agent import BatchMeans, scale_losses, weigh_by_variance
 from selectbench.errors import SelectbenchError
 from selectbench.rl.networks import ActorCritic
 
@@ -33,6 +37,20 @@ def make_batch(num=NUM, seed=0, classes=4, width=6):
     generator = torch.Generator().manual_seed(seed)
     losses = torch.rand(num, generator=generator, dtype=torch.float64)
     return losses, torch.randn(num, classes, generator=generator), torch.randn(num, width, generator=generator)
+
+
+def act(agent, states):
+    """The agent's actions, without the policy's means."""
+    return agent.act(states)[0]
+
+
+def run_epoch(sampler, batches=3, seed=0):
+    """Visit an epoch in batches, with outputs that depend on the epoch and the sample."""
+    losses, logits, features = make_batch(seed=100 * seed + sampler.epoch + 2)
+    ids = np.array(list(sampler))
+    for batch in np.array_split(ids, batches):
+        sampler.observe(batch, losses[batch], logits[batch], features[batch])
+    return ids
 
 
 def weights_of(agent):
@@ -58,12 +76,18 @@ def test_weight_is_the_share_of_the_variances():
     assert weigh_by_variance(np.zeros(1), np.zeros(1)) == 0
 
 
-def test_rewards_are_standardised_by_all_so_far():
-    moments, parts = Moments(), [np.random.default_rng(seed).gamma(2.0, size=size) for seed, size in enumerate((7, 1, 12))]
-    for end, part in enumerate(parts, start=1):
-        so_far = np.concatenate(parts[:end])
-        np.testing.assert_allclose(moments.standardise(part), (part - so_far.mean()) / (so_far.std() + 1e-8))
-    assert (Moments().standardise(np.full(3, 2.0)) == 0).all()
+def test_rewards_are_divided_by_the_deviation_of_the_means_of_batches():
+    means, parts = BatchMeans(), [np.array([1.0, 3.0]), np.array([5.0]), np.array([0.0, 4.0, 5.0])]
+    np.testing.assert_allclose(means.normalise(parts[0]), [-1.0, 1.0], rtol=1e-7)  # mean 2; one mean has no deviation: that of 1 and 3
+    np.testing.assert_allclose(means.normalise(parts[1]), [1.0], rtol=1e-7)  # means 2 and 5: mean 3.5, deviation 1.5
+    np.testing.assert_allclose(means.normalise(parts[2]), (parts[2] - 10 / 3) / np.sqrt(14 / 9), rtol=1e-7)  # means 2, 5 and 3
+    assert (BatchMeans().normalise(np.full(3, 2.0)) == 0).all()
+
+
+def test_rewards_grow_as_batches_average_them_out():
+    rng, means = np.random.default_rng(0), BatchMeans()
+    spread = [means.normalise(rng.uniform(size=100)).std() for _ in range(200)][-1]
+    assert spread == pytest.approx(10, rel=0.2)  # √100: the deviation of a mean is a tenth of that of the rewards
 
 
 @pytest.mark.parametrize(
@@ -113,7 +137,7 @@ def test_the_trace_averages_over_the_batches_of_an_epoch():
         weights.append(weigh_by_variance(hard, -(chances * np.log(chances)).sum(axis=1) / math.log(4)))
         actions.append(sampler.scores[batch].mean())
     row = sampler.trace[0]
-    assert list(row) == ["epoch", "kept", "observed", "batches", "loss", "weight", "action", "reward"]
+    assert list(row) == ["epoch", "kept", "observed", "batches", "loss", "weight", "action", "reward", "merit", "updates"]
     assert row["weight"] == pytest.approx(np.mean(weights), rel=1e-5) and row["action"] == pytest.approx(np.mean(actions))
     assert row["batches"] == 3 and row["loss"] == pytest.approx(losses.mean())
 
@@ -147,31 +171,27 @@ def test_uncertainty_may_come_without_classes():
 
 
 def test_advantages_are_those_computed_by_hand():
-    # γ = ½, λ = ½, bootstrap value 4: δ = r + V'/2 − V
-    # δ₂ = 3 + 2 − 1 = 4             A₂ = 4
-    # δ₁ = 2 + 1/2 − 2 = 1/2         A₁ = 1/2 + 4/4 = 3/2
-    # δ₀ = 1 + 2/2 − 3 = −1          A₀ = −1 + (3/2)/4 = −5/8
+    # γ = ½, λ = ½, nothing after the last step: δ = r + V'/2 − V
+    # δ₂ = 3 − 1 = 2                 A₂ = 2
+    # δ₁ = 2 + 1/2 − 2 = 1/2         A₁ = 1/2 + 2/4 = 1
+    # δ₀ = 1 + 2/2 − 3 = −1          A₀ = −1 + 1/4 = −3/4
     rewards, values = [torch.tensor([value]) for value in (1.0, 2.0, 3.0)], [torch.tensor([value]) for value in (3.0, 2.0, 1.0)]
-    advantages = estimate_advantages(rewards, values, torch.tensor([4.0]), 0.5, 0.5)
-    assert [advantage.item() for advantage in advantages] == [-0.625, 1.5, 4.0]
-    # without anything beyond: A₂ = 3 − 1 = 2, A₁ = 1/2 + 2/4 = 1, A₀ = −1 + 1/4
-    assert [advantage.item() for advantage in estimate_advantages(rewards, values, torch.zeros(0), 0.5, 0.5)] == [-0.75, 1.0, 2.0]
+    assert [advantage.item() for advantage in estimate_advantages(rewards, values, 0.5, 0.5)] == [-0.75, 1.0, 2.0]
 
 
 def test_places_that_a_smaller_batch_lacks_end_before_it():
     rewards, values = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0])], [torch.tensor([0.5, 0.5, 2.0]), torch.tensor([1.0])]
-    first, second = estimate_advantages(rewards, values, torch.tensor([9.0, 9.0]), 0.5, 0.5)
-    assert second.tolist() == [2 + 4.5 - 1]
-    assert first.tolist() == [1 + 0.5 - 0.5 + 5.5 / 4, 0.5, -1.0]
+    first, second = estimate_advantages(rewards, values, 0.5, 0.5)
+    assert second.tolist() == [2 - 1]
+    assert first.tolist() == [1 + 0.5 - 0.5 + 1 / 4, 0.5, -1.0]
 
 
 def test_places_do_not_mix():
     generator = torch.Generator().manual_seed(0)
     rewards, values = ([torch.randn(5, generator=generator) for _ in range(4)] for _ in "rv")
-    beyond = torch.randn(5, generator=generator)
-    together = torch.stack(estimate_advantages(rewards, values, beyond, 0.99, 0.95))
+    together = torch.stack(estimate_advantages(rewards, values, 0.99, 0.95))
     for place in range(5):
-        alone = estimate_advantages([r[[place]] for r in rewards], [v[[place]] for v in values], beyond[[place]], 0.99, 0.95)
+        alone = estimate_advantages([r[[place]] for r in rewards], [v[[place]] for v in values], 0.99, 0.95)
         torch.testing.assert_close(torch.cat(alone), together[:, place])
 
 
@@ -180,23 +200,25 @@ def test_networks_are_as_published():
     shapes = [tuple(layer.weight.shape) for layer in agent.net.modules() if isinstance(layer, nn.Linear)]
     assert shapes == [(128, 6), (128, 128), (2, 128), (128, 6), (128, 128), (1, 128)]
     torch.testing.assert_close(torch.linalg.svdvals(agent.net.heads.weight), torch.full((2,), 0.01))
-    torch.testing.assert_close(torch.linalg.svdvals(agent.net.actor[2].weight), torch.full((128,), math.sqrt(2)))
+    for layer in (agent.net.actor[2], agent.net.critic[2]):
+        torch.testing.assert_close(torch.linalg.svdvals(layer.weight), torch.ones(128))
+    torch.testing.assert_close(torch.linalg.svdvals(ActorCritic(6, actor_width=64).actor[2].weight), torch.full((64,), math.sqrt(2)))
     policy = ActorCritic(6, actor_width=128).policy(torch.randn(9, 6, generator=torch.Generator().manual_seed(0)))
     assert policy.concentration1.shape == (9,) and (policy.concentration1 > 1).all() and (policy.concentration0 > 1).all()
     assert policy.mean.detach().sub(0.5).abs().max() < 0.01
-    (group,) = agent.optimiser.param_groups
-    assert (group["lr"], group["eps"], group["weight_decay"]) == (3e-4, 1e-5, 5e-4)
+    groups = [group for optimiser in agent.optimisers for group in optimiser.param_groups]
+    assert [(group["lr"], group["eps"], group["weight_decay"]) for group in groups] == 2 * [(3e-4, 1e-5, 5e-4)]
+    assert [len(group["params"]) for group in groups] == [6, 6]  # of the actor, and of the critic
     assert PPOSettings() == PPOSettings(learning_rate=3e-4, clip=0.2, passes=4, gamma=0.99, decay=0.95, rollout=10)
 
 
-def test_learning_rate_falls_to_a_hundredth_by_the_last_epoch():
-    losses, logits, features = make_batch()
+def test_learning_rate_decays_from_the_third_epoch_on():
     sampler, rates = make(epochs=5), []
     for _ in range(5):
-        ids = np.array(list(sampler))
-        sampler.observe(ids, losses[ids], logits[ids], features[ids])
-        rates.append(sampler._ppo.optimiser.param_groups[0]["lr"])
-    np.testing.assert_allclose(rates, 3e-4 * (1 - 0.99 * np.arange(5) / 4))
+        run_epoch(sampler)
+        rates.append({group["lr"] for optimiser in sampler._ppo.optimisers for group in optimiser.param_groups})
+    assert all(len(found) == 1 for found in rates)
+    np.testing.assert_allclose([*map(min, rates)], 3e-4 * (1 - 0.99 * np.array([0, 0, 1, 2, 3]) / 4))
 
 
 def test_draws_follow_the_policy_and_a_generator_of_their_own():
@@ -212,20 +234,20 @@ def test_draws_follow_the_policy_and_a_generator_of_their_own():
 def test_learns_every_ten_batches_and_at_the_end_of_an_epoch():
     agent, states = PPO(6, seed=0), make_batch()[2]
     start = weights_of(agent)
-    for _ in range(10):
-        agent.pay(agent.act(states))
-    assert torch.equal(weights_of(agent), start)
-    agent.pay(agent.act(states))  # the eleventh batch closes the rollout of ten
+    for _ in range(9):
+        agent.pay(act(agent, states))
+    assert torch.equal(weights_of(agent), start) and agent.updates == 0
+    agent.pay(act(agent, states))  # the tenth fills the rollout; nothing has to follow it
     after_ten = weights_of(agent)
-    assert not torch.equal(after_ten, start) and len(agent.rollout) == 1
-    agent.end_episode()
-    assert not torch.equal(weights_of(agent), after_ten) and not agent.rollout
-    after_end = weights_of(agent)
-    agent.end_episode()
-    assert torch.equal(weights_of(agent), after_end)
+    assert not torch.equal(after_ten, start) and not agent.rollout and agent.updates == 1
+    agent.end_epoch()
+    assert torch.equal(weights_of(agent), after_ten) and agent.updates == 1
+    agent.pay(act(agent, states))
+    agent.end_epoch()
+    assert not torch.equal(weights_of(agent), after_ten) and not agent.rollout and agent.updates == 2
 
 
-def test_an_epoch_of_the_sampler_is_an_episode():
+def test_no_rollout_outlasts_an_epoch_of_the_sampler():
     sampler, (losses, logits, features) = make(), make_batch()
     ids = np.array(list(sampler))
     for batch in np.array_split(ids, 3):
@@ -242,16 +264,17 @@ def test_first_step_follows_the_policy_gradient_with_advantages_over_their_devia
     rewards = [make_batch(seed=seed)[0].float() for seed in range(3)]
     actions = []
     for state, reward in zip(states, rewards, strict=True):
-        actions.append(agent.act(state))
+        actions.append(act(agent, state))
         agent.pay(reward)
     values = [reference.net.value(state).detach() for state in states]
-    advantages = torch.cat(estimate_advantages(rewards, values, torch.zeros(0), 0.99, 0.95))
+    advantages = torch.cat(estimate_advantages(rewards, values, 0.99, 0.95))
     log_probabilities = reference.net.policy(torch.cat(states)).log_prob(torch.cat(actions))
     errors = reference.net.value(torch.cat(states)) - (advantages + torch.cat(values))
-    loss = -(log_probabilities * advantages / advantages.std(correction=0)).mean() + 0.5 * errors.square().mean()
-    loss.backward()
-    reference.optimiser.step()
-    agent.end_episode()
+    loss = -(log_probabilities * advantages / advantages.std(correction=0)).mean() + errors.square().mean()
+    loss.backward()  # actor and critic share no weights
+    for optimiser in reference.optimisers:
+        optimiser.step()
+    agent.end_epoch()
     torch.testing.assert_close(weights_of(agent), weights_of(reference))
 
 
@@ -259,8 +282,9 @@ def test_an_epoch_may_leave_one_sample_over():
     agent, states = PPO(6, seed=0), make_batch()[2]
     agent.act(states[:1])
     agent.pay(torch.ones(1))
-    agent.end_episode()
-    assert max(state["exp_avg"].abs().max().item() for state in agent.optimiser.state.values()) < 10
+    agent.end_epoch()
+    moments = [state["exp_avg"] for optimiser in agent.optimisers for state in optimiser.state.values()]
+    assert max(moment.abs().max().item() for moment in moments) < 10
 
 
 def test_ratios_are_clipped():
@@ -268,10 +292,10 @@ def test_ratios_are_clipped():
     for clip in (0.02, 0.2):
         agent = PPO(6, seed=0, settings=PPOSettings(passes=60, clip=clip))
         states = make_batch()[2]
-        actions = agent.act(states)
+        actions = act(agent, states)
         before = agent.rollout[0]["log_probabilities"].clone()
         agent.pay(actions)
-        agent.end_episode()
+        agent.end_epoch()
         moves.append((agent.net.policy(states).log_prob(actions) - before).abs().mean().item())
     assert moves[0] < 0.5 * moves[1]
 
@@ -282,28 +306,122 @@ def test_agent_learns_whom_it_is_paid_for():
         for _ in range(10):
             good = torch.rand(64, generator=generator) < 0.5
             states = torch.stack([good.float(), torch.rand(64, generator=generator)], dim=1)
-            actions = agent.act(states)
+            actions = act(agent, states)
             agent.pay(torch.where(good, actions, -actions))
-        agent.end_episode()
+        agent.end_epoch()
     good, bad = agent.net.policy(torch.tensor([[1.0, 0.5], [0.0, 0.5]])).mean.tolist()
     assert good > 0.65 and bad < 0.35
+
+
+# ---- what it has learnt
+
+
+def test_a_twin_that_never_learns_draws_the_same_actions_and_keeps_its_network():
+    learner, twin = make(), make(learns=False)
+    for sampler in (learner, twin):
+        losses, logits, features = make_batch()
+        sampler.observe(np.arange(NUM), losses, logits, features)
+    np.testing.assert_array_equal(learner.scores, twin.scores)  # before the first update
+    start = weights_of(twin._ppo)
+    assert torch.equal(weights_of(learner._ppo), start)
+    learner, twin = make(), make(learns=False)
+    for _ in range(8):
+        run_epoch(learner, batches=11)
+        run_epoch(twin, batches=11)
+    assert torch.equal(weights_of(twin._ppo), start) and not torch.equal(weights_of(learner._ppo), start)
+    assert not twin._ppo.rollout
+    assert [row["updates"] for row in twin.trace] == 8 * [0]
+
+
+def test_updates_are_counted_to_the_end_of_each_epoch():
+    sampler = make()
+    for epoch in range(8):
+        run_epoch(sampler, batches=3 if epoch % 2 else 11)
+    assert [row["updates"] for row in sampler.trace] == [2, 3, 5, 6, 8, 9, 11, 11]  # what is left of the last epoch is not learned from
+    assert sampler._ppo.updates == 11
+
+
+def test_merit_is_the_rank_correlation_of_the_policy_with_what_actions_are_paid():
+    sampler, plain = make(keep=1, learns=False), make(keep=1, agent="none")
+    losses, logits, features = make_batch()
+    expected = []
+    for batch in np.array_split(np.array(list(sampler)), 3):
+        for each in (sampler, plain):
+            each.observe(batch, losses[batch], logits[batch], features[batch])
+        means = sampler._ppo.net.policy(features[batch]).mean.detach().numpy()
+        expected.append(spearmanr(means, plain.scores[batch]).statistic)
+    assert sampler.trace[0]["merit"] == pytest.approx(np.mean(expected))
+    list(plain)
+    assert plain.trace[0]["updates"] is None and plain.trace[0]["merit"] is None
+
+
+def test_a_policy_that_orders_nothing_has_no_merit():
+    sampler, (losses, logits, _) = make(), make_batch()
+    list(sampler)
+    assert sampler.trace[0]["merit"] is None
+    sampler.observe(np.arange(NUM), losses, logits, torch.ones(NUM, 6))
+    assert sampler.trace[0]["merit"] == 0
+
+
+def test_the_published_number_of_updates_follows_from_its_training():
+    config = yaml.safe_load((Path(__file__).parents[2] / "config/methods.yaml").read_text(encoding="utf-8"))
+    sampler = make(num_samples=50_000, epochs=200)
+    visits = [25_000 if sampler.prunes(epoch) else 50_000 for epoch in range(200)]
+    assert visits.count(25_000) == 174
+    assert config["data_agent"]["published_updates"] == sum(math.ceil(math.ceil(count / 128) / 10) for count in visits)
+
+
+# ---- standardised features
+
+
+def test_standardised_features_are_those_of_all_so_far():
+    moments, parts = FeatureMoments(6), [make_batch(num, seed=num)[2] * 3 + 5 for num in (7, 1, 12)]
+    for end, part in enumerate(parts, start=1):
+        so_far = torch.cat(parts[:end]).double()
+        expected = (part.double() - so_far.mean(dim=0)) / (so_far.std(dim=0, correction=0) + 1e-8)
+        torch.testing.assert_close(moments.standardise(part), expected)
+    assert (FeatureMoments(2).standardise(torch.full((3, 2), 7.0)) == 0).all()
+
+
+def test_an_agent_with_standardised_features_ignores_their_unit():
+    plain, scaled = make(standardise=True), make(standardise=True)
+    raw = make()
+    losses, logits, features = make_batch()
+    plain.observe(np.arange(NUM), losses, logits, features)
+    scaled.observe(np.arange(NUM), losses, logits, 100 * features.double() - 3)
+    raw.observe(np.arange(NUM), losses, logits, features)
+    np.testing.assert_allclose(plain.scores, scaled.scores, rtol=1e-5)
+    assert not np.allclose(plain.scores, raw.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parameters", [{"standardise": True}, {"standardise": True, "learns": False}, {"learns": False}])
+def test_variants_resume_bit_identically(parameters):
+    whole, resumed = make(**parameters), make(**parameters)
+    for _ in range(3):
+        run_epoch(whole, batches=4)
+    stream = io.BytesIO()
+    torch.save(whole.state_dict(), stream)
+    stream.seek(0)
+    resumed.load_state_dict(torch.load(stream, weights_only=True))
+    for _ in range(5):
+        assert run_epoch(whole, batches=4).tolist() == run_epoch(resumed, batches=4).tolist()
+    np.testing.assert_array_equal(whole.scores, resumed.scores)
+    assert torch.equal(weights_of(whole._ppo), weights_of(resumed._ppo)) and whole.trace == resumed.trace
+    with pytest.raises(SelectbenchError, match="(standardise|learns) is (True|False) in the state and (True|False) here"):
+        make().load_state_dict(whole.state_dict())
 
 
 # ---- the released code
 
 
-def test_released_code_never_prunes_and_weighs_everything_by_the_inverse_keep_fraction():
-    visits = {}
-    for variant in ("paper", "released_code"):
-        sampler, (losses, logits, features) = make(variant=variant, keep=0.4), make_batch()
-        weights = []
-        for _ in range(8):
-            ids = np.array(list(sampler))
-            sampler.observe(ids, losses[ids], logits[ids], features[ids])
-            weights.append(set(sampler.weights(ids).tolist()))
-        visits[variant] = sampler.visits
-        assert weights == [{1.0 if variant == "paper" else 2.5}] * 8
-    assert visits == {"paper": 2 * 40 + 6 * 16, "released_code": 8 * 40}
+def test_released_code_is_full_data_with_weights_of_one():
+    sampler, full = make(variant="released_code", keep=0.4), sb.dynamic.make("full", num_samples=NUM, keep=1, epochs=8)
+    for _ in range(8):
+        ids = run_epoch(sampler)
+        assert ids.tolist() == list(full)  # the same samples in the same order
+        assert set(sampler.weights(ids).tolist()) == {1.0}
+    assert sampler.visits == full.visits == sampler.planned_visits == 8 * NUM
+    assert make(keep=0.4).planned_visits == 2 * 40 + 6 * 16
 
 
 def test_the_same_weight_for_all_that_is_kept_only_scales_the_learning_rate():

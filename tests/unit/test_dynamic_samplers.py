@@ -15,6 +15,7 @@ from selectbench.errors import SelectbenchError
 from selectbench.seeds import derive_seed, hash_ids
 
 ALL = ["data_agent", "epsilon_greedy", "full", "infobatch", "random_dynamic", "top_loss", "ucb"]
+EVERY = sorted([*ALL, "full_fewer"])  # which trains for fewer epochs than all others
 SELECTING = [name for name in ALL if name != "full"]
 EXACT = [name for name in SELECTING if name != "infobatch"]  # keep exactly k in an epoch that prunes
 NUM = 40
@@ -67,9 +68,9 @@ def observe_all(sampler, losses):
 
 
 def test_the_samplers_are_the_files():
-    assert available_samplers() == ALL
-    assert {load_sampler(name).__doc__.split()[0] for name in ALL} <= {"Keep", "Visit", "Draw", "Drop"}
-    assert all(load_sampler(name).citation for name in ALL)
+    assert available_samplers() == EVERY
+    assert {load_sampler(name).__doc__.split()[0] for name in EVERY} <= {"Keep", "Visit", "Draw", "Drop"}
+    assert all(load_sampler(name).citation for name in EVERY)
 
 
 def test_unknown_names_come_with_the_closest():
@@ -110,6 +111,39 @@ def test_full_keeps_everything_or_says_so():
         sb.dynamic.make("full", num_samples=NUM, keep=0.5, epochs=8)
     sampler = make("full")
     assert all(sorted(run_epoch(sampler)) == list(range(NUM)) for _ in range(8))
+
+
+# ---- full data for fewer epochs
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.5, 0.7, 1])
+@pytest.mark.parametrize(("num", "epochs", "warmup", "anneal"), [(40, 8, 1, 0.875), (97, 12, 1, 0.875), (97, 12, 3, 1), (50, 5, 0, 1)])
+def test_full_fewer_visits_as_many_samples_as_a_pruned_training(num, keep, epochs, warmup, anneal):
+    same = {"num": num, "keep": keep, "epochs": epochs, "warmup": warmup, "anneal": anneal}
+    sampler, pruned = make("full_fewer", **same), make("random_dynamic", **same)
+    for each in (sampler, pruned):
+        for _ in range(each.num_epochs):
+            list(each)
+    assert sampler.visits == sampler.planned_visits == pruned.visits == pruned.planned_visits
+    *whole, last = (row["kept"] for row in sampler.trace)
+    assert set(whole) <= {num} and 0 < last <= num
+    assert sampler.visit_counts.max() - sampler.visit_counts.min() <= 1
+    assert sampler.num_epochs < epochs or keep == 1
+    with pytest.raises(SelectbenchError, match=f"past the last one, {sampler.num_epochs - 1}; the sampler was made for"):
+        list(sampler)
+
+
+def test_full_fewer_compresses_the_schedule_to_its_visits():
+    sampler = make("full_fewer", num=10, keep=0.5, epochs=8)  # 50 visits: 5 epochs
+    assert [sampler.locate(epoch) for epoch in range(6)] == pytest.approx([0, 1.6, 3.2, 4.8, 6.4, 8])
+    sampler = make("full_fewer", num=10, keep=0.3, epochs=8)  # 38 visits: 3 epochs and 8 samples
+    assert [sampler.locate(epoch) for epoch in range(5)] == pytest.approx([0, 80 / 38, 160 / 38, 240 / 38, 8])
+    assert [make("ucb").locate(epoch) for epoch in (0, 3, 8)] == [0, 3, 8]
+
+
+def test_full_fewer_has_no_epoch_that_prunes():
+    with pytest.raises(SelectbenchError, match="'inverse_keep' weighs the epochs that prune, and 'full_fewer' prunes none"):
+        make("full_fewer", loss_weight="inverse_keep")
 
 
 # ---- when it prunes
@@ -163,7 +197,7 @@ def test_a_loop_that_forgets_to_observe_is_told(name):
 
 
 def test_order_is_a_function_of_seed_epoch_and_id_alone():
-    samplers = [make(name) for name in ALL]
+    samplers = [make(name) for name in EVERY]
     first = [run_epoch(sampler).tolist() for sampler in samplers]
     assert all(order == first[0] for order in first)
     rank = hash_ids(np.arange(NUM), derive_seed("dynamic", "order", 0, 1))
@@ -173,7 +207,7 @@ def test_order_is_a_function_of_seed_epoch_and_id_alone():
     assert first[0] != sorted(first[0]) != run_epoch(make("full", seed=1)).tolist()
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_order_differs_between_epochs_and_user_seeds(name):
     one, two = make(name, seed=1), make(name, seed=2)
     orders = [tuple(run_epoch(sampler)) for sampler in (one, two) for _ in range(4)]
@@ -190,7 +224,7 @@ def test_two_user_seeds_choose_differently_and_one_seed_alike(name):
     assert all(one != two for one, two in zip(choices(3)[1:], choices(4)[1:], strict=True))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_global_generators_are_neither_read_nor_written(name):
     chosen = []
     for global_seed in (0, 1):
@@ -350,6 +384,18 @@ def test_infobatch_reads_its_ratio_off_the_keep_fraction():
     sampler = make("infobatch", num=1000, keep=0.7)
     observe_all(sampler, np.random.default_rng(0).normal(5, 1, size=1000))  # half lie below the mean
     assert len(list(sampler)) == pytest.approx(700, abs=15)
+
+
+def test_infobatch_says_which_keep_fraction_its_cap_stands_for():
+    reached = {keep: make("infobatch", keep=keep).reached_keep for keep in (0.2, 0.3, 0.5, 0.55, 0.7)}
+    assert reached == {0.2: 0.55, 0.3: 0.55, 0.5: 0.55, 0.55: pytest.approx(0.55), 0.7: pytest.approx(0.7)}
+    assert make("infobatch", keep=0.3, ratio=0.4).reached_keep == pytest.approx(0.8)
+    trainings = []
+    for keep in (0.3, 0.5):
+        sampler = make("infobatch", keep=keep)
+        trainings.append([(ids := run_epoch(sampler)).tolist() + sampler.weights(ids).tolist() for _ in range(8)])
+    assert trainings[0] == trainings[1]
+    assert all(make(name, keep=0.3).reached_keep == 0.3 for name in EXACT)
 
 
 def test_infobatch_never_drops_all_below_the_mean_nor_any_of_equal_losses():
@@ -555,7 +601,7 @@ def spell(state):
     return str(state.tolist()) if isinstance(state, torch.Tensor) else state
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("batches", [0, 2])
 def test_a_restored_sampler_continues_identically(name, batches):
     sampler, restored = make(name, num=90, epochs=9), make(name, num=90, epochs=9)
@@ -567,15 +613,15 @@ def test_a_restored_sampler_continues_identically(name, batches):
             restored.load_state_dict(settle(sampler.state_dict()))
         for one in (sampler, restored) if start >= 7 * batches else (sampler,):
             one.observe(ids[start : start + 7], *scripted(ids[start : start + 7], 3))
-    for _ in range(4, 9):
+    for _ in range(4, sampler.num_epochs):
         one, two = run_epoch(sampler, batch_size=7), run_epoch(restored, batch_size=7)
         assert one.tolist() == two.tolist()
         assert sampler.weights(one).tolist() == restored.weights(two).tolist()
-    assert restored.trace == sampler.trace and len(sampler.trace) == 9
+    assert restored.trace == sampler.trace and len(sampler.trace) == sampler.num_epochs > 5
     assert restored.visits == sampler.visits and (restored.visit_counts == sampler.visit_counts).all()
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_state_is_a_copy(name):
     sampler, restored = make(name), make(name)
     for _ in range(2):

@@ -58,15 +58,20 @@ def test_visits_are_those_the_sampler_handed_out(pool, tmp_path, name):
     choice = make_choice(name)
     _, progress = train(pool, tmp_path, choice)
     kept = [row["kept"] for row in choice.sampler.trace]
-    assert progress.epoch == len(kept) == 8
+    assert progress.epoch == len(kept) == choice.sampler.num_epochs == (5 if name == "full_fewer" else 8)
     assert progress.sample_visits == sum(kept) == choice.sampler.visits
     assert kept[0] == kept[-1] == 70  # warm-up, and the last eighth
-    if name != "infobatch":
+    if name == "full_fewer":
+        assert kept == [70] * 5 and sum(kept) == 2 * 70 + 6 * 35
+    elif name != "infobatch":
         assert kept[1:-1] == [35] * 6
+    if name != "infobatch":
+        assert progress.sample_visits == choice.sampler.planned_visits
     assert [row["observed"] for row in choice.sampler.trace] == kept
     selection = choice.describe_selection()
     assert selection["wall_s"] == choice.sampler.overhead_s > 0
-    assert selection["trajectory"]["epoch"] == list(range(1, 9)) and selection["trajectory"]["kept"] == kept
+    assert selection["trajectory"]["epoch"] == list(range(1, len(kept) + 1)) and selection["trajectory"]["kept"] == kept
+    assert selection.get("reached_keep") == (0.55 if name == "infobatch" else None)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -102,6 +107,17 @@ def test_the_schedule_ends_with_the_training_and_falls_as_on_all_data():
     on_all = [learning_rate_at(5 * epoch, 40, RECIPE) for epoch in range(8)]
     assert [learning_rate_at(steps[3 * epoch], 40, RECIPE) for epoch in range(8)] == pytest.approx(on_all)
     assert visits.is_over(Progress(epoch=8)) and not visits.is_over(Progress(epoch=7))
+
+
+def test_fewer_epochs_have_the_whole_schedule():
+    sampler = dynamic.make("full_fewer", num_samples=64, keep=0.25, epochs=8)  # 2 · 64 + 6 · 16 = 224 visits: 3.5 epochs of 4 batches
+    visits = visit_dynamically(sampler, RECIPE)
+    batches = [len(list(sampler)) // RECIPE.batch_size for _ in range(sampler.num_epochs)]
+    assert batches == [4, 4, 4, 2]
+    steps = [visits.count_schedule(Progress(epoch=epoch), batch, num) for epoch, num in enumerate(batches) for batch in range(num)]
+    assert steps == pytest.approx([32 / 14 * step for step in range(14)])  # 14 of the 32 batches of 8 epochs
+    assert visits.total_steps == 32
+    assert visits.is_over(Progress(epoch=4)) and not visits.is_over(Progress(epoch=3))
 
 
 def test_noise_is_counted_in_visits_an_epoch(pool, tmp_path):

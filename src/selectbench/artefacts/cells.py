@@ -13,6 +13,7 @@ from selectbench.records.rows import FailedRow, FinishedRow, Outcome, Records, R
 
 CONFIDENCE = 0.95
 FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are compared with
+FULL_ROWS = frozenset({FULL, "full_fewer"})  # rows that train on full data: the best of a column is chosen among the others
 FULL_COLUMN = "1"
 TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL = "total_wall_s", "total_visits", "training_wall_s"
 CostAxis = Literal["wall_s", "sample_visits"]
@@ -119,6 +120,7 @@ class Cell(TypedDict):
     reported : what the paper prints
     difference, status : ``mean`` minus the reported value, and what that amounts to
     unreadable : images that could not be read: left out of the test set (``"test"``) or grey in training (``"training"``)
+    reached_keep : the keep fraction that a sampler's rule stands for where a limit of the rule makes it more than the column's
     footnotes : marks
     """
 
@@ -138,6 +140,7 @@ class Cell(TypedDict):
     difference: float | None
     status: str | None
     unreadable: dict[str, int]
+    reached_keep: float | None
     footnotes: list[str]
 
 
@@ -302,6 +305,7 @@ def fill_cell(records: Records, runs: Sequence[str], reported: Reported | None, 
         difference=None,
         status=None,
         unreadable=count_unreadable(present, test_set if metric in TEST_METRICS else None),
+        reached_keep=max((record["selection"].get("reached_keep", 0.0) for record in present), default=0.0) or None,
         footnotes=[],
     )
 

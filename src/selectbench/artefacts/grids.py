@@ -7,6 +7,7 @@ from selectbench.artefacts.cells import (
     COST_METRICS,
     FULL,
     FULL_COLUMN,
+    FULL_ROWS,
     LOWER_IS_BETTER,
     METRIC_TITLES,
     TEST_METRICS,
@@ -61,7 +62,7 @@ def fill_grid(spec: TableSpec, records: Records) -> Filled[Cell]:
 def mark_best(rows: Sequence[TableRow[Cell]], columns: Sequence[Titled], metric: str) -> None:
     """Mark the best mean of each column, excluding full data and cells with holes; equal prints are all marked, a single one is not."""
     for column in columns:
-        cells = [row["cells"][column["id"]] for row in rows if row["id"] != FULL and column["id"] in row["cells"]]
+        cells = [row["cells"][column["id"]] for row in rows if row["id"] not in FULL_ROWS and column["id"] in row["cells"]]
         means = [(cell, cell["mean"]) for cell in cells if cell["mean"] is not None and not cell["holes"]]
         if len({tuple(cell["runs"]) for cell, _ in means}) < 2:
             continue

@@ -83,10 +83,10 @@ def fill_table(spec: TableSpec, records: Records) -> Table[AnyCell]:
 
 
 def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
-    """Give every cell with holes its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
+    """Give every cell with something to explain its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
     marks: dict[str, str] = {}
     for _, _, _, cell in list_cells(panels):
-        for text in [*explain_holes(cell), *explain_unreadable(cell)]:
+        for text in [*explain_holes(cell), *explain_unreadable(cell), *explain_limit(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
     return [Footnote(mark=mark, text=text) for text, mark in marks.items()]
 
@@ -119,6 +119,15 @@ def explain_unreadable(cell: AnyCell) -> list[str]:
     texts = {"test": "{} per run left out of the test set", "training": "{} per run replaced by grey in training"}
     images = {place: f"up to {count} unreadable image{'s' if count > 1 else ''}" for place, count in counts.items() if count}
     return [text.format(images[place]) for place, text in texts.items() if place in images]
+
+
+def explain_limit(cell: AnyCell) -> list[str]:
+    """Return one sentence if the method's rule cannot keep as few samples as the column asks for."""
+    grid = find_grid_cell(cell)
+    if grid is None or grid["reached_keep"] is None:
+        return []
+    least = f"{100 * grid['reached_keep']:g} %"
+    return [f"the method's rule cannot be set to a keep fraction below {least}; all lower ones give the same runs"]
 
 
 def frame_table(table: Table[AnyCell]) -> pd.DataFrame:

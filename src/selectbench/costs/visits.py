@@ -27,9 +27,27 @@ def visit_run(plan: "Plan", run: "Run", stage: str) -> Visits:
     network = Network(run.target, recipe.get("stem", ""), run.dataset)
     if stage == EVALUATE:
         return Visits(network, FORWARD_SHARE * sum(size_test_set(dataset, name) for name in plan.run_test_sets(run)))
-    share = 1.0 if run.regime == "equal_steps" else float(parse_keep(run.keep))
+    visits, epochs = count_trained(plan, run, dataset["pool_size"], recipe["epochs"])
     tracked = FORWARD_SHARE * size_test_set(dataset, plan.id_test_set(run.dataset)) if recipe["track_test"] else 0.0
-    return Visits(network, recipe["epochs"] * (share * dataset["pool_size"] + tracked))
+    return Visits(network, visits + epochs * tracked)
+
+
+def count_trained(plan: "Plan", run: "Run", num_pool: int, epochs: int) -> tuple[float, int]:
+    """Return the sample visits of a run's training and its number of epochs, as its recipe or its dynamic sampler plans them.
+
+    Parameters
+    ----------
+    num_pool : samples of the pool
+    epochs : of the recipe
+    """
+    if plan.config.is_dynamic(run.method):
+        from selectbench.dynamic import make
+
+        parameters = plan.config.methods[run.method].get("parameters", {})
+        sampler = make(plan.config.method_file(run.method), num_samples=num_pool, keep=run.keep, epochs=epochs, **parameters)
+        return sampler.planned_visits, sampler.num_epochs
+    share = 1.0 if run.regime == "equal_steps" else float(parse_keep(run.keep))
+    return epochs * share * num_pool, epochs
 
 
 def size_test_set(dataset: "Entry", name: str) -> int:

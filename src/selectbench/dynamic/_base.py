@@ -126,6 +126,25 @@ class DynamicSampler(ABC):
         """The keep fraction as a number."""
         return float(self.keep)
 
+    @property
+    def planned_visits(self) -> int:
+        """The sample visits of a whole training: k in each epoch that prunes, and N in each of the others."""
+        return sum(self.num_kept if self.prunes(epoch) else self.num_samples for epoch in range(self.epochs))
+
+    @property
+    def num_epochs(self) -> int:
+        """The number of epochs after which the training is over: T, unless the rule says otherwise."""
+        return self.epochs
+
+    @property
+    def reached_keep(self) -> float:
+        """The keep fraction that the rule's parameters stand for, which may be limited to more than the one asked for."""
+        return self.keep_fraction
+
+    def locate(self, epoch: int) -> float:
+        """Return the place of an epoch's beginning in a learning-rate schedule over T epochs."""
+        return epoch
+
     @abstractmethod
     def choose(self, seed: int) -> np.ndarray:
         """Return the ids (k,) int64 of a pruned epoch, in any order; ``seed`` differs between epochs."""
@@ -154,9 +173,9 @@ class DynamicSampler(ABC):
             The epoch has passed, or lies beyond the last one.
         """
         check_parameter("epoch", int, epoch)
-        if not max(self.epoch, 0) <= epoch < self.epochs:
+        if not max(self.epoch, 0) <= epoch < self.num_epochs:
             raise SelectbenchError(
-                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.epochs - 1}, the remaining epochs; "
+                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.num_epochs - 1}, the remaining epochs; "
                 "use load_state_dict to go back"
             )
         if epoch > self.epoch:
@@ -318,8 +337,9 @@ class DynamicSampler(ABC):
 
     def _begin(self, epoch: int) -> None:
         """Choose the ordered ids of an epoch and their weights."""
-        if epoch >= self.epochs:
-            raise SelectbenchError(f"epoch {epoch} is past the last one, {self.epochs - 1}; the sampler was made for {self.epochs} epochs")
+        if epoch >= self.num_epochs:
+            last = self.num_epochs - 1
+            raise SelectbenchError(f"epoch {epoch} is past the last one, {last}; the sampler was made for {self.num_epochs} epochs")
         started = time.perf_counter()
         self.end_epoch()
         pruned = self.prunes(epoch)

@@ -9,6 +9,7 @@ import numpy as np
 
 from selectbench.dynamic._base import DynamicSampler, Observation, take_highest, to_numpy
 from selectbench.errors import SelectbenchError
+from selectbench.rl.ranks import rank_correlation
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,13 @@ class DataAgent(DynamicSampler):
     """Keep the k samples with the highest latest actions of a PPO agent, which sees their features and is rewarded by (w·L̂ + (1 − w)·Ĥ)·a.
 
     L̂ is the loss, clipped at its 95 % quantile and scaled to [0, 1] within the batch. Ĥ is the uncertainty in [0, 1]: the entropy of
-    the softmax divided by log C, or the value passed to ``observe``. w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8). Rewards are standardised
-    by their running mean and standard deviation, which include the current batch. The agent acts on every observed batch and learns
-    every 10 batches and at the end of an epoch. The trace adds ``weight`` (w), ``action`` and ``reward`` (before standardisation),
-    averaged over batches.
+    the softmax divided by log C, or the value passed to ``observe``. w = Var(L̂) / (Var(L̂) + Var(Ĥ) + 1e-8). The merit of a sample is
+    w·L̂ + (1 − w)·Ĥ. Rewards are shifted by the mean and divided by the standard deviation of all batches' mean rewards so far, as in
+    the published code. The agent acts on every observed batch and learns every 10 batches and at the end of an epoch.
+
+    The trace adds ``weight`` (w), ``action`` and ``reward`` (before it is divided), averaged over batches; ``merit``, the rank
+    correlation of the policy's mean actions with the merits within a batch, averaged likewise (0 where either is constant); and
+    ``updates``, the rollouts that the agent has learned from since the training began.
 
     Parameters
     ----------
@@ -33,33 +37,35 @@ class DataAgent(DynamicSampler):
     adaptive : bool
         Whether w follows the variances; otherwise it is ½.
     agent : {"ppo", "none"}
-        What scores the samples; without an agent, the score is the latest reward for a = 1.
+        What scores the samples; without an agent, the score is the merit.
+    learns : bool
+        Whether the agent is updated; otherwise it draws the actions of its initial policy throughout.
+    standardise : bool
+        Whether the agent sees features standardised by their running mean and standard deviation, which include the current batch.
     variant : {"paper", "released_code"}
-        The paper's rule, or the behaviour of the published code, which never prunes and weights all losses by 1/keep.
+        The paper's rule, or the behaviour of the published code, which never prunes: it trains on full data with weights of 1.
     """
 
     reward: Literal["both", "difficulty", "uncertainty"] = "both"
     adaptive: bool = True
     agent: Literal["ppo", "none"] = "ppo"
+    learns: bool = True
+    standardise: bool = False
     variant: Literal["paper", "released_code"] = "paper"
 
     citation = "Data Agent: learning to select data via end-to-end dynamic optimization, ICML 2026, Section 3; details from its code."
     memory = ("scores",)
-    measures = ("weight", "action", "reward")
+    measures = ("weight", "action", "reward", "merit", "updates")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.scores = np.full(self.num_samples, np.nan)
-        self._moments = Moments()
+        self._means = BatchMeans()
         self._ppo: PPO | None = None  # created once the width of the features is known
 
     def prunes(self, epoch: int) -> bool:
         """Tell whether the rule chooses an epoch; in the released code it never does."""
         return self.variant == "paper" and super().prunes(epoch)
-
-    def weigh(self, chosen: np.ndarray) -> np.ndarray:
-        """Return ones, or 1/keep for all samples in the released code."""
-        return np.full(len(chosen), 1.0 if self.variant == "paper" else 1.0 / self.keep_fraction)
 
     def choose(self, seed: int) -> np.ndarray:
         """Return the ids of the k highest latest actions."""
@@ -70,32 +76,35 @@ class DataAgent(DynamicSampler):
         difficulty = scale_losses(batch.losses)
         uncertainty = np.zeros_like(difficulty) if self.reward == "difficulty" else read_uncertainty(batch)
         weight = self._weigh_terms(difficulty, uncertainty)
-        merit = weight * difficulty + (1 - weight) * uncertainty
+        merits = weight * difficulty + (1 - weight) * uncertainty
         if self.agent == "none":
-            self.scores[batch.ids] = merit
-            return {"weight": weight, "action": 1.0, "reward": float(merit.mean())}
+            self.scores[batch.ids] = merits
+            return {"weight": weight, "action": 1.0, "reward": float(merits.mean())}
         features = read_features(batch)
         agent = self._prepare_agent(features)
-        actions = to_numpy(agent.act(features))
-        rewards = merit * actions
-        agent.pay(self._moments.standardise(rewards))
+        actions, means = map(to_numpy, agent.act(features))
+        rewards = merits * actions
+        agent.pay(self._means.normalise(rewards))
+        self._count_updates()
         self.scores[batch.ids] = actions
-        return {"weight": weight, "action": float(actions.mean()), "reward": float(rewards.mean())}
+        merit = rank_correlation(means, merits) or 0.0
+        return {"weight": weight, "action": float(actions.mean()), "reward": float(rewards.mean()), "merit": merit}
 
     def end_epoch(self) -> None:
-        """Learn from the remaining batches."""
+        """Learn from the batches that are left."""
         if self._ppo:
-            self._ppo.end_episode()
+            self._ppo.end_epoch()
+            self._count_updates()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to resume, including the agent."""
         agent = self._ppo.state_dict() if self._ppo else None
-        return super().state_dict() | {"agent": agent, "moments": vars(self._moments).copy()}
+        return super().state_dict() | {"agent": agent, "means": vars(self._means).copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a ``state_dict``."""
         super().load_state_dict(state)
-        self._moments = Moments(**state["moments"])
+        self._means = BatchMeans(**state["means"])
         self._ppo = None
         if state["agent"]:
             self._ppo = self._build(state["agent"]["width"])
@@ -109,36 +118,43 @@ class DataAgent(DynamicSampler):
     def _build(self, width: int) -> "PPO":
         from selectbench.dynamic._ppo import PPO  # imported here, so that planning needs no torch
 
-        return PPO(width, self.seed)
+        return PPO(width, self.seed, learns=self.learns, standardise=self.standardise)
 
     def _prepare_agent(self, states: "torch.Tensor") -> "PPO":
-        """Return the agent, on the device of the states (B, d) and at the learning rate of the epoch."""
+        """Return the agent, on the device of the states (B, d) and at the learning rate of the epoch, which decays from the third on."""
         if self._ppo is None:
             self._ppo = self._build(states.shape[1])
         if states.shape[1] != self._ppo.width:
             raise SelectbenchError(f"observe: features have width {states.shape[1]}, but had {self._ppo.width} before")
         self._ppo.move_to(states.device)
-        self._ppo.set_progress(max(0, self.epoch) / max(1, self.epochs - 1))
+        self._ppo.set_progress(max(0, self.epoch - 1) / max(1, self.epochs - 1))
         return self._ppo
+
+    def _count_updates(self) -> None:
+        if self._ppo and self.trace:
+            self.trace[-1]["updates"] = self._ppo.updates
 
 
 @dataclass
-class Moments:
-    """Running count, mean and sum of squared deviations (Chan, Golub, LeVeque 1979)."""
+class BatchMeans:
+    """Running count, mean and sum of squared deviations of the mean values of batches (Welford 1962)."""
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Update the moments with values (B,), and return (values − mean) / (standard deviation + 1e-8)."""
-        total = self.count + len(values)
+    def normalise(self, values: np.ndarray) -> np.ndarray:
+        """Count the mean of values (B,), and return (values − mean) / (standard deviation of the means + 1e-8).
+
+        A first mean has no deviation; that of its own values takes its place.
+        """
+        self.count += 1
         gap = float(values.mean()) - self.mean
-        self.squares += float(((values - values.mean()) ** 2).sum()) + gap**2 * self.count * len(values) / total
-        self.mean += gap * len(values) / total
-        self.count = total
-        standard: np.ndarray = (values - self.mean) / (math.sqrt(self.squares / self.count) + 1e-8)
-        return standard
+        self.mean += gap / self.count
+        self.squares += gap * (float(values.mean()) - self.mean)
+        deviation = math.sqrt(self.squares / self.count) if self.count > 1 else float(values.std())
+        normal: np.ndarray = (values - self.mean) / (deviation + 1e-8)
+        return normal
 
 
 def scale_losses(losses: np.ndarray) -> np.ndarray:

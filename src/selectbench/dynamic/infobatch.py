@@ -21,7 +21,8 @@ class InfoBatch(DynamicSampler):
 
     The rule fixes ρ, not the number of samples kept. Unless a ratio is given, ρ = 2·(1 − keep), at most 0.9, which would keep the target
     fraction if half of the samples were below the mean. Because losses are skewed, more than half are, and an epoch often keeps less
-    than ``keep`` while ρ < 0.9; ``trace`` and ``visits`` tell what was kept.
+    than ``keep`` while ρ < 0.9; ``trace`` and ``visits`` tell what was kept. At ρ = 0.9 the rule stands for a keep fraction of 0.55
+    (``reached_keep``), and all lower ones are the same training.
 
     Parameters
     ----------
@@ -46,6 +47,11 @@ class InfoBatch(DynamicSampler):
     def drop_share(self) -> float:
         """The ρ in use."""
         return self.ratio or min(2 * (1 - self.keep_fraction), _LARGEST)
+
+    @property
+    def reached_keep(self) -> float:
+        """The keep fraction 1 − ρ/2 that ρ stands for."""
+        return 1 - self.drop_share / 2
 
     def choose(self, seed: int) -> np.ndarray:
         """Return all ids except the dropped ones."""

@@ -129,6 +129,8 @@ class MethodEntry(TypedDict):
     control, dynamic, search, planned : what kind of method it is
     method : the method whose file a variant runs
     parameters : of the method
+    twin : of a method that learns: the variant that never does
+    published_updates : of a method that learns: updates of the agent in the published code
     """
 
     title: str
@@ -138,6 +140,8 @@ class MethodEntry(TypedDict):
     planned: NotRequired[bool]
     method: NotRequired[str]
     parameters: NotRequired[dict[str, Any]]
+    twin: NotRequired[str]
+    published_updates: NotRequired[int]
 
 
 class LanguageModelEntry(TypedDict):

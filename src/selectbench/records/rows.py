@@ -296,6 +296,8 @@ class Trajectory(TypedDict):
     correlation : of the agent's scores with the redundancy
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
+    merit : of Data Agent: rank correlation of its policy with what its reward multiplies actions by
+    updates : updates of the policy so far
     proxy_loss : of a search: lowest validation loss so far
     """
 
@@ -312,6 +314,8 @@ class Trajectory(TypedDict):
     loss: NotRequired[list[float | None]]
     action: NotRequired[list[float | None]]
     weight: NotRequired[list[float | None]]
+    merit: NotRequired[list[float | None]]
+    updates: NotRequired[list[float | None]]
     proxy_loss: NotRequired[list[float | None]]
 
 
@@ -328,6 +332,7 @@ class Selection(TypedDict):
     subset_sha256, class_counts : of the subset; None for samplers and failed selections
     search : of methods that search for clusters, else None; samplers have none
     sampler : name of a dynamic sampler
+    reached_keep : the keep fraction that the rule of a sampler stands for, if a limit of the rule makes it more than the one asked for
     trajectory : of agents, searches and samplers
     """
 
@@ -342,6 +347,7 @@ class Selection(TypedDict):
     class_counts: list[Count] | None
     search: NotRequired[Search | None]
     sampler: NotRequired[str]
+    reached_keep: NotRequired[Share]
     trajectory: NotRequired[Trajectory]
 
 

@@ -13,13 +13,14 @@ class ActorCritic(nn.Module):
     ----------
     width : d of the states
     actor_width : a, 64 in RL-Selector and 128 in Data Agent
+    gain : of the initialisation of hidden layers, √2 in RL-Selector and 1 in Data Agent
     """
 
-    def __init__(self, width: int, actor_width: int) -> None:
+    def __init__(self, width: int, actor_width: int, gain: float = 2**0.5) -> None:
         super().__init__()
-        self.actor = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, actor_width), nn.ReLU())
+        self.actor = nn.Sequential(_linear(width, 128, gain), nn.ReLU(), _linear(128, actor_width, gain), nn.ReLU())
         self.heads = _linear(actor_width, 2, gain=0.01)
-        self.critic = nn.Sequential(_linear(width, 128), nn.ReLU(), _linear(128, 128), nn.ReLU(), _linear(128, 1, gain=1.0))
+        self.critic = nn.Sequential(_linear(width, 128, gain), nn.ReLU(), _linear(128, 128, gain), nn.ReLU(), _linear(128, 1, gain=1.0))
 
     def policy(self, states: torch.Tensor) -> torch.distributions.Beta:
         """Return the policy at states (B, d)."""
@@ -37,7 +38,7 @@ def log_probability(policy: torch.distributions.Distribution, actions: torch.Ten
     return policy.log_prob(actions)
 
 
-def _linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
+def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)

@@ -187,8 +187,8 @@ class SamplerChoice(Choice):
 
     def describe_selection(self) -> Selection:
         """Return the time spent in the sampler and its agent, and its trace by columns; a sampler needs no visits of its own."""
-        overhead = self.sampler.overhead_s
-        return {
+        overhead, reached = self.sampler.overhead_s, self.sampler.reached_keep
+        selection: Selection = {
             "proxy_share": 0.0,
             "sources": {},
             "score_s": overhead,
@@ -201,10 +201,13 @@ class SamplerChoice(Choice):
             "sampler": self.sampler.name,
             "trajectory": tabulate([row | {"epoch": (row["epoch"] or 0) + 1} for row in self.sampler.trace], None),
         }
+        if round(reached - self.sampler.keep_fraction, _RATE_DIGITS) > 0:
+            selection["reached_keep"] = round(reached, _RATE_DIGITS)
+        return selection
 
     def sum_kept(self, values: np.ndarray) -> float:
         """Return the sum over all visits, divided by the number of epochs."""
-        return round(float(self.sampler.visit_counts @ values / self.sampler.epochs), _RATE_DIGITS)
+        return round(float(self.sampler.visit_counts @ values / self.sampler.num_epochs), _RATE_DIGITS)
 
     @property
     def overhead_s(self) -> float:

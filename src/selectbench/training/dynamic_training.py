@@ -34,6 +34,21 @@ class Sampler(Protocol):
         """The sampler's id."""
 
     @property
+    def keep_fraction(self) -> float:
+        """The keep fraction as a number."""
+
+    @property
+    def reached_keep(self) -> float:
+        """The keep fraction that the rule's parameters stand for."""
+
+    @property
+    def num_epochs(self) -> int:
+        """The number of epochs after which the training is over."""
+
+    def locate(self, epoch: int) -> float:
+        """Return the place of an epoch's beginning in a learning-rate schedule over all epochs."""
+
+    @property
     def visit_counts(self) -> np.ndarray:
         """How often each sample was visited (N,)."""
 
@@ -71,7 +86,7 @@ class DynamicVisits(Visits):
     """The samples that a sampler chooses, epoch by epoch.
 
     Each batch advances the schedule by its share of the epoch, so that the schedule ends with the training however many batches there
-    are, and an epoch on full data advances it as it would without a sampler.
+    are, and an epoch on full data advances it as it would without a sampler. A sampler that ends the training early compresses it.
 
     Parameters
     ----------
@@ -91,11 +106,12 @@ class DynamicVisits(Visits):
 
     def is_over(self, progress: Progress) -> bool:
         """Tell whether all epochs are done."""
-        return progress.epoch >= self.sampler.epochs
+        return progress.epoch >= self.sampler.num_epochs
 
     def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
-        """Return the completed epochs, including this epoch's batches, in steps of a training run on full data."""
-        return (progress.epoch + batch / num_batches) * self.batches
+        """Return the place in the schedule, including this epoch's batches, in steps of a training run on full data."""
+        start, end = self.sampler.locate(progress.epoch), self.sampler.locate(progress.epoch + 1)
+        return (start + (end - start) * (batch / num_batches)) * self.batches
 
     def save(self, progress: Progress) -> None:
         """Store the sampler's state in the progress."""
