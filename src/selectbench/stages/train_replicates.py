@@ -1,0 +1,188 @@
+"""Train replicates of a proxy, independently initialised, and record what methods average over them."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectbench.costs.visits import FORWARD_SHARE, sum_seconds
+from selectbench.planning.entries import RecipeEntry
+from selectbench.planning.stage import CollectedWork, Inputs, Network, Output, SizeNetwork, Stage, Visits, fingerprint_stage
+from selectbench.records.files import digest_value, read_sealed
+from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.signals import REPLICATES, Signals
+from selectbench.stages._command import parse_arguments, run_stage, write_made
+from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages.measure_gradients import read_clean
+from selectbench.stages.prepare_data import PrepareData
+
+if TYPE_CHECKING:
+    from selectbench.planning.plan import Plan
+
+_FLOAT = 8  # bytes
+
+
+class Spec(TrainingSpec):
+    """Which replicates are trained.
+
+    Parameters
+    ----------
+    seed : of the run
+    source : ``early_replicates`` or ``whole_replicates``
+    number : R, how many
+    trained_epochs : how many of the recipe's epochs each is trained for
+    state : folder of the states from which an interrupted job continues
+    code : fingerprint of the code
+    """
+
+    seed: int
+    source: str
+    number: int
+    trained_epochs: int
+    state: str
+    code: str
+
+
+@dataclass(frozen=True)
+class TrainReplicates(Stage):
+    """The training of a proxy's replicates, which end early or are trained as long as the proxy."""
+
+    dataset: str
+    proxy: str
+    source: str
+    seed: str
+
+    name = "train_replicates"
+    reads = ("data",)
+    writes = {
+        "signals": "{results}/replicates/{dataset}/{proxy}/{source}/seed-{seed}.npz",
+        "record": "{results}/replicates/{dataset}/{proxy}/{source}/seed-{seed}.json",
+    }
+    log = "{results}/logs/replicates/{dataset}/{proxy}/{source}/seed-{seed}.log"
+    computes = threaded = True
+
+    @classmethod
+    def constrain(cls, plan: "Plan") -> dict[str, str]:
+        """Restrict ``source`` to the kinds of replicates."""
+        return {"source": "|".join(REPLICATES)}
+
+    def list_inputs(self, plan: "Plan") -> Inputs:
+        """Return the prepared data set."""
+        return {"data": [Output(PrepareData(self.dataset), "manifest")]}
+
+    def specify(self, plan: "Plan") -> Spec:
+        """Return how many replicates are trained, how, and for how long."""
+        return {
+            **specify_training(plan, "proxy", self.dataset, self.proxy),
+            "seed": int(self.seed),
+            "source": self.source,
+            "number": self._count(plan),
+            "trained_epochs": self._count_epochs(plan),
+            "state": f"{plan.folder}/state/replicates/{self.dataset}/{self.proxy}/{self.source}/seed-{self.seed}",
+            "code": fingerprint_stage(self.name),
+        }
+
+    def _find_recipe(self, plan: "Plan") -> RecipeEntry:
+        return plan.config.recipes[plan.recipe_name("proxy", self.dataset, self.proxy)]
+
+    @property
+    def _is_early(self) -> bool:
+        return self.source == "early_replicates"
+
+    def _count(self, plan: "Plan") -> int:
+        declared = self._find_recipe(plan)["replicates"]
+        return declared["early"]["number"] if self._is_early else declared["whole"]["number"]
+
+    def _count_epochs(self, plan: "Plan") -> int:
+        recipe = self._find_recipe(plan)
+        return recipe["replicates"]["early"]["epochs"] if self._is_early else recipe["epochs"]
+
+    def count_visits(self, plan: "Plan") -> Visits:
+        """Count the epochs of all replicates and, if they end early, a clean pass and one for gradients after each."""
+        recipe = self._find_recipe(plan)
+        passes = self._count(plan) * (self._count_epochs(plan) + (1 + FORWARD_SHARE if self._is_early else 0))
+        network = Network(self.proxy, recipe.get("stem", ""), self.dataset)
+        return Visits(network, passes * plan.config.datasets[self.dataset]["pool_size"])
+
+    def estimate_bytes(self, plan: "Plan", size_network: SizeNetwork) -> int:
+        """Count three numbers per sample and early replicate, or one bit per sample and epoch of whole ones."""
+        size = _FLOAT * len(REPLICATES[self.source]) if self._is_early else self._count_epochs(plan) / 8
+        return int(self._count(plan) * size * plan.config.datasets[self.dataset]["pool_size"])
+
+    def measure_work(self, record: Mapping[str, Any]) -> float:
+        """Return the seconds of all replicates."""
+        return sum_seconds(record)
+
+    def recall_work(self, collected: CollectedWork) -> float | None:
+        """Return the seconds that methods were charged for the replicates."""
+        return collected.find_recording(self.source, self.dataset, self.proxy, self.seed)
+
+
+def main() -> None:
+    """Train one replicate after the other, write what was recorded of them, then their record."""
+    import torch
+
+    from selectbench.stages._states import load_state, save_state
+    from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
+    from selectbench.training.engine import Checkpoint
+    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.recipes import Recipe
+    from selectbench.training.replicates import record_early, train_replicate
+
+    arguments = parse_arguments(__doc__, TrainReplicates.reads, TrainReplicates.writes)
+    spec: Spec = arguments.spec
+    (data,) = arguments.data
+    started = datetime.now(UTC)
+    torch.set_num_threads(spec["threads"])
+    recipe, device, start = Recipe.from_config(spec["recipe"]), choose_device(), describe_start(spec)
+    pool = open_prepared(data, "pool", device)
+    key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
+    finished = []
+    for index in range(spec["number"]):
+        state = Path(spec["state"]) / f"{index}-finished.pt"
+        saved = load_state(state)
+        if not saved or saved["key"] != key:
+            stream = ("replicate", spec["dataset"], spec["seed"], index)
+            model, seeds = build_from_spec(spec, recipe.stem, stream, device)
+            warm_start_from_spec(model, spec)
+            checkpoint = Checkpoint(state.with_name(f"{index}.pt"), key)
+            correct, cost = train_replicate(model, pool, recipe, spec["trained_epochs"], stream, checkpoint)
+            rows, costs = {"correct": correct}, [cost]
+            if spec["source"] == "early_replicates":
+                rows, early_costs = record_early(model, pool, lambda: read_clean(pool))
+                costs += early_costs
+            saved = {"key": key, "init": seeds["init"], "rows": rows, "costs": costs}
+            save_state(state, saved)
+            checkpoint.remove()
+        finished.append(saved)
+    recorded = {name: np.stack([one["rows"][name].numpy() for one in finished]) for name in REPLICATES[spec["source"]]}
+    Signals(labels=pool.labels.cpu().numpy(), **recorded).save(arguments.signals)
+    in_training = {"mode": "train", "images": "augmented", "checkpoint": "before each update"}
+    write_made(
+        arguments,
+        {
+            "status": "ok",
+            "source": spec["source"],
+            "key": key,
+            "seeds": {"init": [one["init"] for one in finished], "streams": ["replicate", spec["dataset"], spec["seed"]]},
+            "recipe": spec["recipe"],
+            "warm_start": start,
+            "context": {
+                "replicates": spec["number"],
+                "epochs": spec["trained_epochs"],
+                **({"mode": "eval", "images": "clean", "checkpoint": "last"} if spec["source"] == "early_replicates" else in_training),
+            },
+            "costs": [{"share": 0.0, **cost} for one in finished for cost in one["costs"]],
+            "peak_memory_mb": read_peak_memory_mb(),
+            "provenance": describe_provenance(spec["code"], name_device(device), started),
+        },
+    )
+    shutil.rmtree(spec["state"], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)
