@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from selectbench.records.provenance import describe_provenance, read_peak_memory
 from selectbench.signals import REPLICATES, Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._specs import TrainingSpec, specify_training
-from selectbench.stages.measure_gradients import read_clean
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
@@ -126,39 +124,19 @@ def main() -> None:
     """Train one replicate after the other, write what was recorded of them, then their record."""
     import torch
 
-    from selectbench.stages._states import load_state, save_state
-    from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
-    from selectbench.training.engine import Checkpoint
+    from selectbench.stages._replicates import finish_replicate
+    from selectbench.stages._training import describe_start, open_prepared
     from selectbench.training.pools import choose_device, name_device
-    from selectbench.training.recipes import Recipe
-    from selectbench.training.replicates import record_early, train_replicate
 
     arguments = parse_arguments(__doc__, TrainReplicates.reads, TrainReplicates.writes)
     spec: Spec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    recipe, device, start = Recipe.from_config(spec["recipe"]), choose_device(), describe_start(spec)
+    device, start = choose_device(), describe_start(spec)
     pool = open_prepared(data, "pool", device)
     key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
-    finished = []
-    for index in range(spec["number"]):
-        state = Path(spec["state"]) / f"{index}-finished.pt"
-        saved = load_state(state)
-        if not saved or saved["key"] != key:
-            stream = ("replicate", spec["dataset"], spec["seed"], index)
-            model, seeds = build_from_spec(spec, recipe.stem, stream, device)
-            warm_start_from_spec(model, spec)
-            checkpoint = Checkpoint(state.with_name(f"{index}.pt"), key)
-            correct, cost = train_replicate(model, pool, recipe, spec["trained_epochs"], stream, checkpoint)
-            rows, costs = {"correct": correct}, [cost]
-            if spec["source"] == "early_replicates":
-                rows, early_costs = record_early(model, pool, lambda: read_clean(pool))
-                costs += early_costs
-            saved = {"key": key, "init": seeds["init"], "rows": rows, "costs": costs}
-            save_state(state, saved)
-            checkpoint.remove()
-        finished.append(saved)
+    finished = [finish_replicate(spec, pool, index, key) for index in range(spec["number"])]
     recorded = {name: np.stack([one["rows"][name].numpy() for one in finished]) for name in REPLICATES[spec["source"]]}
     Signals(labels=pool.labels.cpu().numpy(), **recorded).save(arguments.signals)
     in_training = {"mode": "train", "images": "augmented", "checkpoint": "before each update"}
