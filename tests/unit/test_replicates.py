@@ -191,16 +191,3 @@ def test_one_job_serves_all_methods_and_its_visits_are_counted(plan):
     assert early.estimate_bytes(plan, None) == 8 * 3 * 10 * 896
     assert whole.estimate_bytes(plan, None) == 10 * 12 * 896 // 8
     assert Recipe.from_config(early.specify(plan)["recipe"]).epochs == 12
-
-
-def test_replicates_cannot_outlast_their_recipe(root, tmp_path):
-    (tmp_path / "workflow").symlink_to(root / "workflow")
-    copy = tmp_path / "config"
-    copy.mkdir()
-    for path in (root / "config").iterdir():
-        (copy / path.name).symlink_to(path)
-    text = (root / "config/recipes.yaml").read_text(encoding="utf-8")
-    (copy / "recipes.yaml").unlink()
-    (copy / "recipes.yaml").write_text(text.replace("{number: 10, epochs: 4}", "{number: 10, epochs: 13}", 1), encoding="utf-8")
-    with pytest.raises(sb.SelectbenchError, match=r"recipes\.yaml: digits\.replicates\.early\.epochs: 13 is more than its 12 epochs"):
-        load_plan(tmp_path, {"scale": "tiny"})
