@@ -1,10 +1,11 @@
 """Train one replicate of a proxy, resumably, and record what its kind of replicates is for."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import torch
 
+from selectbench.stages._specs import ReplicateSpec
 from selectbench.stages._states import load_state, save_state
 from selectbench.stages._training import build_from_spec, warm_start_from_spec
 from selectbench.stages.measure_gradients import read_clean
@@ -12,9 +13,6 @@ from selectbench.training.engine import Checkpoint
 from selectbench.training.pools import Pool
 from selectbench.training.recipes import Recipe
 from selectbench.training.replicates import Cost, record_early, train_replicate
-
-if TYPE_CHECKING:
-    from selectbench.stages.train_replicates import Spec
 
 
 class Finished(TypedDict):
@@ -34,7 +32,7 @@ class Finished(TypedDict):
     costs: list[Cost]
 
 
-def finish_replicate(spec: "Spec", pool: Pool, index: int, key: str) -> Finished:
+def finish_replicate(spec: ReplicateSpec, pool: Pool, index: int, key: str) -> Finished:
     """Return one replicate: trained and recorded now, or by an interrupted job with the same key."""
     state = Path(spec["state"]) / f"{index}-finished.pt"
     saved: Finished | None = load_state(state)  # type: ignore[assignment]  # of the shape that is saved below

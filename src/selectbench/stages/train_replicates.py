@@ -15,34 +15,13 @@ from selectbench.records.files import digest_value, read_sealed
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.signals import REPLICATES, Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
-from selectbench.stages._specs import TrainingSpec, specify_training
+from selectbench.stages._specs import ReplicateSpec, specify_training
 from selectbench.stages.prepare_data import PrepareData
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
 _FLOAT = 8  # bytes
-
-
-class Spec(TrainingSpec):
-    """Which replicates are trained.
-
-    Parameters
-    ----------
-    seed : of the run
-    source : ``early_replicates`` or ``whole_replicates``
-    number : R, how many
-    trained_epochs : how many of the recipe's epochs each is trained for
-    state : folder of the states from which an interrupted job continues
-    code : fingerprint of the code
-    """
-
-    seed: int
-    source: str
-    number: int
-    trained_epochs: int
-    state: str
-    code: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +51,7 @@ class TrainReplicates(Stage):
         """Return the prepared data set."""
         return {"data": [Output(PrepareData(self.dataset), "manifest")]}
 
-    def specify(self, plan: "Plan") -> Spec:
+    def specify(self, plan: "Plan") -> ReplicateSpec:
         """Return how many replicates are trained, how, and for how long."""
         return {
             **specify_training(plan, "proxy", self.dataset, self.proxy),
@@ -129,7 +108,7 @@ def main() -> None:
     from selectbench.training.pools import choose_device, name_device
 
     arguments = parse_arguments(__doc__, TrainReplicates.reads, TrainReplicates.writes)
-    spec: Spec = arguments.spec
+    spec: ReplicateSpec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
