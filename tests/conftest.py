@@ -16,8 +16,8 @@ from selectbench.signals import Signals  # noqa: E402
 
 AXES = {  # signal → its sample axis
     **{"features": 0, "first_features": 0, "inputs": 0, "aum": 0, "embeddings": 0},
-    **{"lengths": 0, "rarities": 0, "perplexities": 0, "influences": 0},
-    **{"logits": 1, "divergences": 1, "gradient_norms": 1, "alignments": 1, "correct": -1},
+    **{"lengths": 0, "rarities": 0, "perplexities": 0, "influences": -1, "sample_influences": -1},
+    **{"logits": 1, "divergences": 1, "gradient_norms": 1, "last_layer_norms": 1, "alignments": 1, "correct": -1},
 }
 
 
@@ -53,9 +53,11 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
     pairs = min(3, sizes[0] // 2)
     twins = np.flatnonzero(labels == 0)[: 2 * pairs].reshape(2, pairs)
     lengths, rarities = rng.integers(0, 40, num), rng.gamma(3.0, size=num)
-    perplexities, influences = rng.gamma(2.0, 50.0, size=num), rng.normal(size=num)
+    perplexities, influences = rng.gamma(2.0, 50.0, size=num), rng.normal(size=(2, num))
+    last_norms, sample_influences = rng.gamma(2.0, size=(4, num)), rng.normal(size=(2, num))
     rows = ((features, 0), (first_features, 0), (embeddings, 0), (logits, 1), (correct, 1), (divergences, 1), (norms, 1), (alignments, 1))
-    for array, axis in (*rows, (lengths, 0), (rarities, 0), (perplexities, 0), (influences, 0)):
+    more = ((last_norms, 1), (influences, 1), (sample_influences, 1))
+    for array, axis in (*rows, *more, (lengths, 0), (rarities, 0), (perplexities, 0)):
         moved = np.moveaxis(array, axis, 0)
         moved[twins[1]] = moved[twins[0]]
     return Signals(
@@ -78,6 +80,8 @@ def make_signals(seed: int = 0, sizes: tuple[int, ...] = (90, 70, 42, 1), epochs
         rarities=rarities,
         perplexities=perplexities,
         influences=influences,
+        sample_influences=sample_influences,
+        last_layer_norms=last_norms,
     )
 
 

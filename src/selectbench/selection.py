@@ -59,7 +59,7 @@ def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object)
     """
     with needing_packages(f"method {method!r}"):
         made = make_method(method, parameters)
-        signals.require(method, *made.needs)
+        signals.require(method, *made.reads)
         scores = np.asarray(made.score(signals, seed), dtype=np.float64)
     if scores.shape != (len(signals),) or np.isnan(scores).any():
         raise SelectbenchError(

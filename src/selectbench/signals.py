@@ -11,17 +11,23 @@ from selectbench.records.files import read_arrays, write_arrays
 
 _BLOCK = 1 << 22  # numbers per block when a large array is reduced
 
-# The source that records each signal. A method pays for the sources of the signals it needs.
+# The source that records each signal, and the replicates that record it too. A method pays for the sources of the signals it reads.
 SOURCES = {
     "proxy": ("features", "first_features", "logits", "errors", "correct", "aum", "divergences"),
     "gradient_norms": ("gradient_norms",),
     "alignments": ("alignments", "step_sizes"),
-    "influences": ("influences",),
+    "influences": ("influences", "sample_influences"),
     "encoder": ("embeddings", "validation_embeddings"),
     "statistics": ("lengths", "rarities"),
     "perplexities": ("perplexities",),
 }
-TEXT_SIGNALS = frozenset({"validation_embeddings", "influences", "lengths", "rarities", "perplexities"})  # recorded only for texts
+REPLICATES = {
+    "early_replicates": ("errors", "gradient_norms", "last_layer_norms"),
+    "whole_replicates": ("correct",),
+}
+TEXT_SIGNALS = frozenset(  # recorded only for texts
+    {"validation_embeddings", "influences", "sample_influences", "lengths", "rarities", "perplexities"}
+)
 PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments"})  # recorded while the proxy trains
 
 
@@ -40,7 +46,7 @@ class Signals:
     logits : (R, N, C) or (N, C), optional
         Outputs at R early checkpoints or of R replicates, in order. ``logits[-1]`` and ``features`` come from the same checkpoint.
     correct : (T, N) or (R, T, N) bool, optional
-        Whether the sample was classified correctly in the training pass, before the update; one row per epoch.
+        Whether the sample was classified correctly in the training pass, before the update; one row per epoch (of each of R runs).
     inputs : (N, …), optional
         The raw inputs.
     ids : (N,) integers, optional
@@ -54,7 +60,9 @@ class Signals:
     divergences : (T−1, N), optional
         Σ_c |p' log(p'/p)| between the outputs p and p' of an epoch's training pass and the next one's.
     gradient_norms : (R, N), optional
-        ‖∇ℓ_i‖₂ over all parameters, at the checkpoints of ``recorded_at``.
+        ‖∇ℓ_i‖₂ over all parameters, at the checkpoints of ``recorded_at`` or of R replicates.
+    last_layer_norms : (R, N), optional
+        ‖∇ℓ_i‖₂ over the weights and biases of the classifier, of R replicates.
     alignments : (M, N), optional
         ⟨∇L, ∇ℓ_i⟩ over all parameters at M checkpoints during training; L is the mean loss on the pool.
     step_sizes : (M,), optional
@@ -71,8 +79,11 @@ class Signals:
         Mean over the words of a text of −log(relative frequency in the pool).
     perplexities : (N,), optional
         Perplexity of every text under a reference language model.
-    influences : (N,), optional
-        Similarity of each sample's gradient to that of the validation samples, summed over checkpoints and weighted by learning rate.
+    influences : (N,) or (S, N), optional
+        Similarity of each sample's gradient to the mean gradient of the validation samples (of each of S tasks), summed over checkpoints
+        and weighted by learning rate.
+    sample_influences : (N,) or (S, N), optional
+        The same with the mean of the similarities to single validation samples instead of the similarity to their mean.
 
     Raises
     ------
@@ -91,6 +102,7 @@ class Signals:
     errors: np.ndarray | None = None
     divergences: np.ndarray | None = None
     gradient_norms: np.ndarray | None = None
+    last_layer_norms: np.ndarray | None = None
     alignments: np.ndarray | None = None
     step_sizes: np.ndarray | None = None
     first_features: np.ndarray | None = None
@@ -100,6 +112,7 @@ class Signals:
     rarities: np.ndarray | None = None
     perplexities: np.ndarray | None = None
     influences: np.ndarray | None = None
+    sample_influences: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         labels = _as_integers("labels", self.labels)
@@ -122,13 +135,15 @@ class Signals:
             ("errors", 1, (2,)),
             ("divergences", 1, (2,)),
             ("gradient_norms", 1, (2,)),
+            ("last_layer_norms", 1, (2,)),
             ("alignments", 1, (2,)),
             ("first_features", 0, (2,)),
             ("embeddings", 0, (2,)),
             ("lengths", 0, (1,)),
             ("rarities", 0, (1,)),
             ("perplexities", 0, (1,)),
-            ("influences", 0, (1,)),
+            ("influences", -1, (1, 2)),
+            ("sample_influences", -1, (1, 2)),
         ):
             self._check(name, axis, len(labels), dimensions)
         if self.validation_embeddings is not None:

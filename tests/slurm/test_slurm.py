@@ -20,7 +20,16 @@ ASK = {"threads": 1, "gpu": 1, "mem_mb": 900, "runtime": 7}
 METHODS = ["el2n", "moso", "ssp", "rl_selector"]  # one per kind of signal: outputs, gradients, an encoder; and an agent
 FIGURES = ("overlap", "covered_outputs")
 EPOCHS = 16
-ON_GPUS = {"train_proxy", "measure_gradients", "embed_samples", "measure_theory", "train_selectors", "train_targets", "evaluate_targets"}
+ON_GPUS = {
+    "train_proxy",
+    "train_replicates",
+    "measure_gradients",
+    "embed_samples",
+    "measure_theory",
+    "train_selectors",
+    "train_targets",
+    "evaluate_targets",
+}
 ON_CPUS = {"prepare_data", "score_samples"}
 SCORES = 6  # of the methods with scores: three controls and three others
 WIDTH = 4  # CPUs of a job that packs scores

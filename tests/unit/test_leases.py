@@ -26,6 +26,7 @@ from selectbench.stages.measure_validity import MeasureValidity
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.search_clusters import SearchClusters
 from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_replicates import TrainReplicates
 from selectbench.stages.train_selectors import TrainSelectors
 from selectbench.stages.train_targets import TrainTargets
 from selectbench.workflow import claim_results
@@ -182,6 +183,7 @@ def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
     search = next(run for run in plan.runs.values() if plan.config.is_search(run.method))
     jobs = [
         TrainProxy(image.dataset, "resnet18", "0"),
+        TrainReplicates(image.dataset, "resnet18", "early_replicates", "0"),
         MeasureGradients(image.dataset, "resnet18", "alignments", "0"),
         MeasureTheory(image.dataset, "resnet18", "0"),
         EmbedSamples(image.dataset, "0"),

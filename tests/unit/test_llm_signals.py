@@ -102,7 +102,9 @@ def test_influences_of_questions_are_those_on_all_validation_questions(problem):
         steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, matches, labels))
         mean = head_gradients(checkpoint.weights, wanted, right).mean(axis=0)
         expected += checkpoint.learning_rate * (steps @ mean / np.linalg.norm(steps, axis=1) / np.linalg.norm(mean))
-    assert measure_influences(checkpoints, matches, labels, wanted, right) == pytest.approx(expected)
+    by_mean, by_samples = measure_influences(checkpoints, matches, labels, wanted, right)
+    assert by_mean.shape == by_samples.shape == (1, len(labels))
+    assert by_mean[0] == pytest.approx(expected)
 
 
 def test_an_adam_step_is_the_one_torch_takes(problem):
@@ -122,20 +124,23 @@ def test_an_adam_step_is_the_one_torch_takes(problem):
     assert take_adam_steps(checkpoint, gradient)[0] == pytest.approx((before - value.detach()).numpy(), rel=1e-6)
 
 
-def test_influences_are_weighted_cosines_and_the_largest_over_classes(problem):
+def test_influences_are_weighted_cosines_with_the_mean_gradient_or_averaged_over_samples(problem):
     rows, labels, wanted, classes = problem
     checkpoints = warm_up_head(rows[:20], labels[:20], 3, 0.01, seed=4)
-    found = measure_influences(checkpoints, rows, labels, wanted, classes)
-    by_class = np.zeros((40, 3))
+    by_mean, by_samples = measure_influences(checkpoints, rows, labels, wanted, classes)
+    expected, averaged = np.zeros((3, 40)), np.zeros((3, 40))
     for checkpoint in checkpoints:
         steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, rows, labels))
         for label in range(3):
-            mean = head_gradients(checkpoint.weights, wanted[classes == label], classes[classes == label]).mean(axis=0)
-            cosines = steps @ mean / np.linalg.norm(steps, axis=1) / np.linalg.norm(mean)
-            by_class[:, label] += checkpoint.learning_rate * cosines
-    assert found == pytest.approx(by_class.max(axis=1))
+            gradients = head_gradients(checkpoint.weights, wanted[classes == label], classes[classes == label])
+            for gradient, into, share in ((gradients.mean(axis=0), expected, 1), *((one, averaged, len(gradients)) for one in gradients)):
+                cosines = steps @ gradient / np.linalg.norm(steps, axis=1) / np.linalg.norm(gradient)
+                into[label] += checkpoint.learning_rate * cosines / share
+    assert by_mean == pytest.approx(expected)
+    assert by_samples == pytest.approx(averaged)
+    assert np.abs(by_samples).max() < np.abs(by_mean).max()
     rates = sum(checkpoint.learning_rate for checkpoint in checkpoints)
-    assert (np.abs(found) <= rates + 1e-12).all()
+    assert (np.abs(by_mean) <= rates + 1e-12).all()
 
 
 def test_a_warm_up_is_a_function_of_its_seed(problem):

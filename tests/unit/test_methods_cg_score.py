@@ -72,4 +72,4 @@ def test_repeats_average_draws_and_small_classes_meet_all_others():
     one, many = (sb.score("cg_score", signals, repeats=repeats) for repeats in (1, 8))
     assert not np.allclose(one[labels == 1], many[labels == 1])
     np.testing.assert_allclose(one[labels == 0], many[labels == 0], rtol=1e-9)  # 40 members meet all 9 others in every draw
-    assert sb.methods.load_method("cg_score").needs_proxy() is False
+    assert sb.methods.make_method("cg_score", {}).needs_proxy() is False

@@ -3,6 +3,7 @@ import pytest
 
 import selectbench as sb
 from selectbench.methods.glister import add_greedily
+from selectbench.policy import class_quotas
 from selectbench.signals import softmax_residuals
 
 
@@ -57,6 +58,20 @@ def test_duplicates_are_spread_where_a_static_ranking_takes_one_cluster():
     greedy = add_greedily(logits, features, labels, 0.2, 1)[:20]
     assert len(set(labels[static])) == 1
     assert np.bincount(labels[greedy]).min() >= 8
+
+
+def test_within_classes_each_class_is_ranked_for_its_own_loss():
+    features, labels, _, _, logits = make_problem(num=40, seed=2)
+    signals = sb.Signals(labels=labels, logits=logits, features=features, ids=np.random.default_rng(0).permutation(40))
+    subset = sb.select("glister", signals, 0.5, within="class", quota="proportional", step_size=0.3)
+    kept = labels[np.isin(signals.ids, subset.ids)]
+    assert dict(enumerate(np.bincount(kept).tolist())) == class_quotas(labels, 20, "proportional")
+    for label in range(3):
+        members = labels == label
+        alone = sb.Signals(labels=labels[members], logits=logits[members], features=features[members], ids=signals.ids[members])
+        own = sb.select("glister", alone, 1, step_size=0.3).ids.tolist()
+        assert [sample for sample in subset.ids.tolist() if sample in own] == own[: (kept == label).sum()]
+    assert sb.select("glister", signals, 0.5, quota="proportional", step_size=0.3).ids.tolist() != subset.ids.tolist()
 
 
 def test_bad_parameters_are_named():

@@ -9,7 +9,8 @@ from selectbench.rl.geometry import normalise_rows
 
 
 def make(**signals):
-    num = len(next(iter(signals.values())))
+    name, first = next(iter(signals.items()))
+    num = np.shape(first)[-1 if "influences" in name else 0]
     return sb.Signals(labels=np.arange(num) % 2, **signals)
 
 
@@ -61,3 +62,26 @@ def test_k_center_on_embeddings_takes_the_farthest_sample_of_the_whole_pool_each
 
 def test_less_keeps_the_largest_influences():
     assert sb.select("less", make(influences=np.array([0.1, -2.0, 3.0, 0.5])), 0.5).ids.tolist() == [2, 3]
+
+
+def test_less_ranks_by_the_largest_influence_on_any_task():
+    influences = np.array([[0.1, 0.9, 0.2, 0.3], [0.8, 0.0, 0.7, 0.1]])
+    assert sb.select("less", make(influences=influences), 1.0).ids.tolist() == [1, 0, 2, 3]
+    averaged = make(influences=influences, sample_influences=influences[:, ::-1])
+    assert sb.select("less", averaged, 1.0, similarity="mean_similarity").ids.tolist() == [2, 3, 1, 0]
+
+
+def test_less_gives_every_task_the_same_number_of_turns():
+    """Against the rule written out: in each turn, one task takes the sample with the largest influence on it of those left."""
+    influences = np.random.default_rng(4).normal(size=(3, 30)) + np.array([[0.0], [2.0], [-2.0]])  # one task outshines the others
+    left, expected = set(range(30)), []
+    for turn in range(30):
+        best = max(left, key=lambda sample: influences[turn % 3][sample])
+        left.remove(best)
+        expected.append(best)
+    found = sb.select("less", make(influences=influences), 1.0, tasks="turns")
+    assert found.ids.tolist() == expected
+    assert set(sb.select("less", make(influences=influences), 0.3).ids.tolist()) == set(np.argsort(-influences[1])[:9].tolist())
+    order = np.random.default_rng(5).permutation(30)
+    moved = sb.select("less", make(influences=influences[:, order], ids=order), 1.0, tasks="turns")
+    assert moved.ids.tolist() == expected

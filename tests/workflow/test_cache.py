@@ -105,7 +105,10 @@ def test_what_takes_long_and_trains_no_target_is_shared_and_its_record_describes
     text = "\n\n".join(path.read_text(encoding="utf-8") for path in (root / "workflow/rules").glob("*.smk"))
     rules = dict(re.findall(r"^rule (\w+):\n((?:^(?: .*)?\n)+)", text, flags=re.MULTILINE))
     shared = {name for name, body in rules.items() if 'cache: "omit-software"' in body}
-    proxies, texts = {"train_proxy", "measure_gradients", "embed_samples", "score_samples"}, {"embed_texts", "measure_texts"}
+    proxies, texts = (
+        {"train_proxy", "train_replicates", "measure_gradients", "embed_samples", "score_samples"},
+        {"embed_texts", "measure_texts"},
+    )
     assert shared == proxies | texts | {"measure_influences", "train_selectors", "search_clusters"}
     for name in shared:
         assert "write_made(" in (root / f"src/selectbench/stages/{name}.py").read_text(encoding="utf-8")

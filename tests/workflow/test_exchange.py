@@ -13,7 +13,7 @@ import yaml
 from conftest import Project, make_project
 
 OUT = "results/smoke"
-MADE = {"prepare_data", "train_proxy", "score_samples", "select_subsets", "train_targets", "evaluate_targets"}
+MADE = {"prepare_data", "train_replicates", "score_samples", "select_subsets", "train_targets", "evaluate_targets"}
 ARTEFACTS = {"all", "collect_records", "make_table", "judge_claims", "draw_figure", "build_page", "build_front_page"}
 COMMITTED = ("data_agent", "rl_selector", "theory")  # folders of results that git keeps
 
@@ -117,7 +117,7 @@ def test_a_seed_is_added_to_imported_ones(root, parts, tmp_path):
     project.edit("config/scale/smoke.yaml", "seeds: [0]", "seeds: [0, 1]")
     planned = project.jobs()
     assert {rule: planned[rule] for rule in MADE & set(planned)} == {
-        **{"train_proxy": 1, "score_samples": 4, "select_subsets": 4},  # of the added seed
+        **{"train_replicates": 1, "score_samples": 4, "select_subsets": 4},  # of the added seed
         **{"train_targets": 1, "evaluate_targets": 1},  # whose only batch holds the runs of both seeds
     }
     run_workflow(project)
@@ -134,7 +134,7 @@ def test_a_changed_recipe_is_not_hidden_by_imported_runs(root, parts, tmp_path):
     recipes = yaml.safe_load(path.read_text(encoding="utf-8"))
     recipes["digits_smoke"]["epochs"] += 1
     path.write_text(yaml.safe_dump(recipes, sort_keys=False), encoding="utf-8")
-    assert {"train_proxy", "train_targets", "evaluate_targets"} <= set(project.jobs())
+    assert {"train_replicates", "train_targets", "evaluate_targets"} <= set(project.jobs())
     result = project.run(sys.executable, "-m", "selectbench.cli", "records", "import", "--dry-run", str(parts[0]))
     assert result.returncode == 1
     assert re.search(r"^refused: (code|recipe: differs in epochs): .*: 4 runs, first ", result.stdout, flags=re.MULTILINE)

@@ -25,6 +25,7 @@ RUNS = 4 + 3 + len(DYNAMIC)
 STARTING = ["group"] * 5 + ["polite"] * 2 + ["alone"] * 2  # ways to end a workflow that has started no job yet, or only just
 WORKING = ["group"] * 6 + ["polite"] * 3 + ["alone"] * 2  # … of one at work
 FULL = 2
+PLACE = "digits/convnet/early_replicates"
 DELAYS_S = {False: (0.3, 3.5), True: (0.5, 6.5)}  # after the start, after the first job
 ROOM_MB = 256
 
@@ -189,7 +190,7 @@ def test_the_records_are_those_of_an_unbroken_run(history, finished):
             assert broken == unbroken
             num += 1
     assert num == RUNS
-    signals, unbroken_signals = (project.path(f"{OUT}/proxies/digits/convnet/seed-0.npz") for project in (history.project, finished))
+    signals, unbroken_signals = (project.path(f"{OUT}/replicates/{PLACE}/seed-0.npz") for project in (history.project, finished))
     assert signals.read_bytes() == unbroken_signals.read_bytes()
 
 

@@ -14,10 +14,12 @@ from conftest import DYNAMIC
 from selectbench.planning.jobs import list_jobs, load_stages
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import make_rules, to_json
+from selectbench.signals import REPLICATES
 from selectbench.stages.embed_samples import EmbedSamples
 from selectbench.stages.measure_gradients import MeasureGradients
 from selectbench.stages.measure_texts import MeasureTexts
 from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_replicates import TrainReplicates
 
 FIELD = re.compile(r"(?<!\{)\{([a-z_]+)[^{}]*\}")
 
@@ -119,6 +121,7 @@ def test_no_two_jobs_share_their_specification(root):
         jobs += [
             MeasureGradients(dataset, proxy, name, seed) for dataset, proxy, seed in proxies for name in ("gradient_norms", "alignments")
         ]
+        jobs += [TrainReplicates(dataset, proxy, source, seed) for dataset, proxy, seed in proxies for source in REPLICATES]
         jobs += [MeasureTexts(dataset, measure) for dataset in texts for measure in ("statistics", "perplexities")]
         jobs += [EmbedSamples(run.dataset, str(run.seed)) for run in plan.runs.values() if run.dataset not in texts]
         specs = [to_json(job.specify(plan)) for job in set(jobs)]

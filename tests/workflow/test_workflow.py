@@ -18,7 +18,7 @@ EPOCHS = 8
 POOL, TEST, NOISY = 896, 901, 179
 PASS = POOL / 3  # over the pool, clean: after the first and the last epoch
 PAID = {  # sample visits that each method is charged for its signals
-    "el2n": {"proxy": 0.2 * EPOCHS * POOL + PASS},
+    "el2n": {"early_replicates": 2 * (2 * POOL + PASS)},
     "moso": {"proxy": EPOCHS * POOL + 2 * PASS, "alignments": 3 * POOL * (1 + 2 / 3)},
     "ssp": {"encoder": 30 * 2 * POOL + PASS},
 }
@@ -230,7 +230,7 @@ def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
     finished.edit("src/selectbench/training/engine.py", "_EVALUATION_BATCH = 512", "_EVALUATION_BATCH = 256")
     try:
         jobs = finished.jobs()
-        assert jobs["train_proxy"] == 4
+        assert (jobs["train_proxy"], jobs["train_replicates"]) == (2, 4)  # moso's, el2n's with and without noise
         assert jobs["train_targets"] == 5
         assert "prepare_data" not in jobs
     finally:

@@ -18,6 +18,28 @@ rule train_proxy:
         " --signals {output.signals:q} --weights {output.weights:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
 
 
+rule train_replicates:
+    input:
+        **declared["train_replicates"].input,
+    output:
+        **declared["train_replicates"].output,
+    log:
+        declared["train_replicates"].log,
+    wildcard_constraints:
+        **declared["train_replicates"].wildcard_constraints,
+    cache: "omit-software"
+    threads: declared["train_replicates"].threads
+    resources:
+        **declared["train_replicates"].resources,
+    params:
+        spec=declared["train_replicates"].spec,
+    message:
+        "Train {wildcards.source} of proxy {wildcards.proxy} on {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "python -m selectbench.stages.train_replicates --spec {params.spec:q} --data {input.data:q}"
+        " --signals {output.signals:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
+
+
 rule measure_gradients:
     input:
         **declared["measure_gradients"].input,

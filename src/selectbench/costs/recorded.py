@@ -14,7 +14,7 @@ from selectbench.planning.plan import Plan
 from selectbench.planning.runs import Run
 from selectbench.planning.stage import CollectedWork, Selection
 from selectbench.records.records import COLLECTION, EVALUATE, TRAIN, merge_record, read_record, read_records, record_path
-from selectbench.signals import SOURCES
+from selectbench.signals import REPLICATES, SOURCES
 
 if TYPE_CHECKING:
     from selectbench.records.rows import Provenance, Row
@@ -163,7 +163,7 @@ class Recorded:
             by_keep[subset, run["keep"]] = paid.get("agent", selection["select_s"])
             if "agent" not in paid:
                 scoring[subset] = selection["score_s"]
-            for source in paid.keys() & SOURCES.keys():
+            for source in paid.keys() & (SOURCES.keys() | REPLICATES.keys()):
                 share = selection["proxy_share"] if source == "proxy" else 1.0
                 key = (source, dataset, proxy, seed)
                 recording[key] = max(recording.get(key, 0.0), paid[source] / share)

@@ -81,13 +81,14 @@ def measure_influences(
     labels: np.ndarray,
     validation_inputs: np.ndarray,
     validation_labels: np.ndarray,
-) -> np.ndarray:
-    """Return influences (N,): Σ rate · cos(Adam's step, mean validation gradient of a class), maximised over validation classes.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return influences (S, N) on S tasks: Σ rate · cos(Adam's step, mean validation gradient of the task), and the same by samples.
 
-    The sum runs over checkpoints. Adam's step is that of LESS (Xia et al. 2024, arXiv 2402.04333), with bias correction and with ε
-    outside the square root as in Adam itself; the published code omits bias correction and adds ε inside the root. The classes of
-    the validation samples take the role of LESS's subtasks; questions form a single one. Gradients are not projected, because a
-    head has few weights.
+    The sum runs over checkpoints. The second array holds, in place of the cosine with the mean gradient of a task, which the paper
+    writes, the mean of the cosines with the gradients of its single validation samples, which the published code computes. Adam's step
+    is that of LESS (Xia et al. 2024, arXiv 2402.04333), with bias correction and with ε outside the square root as in Adam itself; the
+    published code omits bias correction and adds ε inside the root. The classes of the validation samples take the role of LESS's tasks;
+    questions form a single one. Gradients are not projected, because a head has few weights.
 
     Parameters
     ----------
@@ -97,17 +98,24 @@ def measure_influences(
     """
     tasks = validation_labels if inputs.ndim == 2 else np.zeros_like(validation_labels)
     names = np.unique(tasks)
-    total = np.zeros((len(labels), len(names)))
+    by_mean, by_samples = np.zeros((len(names), len(labels))), np.zeros((len(names), len(labels)))
     for checkpoint in checkpoints:
         gradients = head_gradients(checkpoint.weights, validation_inputs, validation_labels)
-        wanted = normalise_rows(np.stack([gradients[tasks == name].mean(axis=0) for name in names]))
+        wanted = normalise_rows(average_tasks(gradients, tasks))
+        each_wanted = average_tasks(normalise_rows(gradients), tasks)  # a mean of cosines is a product with a mean of unit vectors
         size = max(1, _BLOCK // checkpoint.weights.size)
         for start in range(0, len(labels), size):
             block = slice(start, start + size)
             steps = take_adam_steps(checkpoint, head_gradients(checkpoint.weights, inputs[block], labels[block]))
-            total[block] += checkpoint.learning_rate * (normalise_rows(steps) @ wanted.T)
-    influences: np.ndarray = total.max(axis=1)
-    return influences
+            units = checkpoint.learning_rate * normalise_rows(steps)
+            by_mean[:, block] += wanted @ units.T
+            by_samples[:, block] += each_wanted @ units.T
+    return by_mean, by_samples
+
+
+def average_tasks(rows: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """Return the mean row (S, P) of every task, in ascending order, of rows (V, P) whose tasks (V,) are given."""
+    return np.stack([rows[tasks == name].mean(axis=0) for name in np.unique(tasks)])
 
 
 def head_gradients(weights: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.policy import Quota, Tail, choose_positions
 from selectbench.registry import check_parameter
-from selectbench.signals import PROXY_SOURCES, SOURCES, TEXT_SIGNALS, Signals
+from selectbench.signals import PROXY_SOURCES, REPLICATES, SOURCES, TEXT_SIGNALS, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +38,28 @@ class Method(ABC):
         for parameter in fields(self):
             check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
 
-    @classmethod
-    def sources(cls) -> tuple[str, ...]:
-        """Return the sources of the signals the method reads, ordered as in ``signals.SOURCES``; raw inputs have no source."""
-        return tuple(source for source, recorded in SOURCES.items() if set(recorded) & set(cls.needs))
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The signals that the method reads with its parameters, by default ``needs``."""
+        return self.needs
 
-    @classmethod
-    def needs_proxy(cls) -> bool:
-        """Tell whether the method reads a signal of the proxy."""
-        return bool(PROXY_SOURCES & set(cls.sources()))
+    @property
+    def replicated(self) -> tuple[str, ...]:
+        """The signals among them that come from replicates of the proxy instead of its one run."""
+        return ()
+
+    def sources(self) -> tuple[str, ...]:
+        """Return the sources of the signals that the method reads, replicates first; raw inputs have no source.
+
+        Where two sources record a signal, the first one counts, see ``Signals.merge``.
+        """
+        replicated, others = set(self.replicated), set(self.reads) - set(self.replicated)
+        wanted = [(REPLICATES, replicated), (SOURCES, others)]
+        return tuple(source for recorders, names in wanted for source, recorded in recorders.items() if names & set(recorded))
+
+    def needs_proxy(self) -> bool:
+        """Tell whether the method reads a signal of the proxy or of its replicates."""
+        return bool((PROXY_SOURCES | REPLICATES.keys()) & set(self.sources()))
 
     @classmethod
     def needs_texts(cls) -> bool:
@@ -56,7 +69,7 @@ class Method(ABC):
     @property
     def proxy_share(self) -> float:
         """The share of the proxy's training that is charged to this method."""
-        return 1.0 if self.needs_proxy() else 0.0
+        return 1.0 if PROXY_SOURCES & set(self.sources()) else 0.0
 
     @abstractmethod
     def score(self, signals: Signals, seed: int) -> np.ndarray:
@@ -87,4 +100,33 @@ class EarlyMethod(Method):
     @property
     def proxy_share(self) -> float:
         """The share up to ``until``; later training is not needed and not charged."""
-        return self.until
+        return self.until * super().proxy_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicatedMethod(Method):
+    """A method whose score is an expectation over runs: of replicates of the proxy, or of whatever signals are given.
+
+    Parameters
+    ----------
+    replicates : bool
+        Whether the benchmark records the signals from several independently initialised runs instead of one.
+    """
+
+    replicates: bool = False
+
+    @property
+    def replicated(self) -> tuple[str, ...]:
+        """The signals that replicates record, if the method reads those."""
+        recorded = set().union(*REPLICATES.values()) if self.replicates else set()
+        return tuple(name for name in self.reads if name in recorded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyReplicatedMethod(EarlyMethod, ReplicatedMethod):
+    """A method that reads early checkpoints of one run, or replicates that end early."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replicates and self.until != 1:
+            raise SelectbenchError(f"until: {self.until!r} does not go with replicates, which end early themselves; leave one of them out")

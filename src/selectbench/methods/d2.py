@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import Method
+from selectbench.methods._base import ReplicatedMethod
 from selectbench.methods.forgetting import count_forgetting
 from selectbench.policy import Quota, score_class_orders
 from selectbench.rl.cover import distance_blocks
@@ -13,7 +13,7 @@ from selectbench.signals import Signals
 
 
 @dataclass(frozen=True, kw_only=True)
-class D2(Method):
+class D2(ReplicatedMethod):
     """Within each class, set s_i = x_i + Σ_{j near i} e^{−γ_f·dist}·x_j; take the largest s, lower the neighbours by e^{−γ_r·dist}·s.
 
     The difficulty x is the number of forgetting events; neighbours come from a symmetric k-nearest-neighbour graph.

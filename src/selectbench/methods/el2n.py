@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.methods._base import EarlyMethod
+from selectbench.methods._base import EarlyReplicatedMethod
 from selectbench.signals import Signals
 
 
 @dataclass(frozen=True, kw_only=True)
-class EL2N(EarlyMethod):
+class EL2N(EarlyReplicatedMethod):
     """Mean over checkpoints or replicates of ‖softmax(z) − onehot(y)‖₂ (a mean of norms, not the norm of a mean)."""
 
     citation = "Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021, Definition 2.2."

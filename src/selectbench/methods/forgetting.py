@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.methods._base import Method
+from selectbench.methods._base import ReplicatedMethod
 from selectbench.signals import Signals
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forgetting(Method):
+class Forgetting(ReplicatedMethod):
     """Number of epochs t such that the sample is classified correctly at t and wrongly at t + 1, summed over runs.
 
     A sample that a run never classifies correctly counts as T events, the maximum, as in the paper (DeepCore and CCS count 0).

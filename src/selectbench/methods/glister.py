@@ -1,11 +1,13 @@
 """GLISTER: greedily add the sample whose gradient step lowers the validation loss most."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
+from selectbench.policy import score_class_orders
 from selectbench.seeds import hash_ids
 from selectbench.signals import Signals, softmax_residuals
 
@@ -22,11 +24,15 @@ class Glister(Method):
     step_size : float
         η of the one-step look-ahead.
     rounds : int
-        How often G is recomputed while the whole pool is ranked; 0 recomputes it after every sample.
+        How often G is recomputed while the whole pool (or class) is ranked; 0 recomputes it after every sample.
+    within : {"pool", "class"}
+        Whether the whole pool is ranked for the loss on the whole pool (the paper and its code), or each class for the loss on that class
+        (DeepCore, which also divides the places among classes: ``quota: proportional``).
     """
 
     step_size: float = 0.1
     rounds: int = 0
+    within: Literal["pool", "class"] = "pool"
 
     citation = "Killamsetty et al., GLISTER: Generalization based Data Subset Selection, AAAI 2021, Equation 4 and Algorithm 1."
     needs = ("logits", "features")
@@ -39,16 +45,20 @@ class Glister(Method):
             raise SelectbenchError(f"rounds: {self.rounds} is negative")
 
     def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/N, where t is the step at which the sample is added."""
+        """Return (N,) scores 1 − t/n, where t is the step at which the sample is added, of n in the pool or in its class."""
         signals.require("glister", "logits", "features")
+        logits = np.asarray(signals.logits)[-1].astype(np.float64, copy=False)
+        features = np.asarray(signals.features, dtype=np.float64)
+
+        def add(members: np.ndarray) -> np.ndarray:
+            per_round = 1 if self.rounds == 0 else -(-len(members) // self.rounds)
+            return add_greedily(logits[members], features[members], signals.labels[members], self.step_size, per_round)
+
+        if self.within == "class":
+            return score_class_orders(signals.labels, signals.ids, seed, add)
         order = np.argsort(hash_ids(signals.ids, seed), kind="stable")
-        logits = np.asarray(signals.logits)[-1].astype(np.float64, copy=False)[order]
-        features = np.asarray(signals.features, dtype=np.float64)[order]
-        num = len(signals)
-        per_round = 1 if self.rounds == 0 else -(-num // self.rounds)
-        steps = add_greedily(logits, features, signals.labels[order], self.step_size, per_round)
-        scores = np.empty(num)
-        scores[order[steps]] = 1.0 - np.arange(num) / num
+        scores = np.empty(len(signals))
+        scores[order[add(order)]] = 1.0 - np.arange(len(signals)) / len(signals)
         return scores
 
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectbench.methods._base import EarlyMethod
+from selectbench.methods._base import EarlyReplicatedMethod
 from selectbench.signals import Signals
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraNdFull(EarlyMethod):
+class GraNdFull(EarlyReplicatedMethod):
     """Mean over checkpoints or replicates of ‖∇_θ ℓ_i‖₂ over all parameters of the proxy.
 
     Not interchangeable with the last-layer form. At initialisation it reflects little more than the norm of the input.

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,7 +68,7 @@ class Config:
 
     def needs_proxy(self, name: str) -> bool:
         """Tell whether a method reads what a proxy recorded, or trains proxies itself."""
-        return self.is_search(name) or (not self.is_dynamic(name) and self.find_method(name).needs_proxy())
+        return self.is_search(name) or (not self.is_dynamic(name) and self.make_static(name).needs_proxy())
 
     def make_agent(self, name: str) -> "ClusterAgent":
         """Return the agent of an entry that searches clusters, with its parameters."""
@@ -81,6 +81,18 @@ class Config:
         from selectbench.methods import load_method
 
         return load_method(self.method_file(name))
+
+    def make_static(self, name: str) -> "Method":
+        """Return a static method with the parameters of its entry."""
+        if name not in self._made:
+            from selectbench.methods import make_method
+
+            self._made[name] = make_method(self.method_file(name), self.methods[name].get("parameters", {}))
+        return self._made[name]
+
+    @cached_property
+    def _made(self) -> dict[str, "Method"]:
+        return {}
 
     def is_head(self, model: str) -> bool:
         """Tell whether a model is a head on frozen embeddings."""
@@ -367,9 +379,12 @@ def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where
             if (key in config.recipes[recipe]) == config.is_text(dataset):
                 problem = f"{dataset} holds texts" if config.is_text(dataset) else f"the key is missing, and {dataset} holds images"
                 raise ConfigError(f"config/recipes.yaml: {recipe}.{key}: {problem}")
-        for key in ("record_at", "align_at"):
+        for key in ("record_at", "align_at", "replicates"):
             if role == "proxy" and not config.is_text(dataset) and key not in config.recipes[recipe]:
                 raise ConfigError(f"config/recipes.yaml: {recipe}: the key {key!r} is missing, and proxies on {dataset} need it")
+        early = config.recipes[recipe].get("replicates", {}).get("early", {"epochs": 0})
+        if early["epochs"] > (epochs := config.recipes[recipe]["epochs"]):
+            raise ConfigError(f"config/recipes.yaml: {recipe}.replicates.early.epochs: {early['epochs']} is more than its {epochs} epochs")
 
 
 def _check_keeps(keeps: Iterable[Keep], where: str) -> None:

@@ -194,6 +194,42 @@ class EncoderEntry(TypedDict):
     path: NotRequired[str]
 
 
+class EarlyReplicates(TypedDict):
+    """Replicates of a proxy that end early.
+
+    Parameters
+    ----------
+    number : how many
+    epochs : after which they end
+    """
+
+    number: int
+    epochs: int
+
+
+class WholeReplicates(TypedDict):
+    """Replicates of a proxy that are trained for all epochs.
+
+    Parameters
+    ----------
+    number : how many
+    """
+
+    number: int
+
+
+class Replicates(TypedDict):
+    """Replicates of a proxy, over which methods average.
+
+    Parameters
+    ----------
+    early, whole : by when they end
+    """
+
+    early: EarlyReplicates
+    whole: WholeReplicates
+
+
 class RecipeEntry(TypedDict):
     """An entry of ``config/recipes.yaml``; ``training.recipes.Recipe`` describes what a training reads of it.
 
@@ -204,6 +240,7 @@ class RecipeEntry(TypedDict):
     processes : of data-parallel training
     track_test : whether test accuracy is measured after every epoch
     record_at, align_at : of proxies: shares of training after which they are recorded
+    replicates : of proxies: further runs, over which some methods average
     augment : of images
     pretrained : where the initial weights are
     """
@@ -214,6 +251,7 @@ class RecipeEntry(TypedDict):
     track_test: bool
     record_at: NotRequired[list[float]]
     align_at: NotRequired[list[float]]
+    replicates: NotRequired[Replicates]
     augment: NotRequired[dict[str, Any]]
     pretrained: NotRequired[bool | str | PretrainedEntry]
 

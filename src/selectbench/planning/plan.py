@@ -132,7 +132,7 @@ class Plan:
         if self.config.is_search(run.method):
             return ("encoder",)
         method = self.config.find_method(run.method) if self.has_subset(run) else None
-        return () if method is None or method.learned else method.sources()
+        return () if method is None or method.learned else self.config.make_static(run.method).sources()
 
     def table_runs(self, paper: str, table: str) -> set[str]:
         """Return the ids of the runs that a table needs."""

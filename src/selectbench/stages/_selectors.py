@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from selectbench.errors import SelectionFailedError
 from selectbench.methods.rl_selector import RLSelector
@@ -18,6 +17,7 @@ from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 from selectbench.rl.selector import RunState, Store, make_reward, run_agent, take_mask
 from selectbench.seeds import derive_seed
 from selectbench.stages._specs import SelectorSpec
+from selectbench.stages._states import load_state, save_state
 from selectbench.stages._training import build_from_spec, warm_start_from_spec
 from selectbench.stages.select_subsets import describe_subset
 from selectbench.training.pools import Pool
@@ -90,22 +90,3 @@ def load_finished(state: Path, key: str) -> tuple[list[int], dict[str, Any]] | N
         return None
     ids, described = saved["finished"]
     return ids, described
-
-
-def load_state(state: Path) -> dict[str, Any] | None:
-    """Return a saved state, or None; a half-written or foreign file is ignored, which only costs the work it held."""
-    if not state.exists():
-        return None
-    try:
-        saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
-        return saved
-    except Exception:
-        return None
-
-
-def save_state(state: Path, content: dict[str, Any]) -> None:
-    """Write a state atomically."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    temporary = state.with_suffix(".part")
-    torch.save(content, temporary)
-    temporary.replace(state)

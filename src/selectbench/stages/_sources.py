@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from selectbench.planning.stage import Output
+from selectbench.signals import REPLICATES
 from selectbench.stages.cluster_texts import ClusterTexts
 from selectbench.stages.embed_samples import EmbedSamples
 from selectbench.stages.embed_texts import EmbedTexts
@@ -10,6 +11,7 @@ from selectbench.stages.measure_gradients import MeasureGradients
 from selectbench.stages.measure_influences import MeasureInfluences
 from selectbench.stages.measure_texts import MeasureTexts
 from selectbench.stages.train_proxy import TrainProxy
+from selectbench.stages.train_replicates import TrainReplicates
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_signals(plan: "Plan", source: str, dataset: str, proxy: str, seed: str) -> Output:
-    """Return the signals of one source (see ``signals.SOURCES``); those computed from texts alone have no seed."""
+    """Return the signals of one source (see ``signals.SOURCES`` and ``signals.REPLICATES``); those of texts alone have no seed."""
     recorder: Stage
     if source == "encoder":
         recorder = EmbedTexts(dataset) if plan.config.is_text(dataset) else EmbedSamples(dataset, seed)
@@ -27,6 +29,8 @@ def find_signals(plan: "Plan", source: str, dataset: str, proxy: str, seed: str)
         recorder = MeasureInfluences(dataset, seed)
     elif source == "proxy":
         recorder = TrainProxy(dataset, proxy, seed)
+    elif source in REPLICATES:
+        recorder = TrainReplicates(dataset, proxy, source, seed)
     else:
         recorder = MeasureGradients(dataset, proxy, source, seed)
     return Output(recorder, "signals")

@@ -140,6 +140,27 @@ class SelectorSpec(TrainingSpec, MethodSpec):
     code: str
 
 
+class ReplicateSpec(TrainingSpec):
+    """Which replicates of a proxy are trained.
+
+    Parameters
+    ----------
+    seed : of the run
+    source : ``early_replicates`` or ``whole_replicates``
+    number : R, how many
+    trained_epochs : how many of the recipe's epochs each is trained for
+    state : folder of the states from which an interrupted job continues
+    code : fingerprint of the code
+    """
+
+    seed: int
+    source: str
+    number: int
+    trained_epochs: int
+    state: str
+    code: str
+
+
 class TrainedRun(RunAxes):
     """A run, as the batch that trains it needs it.
 

@@ -93,8 +93,8 @@ def main() -> None:
     ids = np.sort(np.argsort(hash_ids(np.arange(len(labels)), seed), kind="stable")[:num_warm])
     with threadpool_limits(spec["threads"]):
         checkpoints = warm_up_head(inputs[ids], labels[ids], spec["num_classes"], LEARNING_RATE, seed)
-        influences = measure_influences(checkpoints, inputs, labels, wanted, validation)
-    Signals(labels=labels, influences=influences).save(arguments.signals)
+        by_mean, by_samples = measure_influences(checkpoints, inputs, labels, wanted, validation)
+    Signals(labels=labels, influences=by_mean, sample_influences=by_samples).save(arguments.signals)
     passes = EPOCHS * (len(labels) + len(validation))
     cost = {"share": 0.0, "wall_s": time.perf_counter() - clock, "sample_visits": EPOCHS * num_warm, "forward_visits": passes}
     write_made(

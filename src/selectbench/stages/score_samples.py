@@ -1,7 +1,7 @@
 """Score the samples of a pool with one method, once for all keep fractions."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ class ScoreSamples(Stage):
 
     def list_inputs(self, plan: "Plan") -> Inputs:
         """Return the prepared data set and the signals of every source that the method needs."""
-        sources = plan.config.find_method(self.method).sources()
+        sources = plan.config.make_static(self.method).sources()
         signals = [find_signals(plan, source, self.dataset, self.proxy, self.seed) for source in sources]
         return {"data": [Output(PrepareData(self.dataset), "manifest")], "signals": signals}
 
@@ -103,7 +103,7 @@ def main() -> None:
         signals = signals.merge(Signals.load(path))
     recorded = [read_record(find_maker(path)) for path in arguments.signals]
     paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
-    if "inputs" in method.needs:
+    if "inputs" in method.reads:
         signals = replace(signals, inputs=open_split(data.parent, "pool").load(np.arange(len(labels))))
     clock = time.perf_counter()
     with threadpool_limits(spec["threads"]):
@@ -121,17 +121,18 @@ def main() -> None:
             "score_s": score_s,
             "peak_memory_mb": read_peak_memory_mb(),
             "proxy_share": method.proxy_share,
-            "sources": {source: describe_source(record, method.proxy_share) for source, record in paid.items()},
+            "sources": {source: describe_source(record, method.proxy_share, method.reads) for source, record in paid.items()},
             "provenance": describe_provenance(spec["code"], "cpu", started),
         },
     )
 
 
-def describe_source(record: Mapping[str, Any], proxy_share: float) -> "Source":
-    """Return where signals come from and what they cost a method that needs this share of the proxy's training.
+def describe_source(record: Mapping[str, Any], proxy_share: float, reads: Collection[str] = ()) -> "Source":
+    """Return where signals come from and what they cost a method that needs this share of the proxy's training and reads these signals.
 
     The proxy's training is charged in proportion to the share; clean passes and measurements at checkpoints are charged if they lie within
-    it, and an encoder is charged in full. Visits with a backward pass count as 1, forward-only visits as a third.
+    it. An encoder is charged in full, and so are replicates, save for what only signals need that the method does not read. Visits with a
+    backward pass count as 1, forward-only visits as a third.
     """
     if record["source"] == "proxy":
         training = record["training"]
@@ -139,7 +140,8 @@ def describe_source(record: Mapping[str, Any], proxy_share: float) -> "Source":
         shares = dict.fromkeys(_COSTS, proxy_share) | {"forward_visits": sum(early) / len(early)}
         charged = [{name: share * training[name] for name, share in shares.items()}]
     else:
-        charged = [cost for cost in record["costs"] if cost["share"] <= proxy_share + 1e-9]
+        needed = ("", *reads)
+        charged = [cost for cost in record["costs"] if cost["share"] <= proxy_share + 1e-9 and cost.get("signal", "") in needed]
     total = {name: sum(cost[name] for cost in charged) for name in _COSTS}
     return {
         "wall_s": total["wall_s"],

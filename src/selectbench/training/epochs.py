@@ -63,16 +63,18 @@ class Visits(ABC):
 
 @dataclass(frozen=True)
 class FixedVisits(Visits):
-    """The same samples every epoch, for a fixed number of steps; the schedule counts steps.
+    """The same samples every epoch, for a fixed number of steps; the schedule counts steps and may be longer.
 
     Parameters
     ----------
     ids : (k,) sample ids
-    total_steps : steps of the whole training run
+    total_steps : length of the schedule, and of the training run
+    last_step : steps after which the training run ends before its schedule does, or None
     """
 
     ids: np.ndarray
     total_steps: int
+    last_step: int | None = None
 
     def list_ids(self, epoch: int) -> np.ndarray:
         """Return the ids (k,), the same in every epoch."""
@@ -80,7 +82,7 @@ class FixedVisits(Visits):
 
     def is_over(self, progress: Progress) -> bool:
         """Tell whether all steps are done."""
-        return progress.step >= self.total_steps
+        return progress.step >= (self.total_steps if self.last_step is None else self.last_step)
 
     def count_schedule(self, progress: Progress, batch: int, num_batches: int) -> float:
         """Return the steps taken so far."""

@@ -44,10 +44,10 @@ class Recipe(Descent):
 
     @classmethod
     def from_config(cls, entry: Entry) -> "Recipe":
-        """Make a recipe from an entry of ``config/recipes.yaml``."""
+        """Make a recipe from an entry of ``config/recipes.yaml``; how many replicates of a proxy are trained is no part of it."""
         shares = {name: tuple(entry.get(name, ())) for name in ("record_at", "align_at")}
         augment = {"augment": Augment(**entry["augment"])} if "augment" in entry else {}
-        return cls(**{**entry, **augment, **shares})
+        return cls(**{**{key: value for key, value in entry.items() if key != "replicates"}, **augment, **shares})
 
 
 def count_batches(num_samples: int, batch_size: int) -> int:
