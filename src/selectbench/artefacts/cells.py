@@ -119,6 +119,7 @@ class Cell(TypedDict):
     reported : what the paper prints
     difference, status : ``mean`` minus the reported value, and what that amounts to
     unreadable : images that could not be read: left out of the test set (``"test"``) or grey in training (``"training"``)
+    distant : seed → how far the kept fraction of an agent's best mask is from the target, of runs where it is out of tolerance
     footnotes : marks
     """
 
@@ -138,6 +139,7 @@ class Cell(TypedDict):
     difference: float | None
     status: str | None
     unreadable: dict[str, int]
+    distant: dict[int, float]
     footnotes: list[str]
 
 
@@ -302,6 +304,7 @@ def fill_cell(records: Records, runs: Sequence[str], reported: Reported | None, 
         difference=None,
         status=None,
         unreadable=count_unreadable(present, test_set if metric in TEST_METRICS else None),
+        distant={record["run"]["seed"]: distance for record in present if (distance := record["selection"].get("distance"))},
         footnotes=[],
     )
 

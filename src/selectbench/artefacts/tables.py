@@ -86,7 +86,7 @@ def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
     """Give every cell with holes its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
     marks: dict[str, str] = {}
     for _, _, _, cell in list_cells(panels):
-        for text in [*explain_holes(cell), *explain_unreadable(cell)]:
+        for text in [*explain_holes(cell), *explain_unreadable(cell), *explain_distances(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
     return [Footnote(mark=mark, text=text) for text, mark in marks.items()]
 
@@ -119,6 +119,17 @@ def explain_unreadable(cell: AnyCell) -> list[str]:
     texts = {"test": "{} per run left out of the test set", "training": "{} per run replaced by grey in training"}
     images = {place: f"up to {count} unreadable image{'s' if count > 1 else ''}" for place, count in counts.items() if count}
     return [text.format(images[place]) for place, text in texts.items() if place in images]
+
+
+def explain_distances(cell: AnyCell) -> list[str]:
+    """Return a sentence for agents none of whose masks came near the target: ``"nearest epoch 1.6 points from the target keep fraction …"``."""
+    grid = find_grid_cell(cell)
+    if not grid or not grid["distant"]:
+        return []
+    points = [f"{100 * distance:.1f}" for distance in sorted(grid["distant"].values())]
+    span = points[0] if points[0] == points[-1] else f"{points[0]} to {points[-1]}"
+    seeds = f"{len(points)} of {grid['n']} {'seed' if grid['n'] == 1 else 'seeds'}"
+    return [f"nearest epoch {span} points from the target keep fraction ({seeds}); the k largest actions are kept"]
 
 
 def frame_table(table: Table[AnyCell]) -> pd.DataFrame:

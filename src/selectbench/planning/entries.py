@@ -129,6 +129,8 @@ class MethodEntry(TypedDict):
     control, dynamic, search, planned : what kind of method it is
     method : the method whose file a variant runs
     parameters : of the method
+    twin : the method that acts alike and never learns
+    published_updates : of the policy, in the published code
     """
 
     title: str
@@ -138,6 +140,8 @@ class MethodEntry(TypedDict):
     planned: NotRequired[bool]
     method: NotRequired[str]
     parameters: NotRequired[dict[str, Any]]
+    twin: NotRequired[str]
+    published_updates: NotRequired[int]
 
 
 class LanguageModelEntry(TypedDict):

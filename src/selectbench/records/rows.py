@@ -288,6 +288,7 @@ class Trajectory(TypedDict):
     kept_fraction, reward, redundancy : of an agent's mask
     regret : distance from the analytic optimum of the redundancy reward: 1 is a random subset, 0 the optimum
     correlation : of the agent's scores with the redundancy
+    updates : of the agent's policy so far
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
     proxy_loss : of a search: lowest validation loss so far
@@ -300,6 +301,7 @@ class Trajectory(TypedDict):
     redundancy: NotRequired[list[float | None]]
     regret: NotRequired[list[float | None]]
     correlation: NotRequired[list[float | None]]
+    updates: NotRequired[list[float | None]]
     kept: NotRequired[list[float | None]]
     batches: NotRequired[list[float | None]]
     observed: NotRequired[list[float | None]]
@@ -323,6 +325,7 @@ class Selection(TypedDict):
     search : of methods that search for clusters, else None; samplers have none
     sampler : name of a dynamic sampler
     trajectory : of agents, searches and samplers
+    distance : of agents: between the kept fraction of the chosen epoch's mask and the target, 0 if it is within tolerance
     """
 
     proxy_share: Share
@@ -337,6 +340,7 @@ class Selection(TypedDict):
     search: NotRequired[Search | None]
     sampler: NotRequired[str]
     trajectory: NotRequired[Trajectory]
+    distance: NotRequired[Share]
 
 
 class NoiseCount(TypedDict):
