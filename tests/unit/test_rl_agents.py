@@ -153,7 +153,7 @@ def test_updates_of_the_policy_are_counted(frozen, algorithm):
     environment = make_environment(frozen, method, 0.4)
     run_agent(method, environment, seed=0)
     updates = [row["updates"] for row in environment.trajectory]
-    # four batches an epoch; PPO: four passes over every rollout of four batches, counted once it has ended; DQN: two a batch after the second
+    # four batches an epoch; PPO: four passes over a rollout of four batches, once it has ended; DQN: two a batch after the second
     assert updates == {"a2c": [8, 16, 24], "ppo": [0, 16, 32], "dqn": [2, 10, 18]}[algorithm]
 
 
@@ -264,6 +264,7 @@ def test_select_on_signals_of_ones_own(frozen):
     [
         ({"reward": "scalar", "normalise": True, "draws": 1}, "normalise: standardised advantages of one draw do not depend on a scalar"),
         ({"learns": False, "algorithm": "ppo"}, "learns: only a2c has a never-learning twin, not ppo"),
+        ({"baseline": "draws", "draws": 1}, "baseline: draws has nothing to compare a single draw with"),
         ({"entropy": -0.1}, "entropy: -0.1 is negative"),
         ({"draws": 0}, "draws: 0 is less than 1"),
         ({"delta": 0.0}, "delta: 0.0 is not positive"),

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from selectbench.rl.cover import sample_cover
-from selectbench.rl.cover import sample_cover
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
 
 

@@ -122,7 +122,7 @@ def explain_unreadable(cell: AnyCell) -> list[str]:
 
 
 def explain_distances(cell: AnyCell) -> list[str]:
-    """Return a sentence for agents none of whose masks came near the target: ``"nearest epoch 1.6 points from the target keep fraction …"``."""
+    """Return a sentence for agents none of whose masks came near the target: ``"nearest epoch 1.6 points from the target …"``."""
     grid = find_grid_cell(cell)
     if not grid or not grid["distant"]:
         return []

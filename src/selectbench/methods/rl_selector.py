@@ -7,7 +7,7 @@ import numpy as np
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.policy import choose_positions
-from selectbench.rl.settings import Algorithm, Alignment, Binarise, Form, Metric, Scale, Terms
+from selectbench.rl.settings import Algorithm, Alignment, Baseline, Binarise, Form, Metric, Scale, Terms
 from selectbench.signals import Signals
 
 
@@ -41,6 +41,8 @@ class RLSelector(Method):
         The agent; PPO and DQN are taken from stable-baselines3.
     learning_rate : float
         Learning rate of the agent's Adam optimiser.
+    baseline : {"critic", "draws"}
+        An action's advantage is its reward minus the critic's value of the state, or minus the mean reward of the other draws.
     normalise : bool
         Whether the advantages of an update are standardised. With a scalar reward and one draw they would no longer depend on the
         reward, so this is refused.
@@ -77,6 +79,7 @@ class RLSelector(Method):
     price_rate: float = 0.1
     algorithm: Algorithm = "a2c"
     learning_rate: float = 0.006
+    baseline: Baseline = "critic"
     normalise: bool = False
     entropy: float = 0.2
     draws: int = 16
@@ -107,6 +110,8 @@ class RLSelector(Method):
         for name in ("transfer_epochs", "epochs", "batch_size", "draws", "updates"):
             if getattr(self, name) < 1:
                 raise SelectbenchError(f"{name}: {getattr(self, name)} is less than 1")
+        if self.baseline == "draws" and self.draws == 1:
+            raise SelectbenchError("baseline: draws has nothing to compare a single draw with; say critic, or draws: 2")
         if self.reward == "scalar" and self.normalise and self.draws == 1:
             raise SelectbenchError(
                 "normalise: standardised advantages of one draw do not depend on a scalar reward; say false, or draws: 2"

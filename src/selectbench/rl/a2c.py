@@ -8,6 +8,7 @@ import torch
 from selectbench.errors import SelectbenchError
 from selectbench.rl.environment import SelectionEnvironment
 from selectbench.rl.networks import EDGE, ActorCritic, log_probability
+from selectbench.rl.settings import Baseline
 from selectbench.training.optimisers import Adam, set_learning_rate
 
 
@@ -19,6 +20,7 @@ class AgentSettings:
     ----------
     learning_rate : initial learning rate of Adam; decays linearly to 1 % over all steps
     noise : whether the mask stores sampled actions instead of the policy's means; exploration samples actions either way
+    baseline : whether an action's advantage A is its reward minus V(s), or minus the mean reward of the other draws; A2C has a critic
     normalise : whether the advantages of an update are standardised
     entropy : weight of the policy's entropy in the actor's loss, which keeps actions from saturating at 0 and 1
     draws : actions sampled per state and update; what they would be paid is known without taking them
@@ -28,6 +30,7 @@ class AgentSettings:
 
     learning_rate: float
     noise: bool = True
+    baseline: Baseline = "critic"
     normalise: bool = False
     entropy: float = 0.0
     draws: int = 1
@@ -54,6 +57,8 @@ class AgentState(TypedDict):
 class A2C:
     """Actor loss −log π(a|s) · A and critic loss A², with A = r − V(s) since every episode has one step.
 
+    What hypothetical actions would be paid is known, so several can be drawn and several updates made per batch.
+
     Parameters
     ----------
     width : d of the states
@@ -77,7 +82,11 @@ class A2C:
             for _ in range(self.settings.updates):
                 policy = self.net.policy(states)
                 actions = policy.sample((self.settings.draws,)).clamp(EDGE, 1.0 - EDGE)
-                advantages = environment.pay(actions) - self.net.value(states)
+                rewards = environment.pay(actions)
+                if self.settings.baseline == "critic":
+                    advantages = rewards - self.net.value(states)
+                else:
+                    advantages = rewards - (rewards.sum(dim=0) - rewards) / (len(rewards) - 1)
                 self._learn(policy, actions, advantages)
             environment.step(actions[0], None if self.settings.noise else policy.mean.detach())
         environment.end_epoch(self.updates)
@@ -118,4 +127,6 @@ def find_actor_loss(
     if settings.normalise and advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     loss = -(log_probability(policy, actions) * advantages).mean()
-    return loss - settings.entropy * policy.entropy().mean() if settings.entropy else loss
+    if settings.entropy:
+        loss = loss - settings.entropy * policy.entropy().mean()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return loss

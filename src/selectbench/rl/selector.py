@@ -80,6 +80,7 @@ def run_agent(
     settings = AgentSettings(
         learning_rate=method.learning_rate,
         noise=method.noise,
+        baseline=method.baseline,
         normalise=method.normalise,
         entropy=method.entropy,
         draws=method.draws,

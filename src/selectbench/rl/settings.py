@@ -9,6 +9,7 @@ Terms = Literal["both", "alignment", "redundancy"]
 Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
 Scale = Literal["standard", "mean", "none", "sum"]
 Alignment = Literal["gap", "price"]
+Baseline = Literal["critic", "draws"]
 Algorithm = Literal["a2c", "ppo", "dqn"]
 Binarise = Literal["exact", "threshold"]
 
@@ -47,6 +48,10 @@ class SelectorSettings(Protocol):
     @property
     def learning_rate(self) -> float:
         """Learning rate of the agent's Adam."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """What rewards are compared with."""
 
     @property
     def normalise(self) -> bool:

@@ -25,7 +25,7 @@ from selectbench.training.recipes import Recipe
 
 
 def select_subset(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
-    """Train one agent and return the ids it keeps and their description; a thresholded mask that misses its keep fraction is described as failed."""
+    """Train one agent and return the ids it keeps and their description; a mask out of tolerance may fail."""
     labels, num_kept = pool.labels.cpu().numpy(), count_kept(keep, len(pool))
     environment = train_agent(spec, method, pool, keep, lambda phase: make_store(state.with_suffix(f".{phase}.pt"), key))
     chosen_epoch = environment.chosen_epoch
