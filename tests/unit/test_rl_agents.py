@@ -67,7 +67,7 @@ def test_every_agent_solves_the_identity_environment(algorithm):
 
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_the_final_reward_is_near_the_analytic_optimum_and_k_is_in_the_band(frozen, keep):
-    method = RLSelector(epochs=150, batch_size=32)
+    method = RLSelector(epochs=60, batch_size=32)
     environment = make_environment(frozen, method, keep)
     run_agent(method, environment, seed=1)
     chosen = environment.trajectory[environment.chosen_epoch - 1]
