@@ -168,7 +168,7 @@ def test_a_twin_acts_as_its_agent_would_and_never_changes(frozen, root, publishe
     assert all(torch.equal(one, other) for one, other in zip(agent.net.parameters(), fresh.net.parameters(), strict=True))
     learning = make_environment(frozen, method, 0.4, epochs=3)
     learner = run_agent(replace(method, learns=True), learning, seed=5)
-    assert [row["updates"] for row in learning.trajectory][0] == 3 * method.updates
+    assert learning.trajectory[0]["updates"] == 3 * method.updates
     assert any(not torch.equal(one, other) for one, other in zip(agent.net.parameters(), learner.net.parameters(), strict=True))
 
 
