@@ -67,6 +67,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.planning
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.arithmetic
+	$(BIN)/python -m benchmarks.tune_selector
 	$(BIN)/python -m benchmarks.selectors $(SELECTORS)
 
 lock: setup

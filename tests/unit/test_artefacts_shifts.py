@@ -84,6 +84,18 @@ def test_unreadable_images_are_footnotes(records):
     assert texts[two] == "up to 2 unreadable images per run replaced by grey in training"
 
 
+def test_masks_that_miss_the_keep_fraction_are_footnotes(records):
+    for seed, distance in enumerate((0.016, 0.0, 0.28)):
+        records[run_id(DIGITS, "el2n", "0.3", seed)]["selection"]["distance"] = distance
+    records[run_id(DIGITS, "el2n", "0.5", 1)]["selection"]["distance"] = 0.016
+    table = fill_table(make_table_spec(with_holes=False), records)
+    texts = {note["mark"]: note["text"] for note in table["footnotes"]}
+    (one,), (two,) = (find_cell(table, "el2n", keep)["footnotes"] for keep in ("0.3", "0.5"))
+    assert texts[one] == "nearest epoch 1.6 to 28.0 points from the target keep fraction (2 of 3 seeds); the k largest actions are kept"
+    assert texts[two] == "nearest epoch 1.6 points from the target keep fraction (1 of 3 seeds); the k largest actions are kept"
+    assert not find_cell(table, "moderate", "0.3")["footnotes"]
+
+
 def corrupt(records):
     for record in records.values():
         if record["status"] == "ok":

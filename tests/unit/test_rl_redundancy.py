@@ -50,8 +50,17 @@ def test_tensors_and_arrays_agree(case, metric):
 
 
 def test_scales():
-    values = np.array([1.0, 2.0, 6.0])
-    assert scale_redundancy(values, "mean").mean() == pytest.approx(1.0)
-    assert (scale_redundancy(values, "standard").mean(), scale_redundancy(values, "standard").std()) == pytest.approx((0.0, 1.0))
+    values, labels = np.array([1.0, 2.0, 6.0]), np.array([7, 7, -1])
+    assert scale_redundancy(values, "mean", labels).mean() == pytest.approx(1.0)
+    standard = scale_redundancy(values, "standard", labels)
+    assert (standard.mean(), standard.std()) == pytest.approx((0.0, 1.0))
+    assert scale_redundancy(values, "none", labels).tolist() == [1.0, 2.0, 6.0]
+    assert scale_redundancy(values, "sum", labels).tolist() == [2.0, 4.0, 6.0]
     for scale in ("mean", "standard"):
-        assert np.isfinite(scale_redundancy(np.zeros(3), scale)).all()
+        assert np.isfinite(scale_redundancy(np.zeros(3), scale, labels)).all()
+
+
+def test_the_summed_scale_is_the_sample_cover_of_the_paper(case):
+    features, labels = case
+    summed = scale_redundancy(measure_redundancy("cover", features, labels), "sum", labels)
+    np.testing.assert_allclose(summed, sample_cover(features, labels), rtol=1e-12)

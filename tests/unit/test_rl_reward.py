@@ -53,14 +53,39 @@ def test_per_sample_pays_what_the_shared_reward_would_lose_without_the_sample(ca
         assert float(paid[sample]) == pytest.approx(lost, abs=1e-9)
 
 
+@pytest.mark.parametrize("alignment", ["gap", "price"])
 @pytest.mark.parametrize("form", ["per_sample", "scalar"])
-def test_terms_add_up(case, form):
+def test_terms_add_up(case, form, alignment):
     mask, cover = case
 
     def pay(terms):
-        return Reward(keep=0.3, form=form, terms=terms).pay(mask[:5], torch.arange(5), mask, cover)
+        return Reward(keep=0.3, form=form, terms=terms, alignment=alignment).pay(mask[:5], torch.arange(5), mask, cover, price=0.7)
 
     torch.testing.assert_close(pay("alignment") + pay("redundancy"), pay("both"))
+
+
+@pytest.mark.parametrize("alignment", ["gap", "price"])
+@pytest.mark.parametrize("form", ["per_sample", "scalar"])
+def test_draws_are_paid_as_if_each_were_stored_alone(case, form, alignment):
+    mask, cover = case
+    reward, positions = Reward(keep=0.4, form=form, alignment=alignment), torch.arange(3, 11)
+    draws = torch.rand(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before = mask.clone()
+    paid = reward.pay(draws, positions, mask, cover, price=0.3)
+    assert torch.equal(mask, before)
+    for draw, row in zip(draws, paid, strict=True):
+        stored = mask.clone()
+        stored[positions] = draw
+        torch.testing.assert_close(row, reward.pay(draw, positions, stored, cover, price=0.3))
+
+
+def test_a_price_is_paid_for_what_is_kept(case):
+    mask, cover = case
+    actions, positions = mask[:4], torch.arange(4)
+    own = Reward(keep=0.4, alignment="price").pay(actions, positions, mask, cover, price=0.3)
+    torch.testing.assert_close(own, (cover[:4] - 0.3) * actions)
+    shared_by_all = Reward(keep=0.4, form="scalar", alignment="price").pay(actions, positions, mask, cover, price=0.3)
+    torch.testing.assert_close(shared_by_all, ((cover - 0.3) * mask).mean().expand(4))
 
 
 def test_the_best_mask_of_k_samples_is_the_top_k_of_redundancy():

@@ -120,20 +120,31 @@ def test_a_finished_subset_is_not_trained_again(pool, spec, tmp_path):
     assert load_finished(tmp_path / "keep-0.4.pt", "key") is None
 
 
-def test_a_policy_out_of_its_band_is_described_as_failed(pool, spec, tmp_path):
-    ids, described = select_subset(
-        spec, RLSelector(tolerance=1e-9, terms="redundancy", scale="mean"), pool, "0.123", tmp_path / "x.pt", "key"
-    )
+def test_a_mask_out_of_its_band_gives_the_k_largest_and_its_distance(pool, spec, tmp_path):
+    method = RLSelector(tolerance=1e-9, terms="redundancy")
+    ids, described = select_subset(spec, method, pool, "0.123", tmp_path / "x.pt", "key")
+    assert described["failure"] is None
+    assert len(set(ids)) == 37
+    fractions = described["cost"]["trajectory"]["kept_fraction"]
+    assert described["cost"]["distance"] == pytest.approx(min(abs(fraction - 0.123) for fraction in fractions), abs=2e-6)
+    assert described["cost"]["trajectory"]["updates"] == [10 * epoch for epoch in range(1, 7)]  # five batches, two updates each
+
+
+def test_a_thresholded_mask_out_of_its_band_is_described_as_failed(pool, spec, tmp_path):
+    method = RLSelector(tolerance=1e-9, terms="redundancy", binarise="threshold")
+    ids, described = select_subset(spec, method, pool, "0.123", tmp_path / "x.pt", "key")
     assert ids == []
     assert described["failure"].startswith("the policy never came within 1e-07 points of keep 0.123; nearest ")
     assert described["sha256"] is None
     assert len(described["cost"]["trajectory"]["kept_fraction"]) == 6
+    assert described["cost"]["trajectory"]["chosen_epoch"] is None
 
 
 def test_transfer_pays_for_both_trainings(pool, spec, tmp_path):
     _, described = select(spec, pool, tmp_path, start=0.6, transfer_epochs=3)
     assert described["cost"]["sample_visits"] == (7 + 3) * 300
     assert described["cost"]["trajectory"]["epoch"] == [1, 2, 3]
+    assert described["cost"]["trajectory"]["updates"] == [70, 80, 90]  # those of the first training included
 
 
 def test_threshold_keeps_what_the_mask_keeps(pool, spec, tmp_path):

@@ -121,6 +121,7 @@ class Cell(TypedDict):
     difference, status : ``mean`` minus the reported value, and what that amounts to
     unreadable : images that could not be read: left out of the test set (``"test"``) or grey in training (``"training"``)
     reached_keep : the keep fraction that a sampler's rule stands for where a limit of the rule makes it more than the column's
+    distant : seed → how far the kept fraction of an agent's best mask is from the target, of runs where it is out of tolerance
     footnotes : marks
     """
 
@@ -141,6 +142,7 @@ class Cell(TypedDict):
     status: str | None
     unreadable: dict[str, int]
     reached_keep: float | None
+    distant: dict[int, float]
     footnotes: list[str]
 
 
@@ -306,6 +308,7 @@ def fill_cell(records: Records, runs: Sequence[str], reported: Reported | None, 
         status=None,
         unreadable=count_unreadable(present, test_set if metric in TEST_METRICS else None),
         reached_keep=max((record["selection"].get("reached_keep", 0.0) for record in present), default=0.0) or None,
+        distant={record["run"]["seed"]: distance for record in present if (distance := record["selection"].get("distance"))},
         footnotes=[],
     )
 

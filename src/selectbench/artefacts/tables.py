@@ -86,7 +86,7 @@ def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
     """Give every cell with something to explain its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
     marks: dict[str, str] = {}
     for _, _, _, cell in list_cells(panels):
-        for text in [*explain_holes(cell), *explain_unreadable(cell), *explain_limit(cell)]:
+        for text in [*explain_holes(cell), *explain_unreadable(cell), *explain_limit(cell), *explain_distances(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
     return [Footnote(mark=mark, text=text) for text, mark in marks.items()]
 
@@ -128,6 +128,17 @@ def explain_limit(cell: AnyCell) -> list[str]:
         return []
     least = f"{100 * grid['reached_keep']:g} %"
     return [f"the method's rule cannot be set to a keep fraction below {least}; all lower ones give the same runs"]
+
+
+def explain_distances(cell: AnyCell) -> list[str]:
+    """Return a sentence for agents none of whose masks came near the target: ``"nearest epoch 1.6 points from the target …"``."""
+    grid = find_grid_cell(cell)
+    if not grid or not grid["distant"]:
+        return []
+    points = [f"{100 * distance:.1f}" for distance in sorted(grid["distant"].values())]
+    span = points[0] if points[0] == points[-1] else f"{points[0]} to {points[-1]}"
+    seeds = f"{len(points)} of {grid['n']} {'seed' if grid['n'] == 1 else 'seeds'}"
+    return [f"nearest epoch {span} points from the target keep fraction ({seeds}); the k largest actions are kept"]
 
 
 def frame_table(table: Table[AnyCell]) -> pd.DataFrame:

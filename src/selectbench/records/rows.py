@@ -294,6 +294,7 @@ class Trajectory(TypedDict):
     kept_fraction, reward, redundancy : of an agent's mask
     regret : distance from the analytic optimum of the redundancy reward: 1 is a random subset, 0 the optimum
     correlation : of the agent's scores with the redundancy
+    updates : of the agent's policy so far
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
     merit : of Data Agent: rank correlation of its policy with what its reward multiplies actions by
@@ -308,6 +309,7 @@ class Trajectory(TypedDict):
     redundancy: NotRequired[list[float | None]]
     regret: NotRequired[list[float | None]]
     correlation: NotRequired[list[float | None]]
+    updates: NotRequired[list[float | None]]
     kept: NotRequired[list[float | None]]
     batches: NotRequired[list[float | None]]
     observed: NotRequired[list[float | None]]
@@ -334,6 +336,7 @@ class Selection(TypedDict):
     sampler : name of a dynamic sampler
     reached_keep : the keep fraction that the rule of a sampler stands for, if a limit of the rule makes it more than the one asked for
     trajectory : of agents, searches and samplers
+    distance : of agents: between the kept fraction of the chosen epoch's mask and the target, 0 if it is within tolerance
     """
 
     proxy_share: Share
@@ -349,6 +352,7 @@ class Selection(TypedDict):
     sampler: NotRequired[str]
     reached_keep: NotRequired[Share]
     trajectory: NotRequired[Trajectory]
+    distance: NotRequired[Share]
 
 
 class NoiseCount(TypedDict):

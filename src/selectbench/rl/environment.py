@@ -6,6 +6,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import torch
 
+from selectbench.errors import SelectbenchError
 from selectbench.policy import order_by_score
 from selectbench.rl.ranks import rank_correlation
 from selectbench.rl.reward import Reward
@@ -35,9 +36,16 @@ class MaskSummary(TypedDict):
 
 
 class TrajectoryRow(MaskSummary):
-    """How good the mask is after an epoch (from 1)."""
+    """How good the mask is after an epoch.
+
+    Parameters
+    ----------
+    epoch : from 1
+    updates : of the agent's policy so far
+    """
 
     epoch: int
+    updates: int
 
 
 class EnvironmentState(TypedDict):
@@ -45,13 +53,14 @@ class EnvironmentState(TypedDict):
 
     Parameters
     ----------
-    table, mask, epoch, trajectory, best, chosen_epoch : the attributes of ``SelectionEnvironment``
+    table, mask, price, epoch, trajectory, best, chosen_epoch : the attributes of ``SelectionEnvironment``
     steps, total_steps, sample_visits, wall_s, epochs : the attributes of ``LiveEnvironment``, of that alone
     model, optimiser : state dicts of the model that trains, of ``LiveEnvironment`` alone
     """
 
     table: torch.Tensor
     mask: torch.Tensor
+    price: float
     epoch: int
     trajectory: list[TrajectoryRow]
     best: torch.Tensor | None
@@ -77,7 +86,8 @@ class SelectionEnvironment:
     reward : how actions are rewarded
     batch_size : samples per step; batches of an epoch differ by at most one sample
     epochs : passes over the pool
-    tolerance : a mask is a candidate if its kept fraction differs from the target by at most this much
+    tolerance : the mask with the highest reward is chosen among those whose kept fraction differs from the target by at most this much;
+        without any, the mask with the nearest kept fraction
     stream : names the random order of every epoch
     """
 
@@ -101,6 +111,7 @@ class SelectionEnvironment:
         self.stream = stream
         self.ids = np.arange(len(features))
         self.mask = torch.ones(len(features), device=features.device)
+        self.price = 0.0  # of keeping a sample, used with ``alignment: price``
         self.epoch = 0
         self.trajectory: list[TrajectoryRow] = []
         self.best: torch.Tensor | None = None  # the mask of the chosen epoch
@@ -136,22 +147,38 @@ class SelectionEnvironment:
         self.positions = positions
         self._where = torch.from_numpy(positions).to(self.table.device)
 
-    def step(self, actions: torch.Tensor, stored: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the rewards (B,) of the batch's actions (B,) in [0, 1]; the mask stores ``stored`` instead of the actions if given."""
-        self.mask[self._where] = actions if stored is None else stored
-        rewards = self.reward.pay(actions, self._where, self.mask, self.cover)
+    def pay(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return the rewards (…, B) of actions (…, B) in [0, 1] for the current batch, without taking them."""
+        return self.reward.pay(actions, self._where, self.mask, self.cover, self.price)
+
+    def step(self, actions: torch.Tensor, stored: torch.Tensor | None = None) -> None:
+        """Take the batch's actions (B,): the mask stores them, or ``stored`` if given, and the model behind the features trains on them."""
+        stored = actions if stored is None else stored
+        self.mask[self._where] = stored
+        self.price = self.reward.move_price(self.price, stored)
         self.learn(actions)
         self._next += 1
-        return rewards
 
-    def end_epoch(self) -> None:
-        """Record how good the mask is; keep it if its kept fraction is within tolerance and its reward is the highest so far."""
+    def end_epoch(self, updates: int) -> None:
+        """Record how good the mask is after this many updates of the policy, and keep it if it is the best so far."""
         self.epoch += 1
-        row = describe_mask(self.mask, self.cover, self.reward)
-        self.trajectory.append({"epoch": self.epoch, **row})
-        in_band = abs(row["kept_fraction"] - self.reward.keep) <= self.tolerance + 1e-9
-        if in_band and (self.chosen_epoch is None or row["reward"] > self.trajectory[self.chosen_epoch - 1]["reward"]):
+        self.trajectory.append({"epoch": self.epoch, **describe_mask(self.mask, self.cover, self.reward), "updates": updates})
+        if self.chosen_epoch is None or self._rank(self.trajectory[-1]) > self._rank(self.trajectory[self.chosen_epoch - 1]):
             self.best, self.chosen_epoch = self.mask.clone(), self.epoch
+
+    def _rank(self, row: TrajectoryRow) -> tuple[bool, float]:
+        """Masks within tolerance come first, the highest reward ahead; then those with the nearest kept fraction."""
+        distance = abs(row["kept_fraction"] - self.reward.keep)
+        within = distance <= self.tolerance + 1e-9
+        return within, row["reward"] if within else -distance
+
+    @property
+    def distance(self) -> float:
+        """How far the chosen mask's kept fraction is from the target; 0 if it is within tolerance."""
+        if self.chosen_epoch is None:
+            raise SelectbenchError("no epoch has ended, so no mask is chosen")
+        distance = abs(self.trajectory[self.chosen_epoch - 1]["kept_fraction"] - self.reward.keep)
+        return 0.0 if distance <= self.tolerance + 1e-9 else distance
 
     def forward(self) -> torch.Tensor:
         """Return the features (B, d) of the current batch."""
@@ -165,6 +192,7 @@ class SelectionEnvironment:
         return {
             "table": self.table,
             "mask": self.mask,
+            "price": self.price,
             "epoch": self.epoch,
             "trajectory": self.trajectory,
             "best": self.best,

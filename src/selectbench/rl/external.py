@@ -36,6 +36,7 @@ class BatchOfSamples(VecEnv):
         super().__init__(
             -(-len(environment) // environment.num_batches), gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32), actions
         )
+        self.optimiser: torch.optim.Optimizer | None = None  # of the algorithm, which is made after this
         self._taken = 0
 
     def reset(self) -> np.ndarray:
@@ -58,11 +59,12 @@ class BatchOfSamples(VecEnv):
         environment, size = self.environment, self._size
         rewards, states = np.zeros(self.num_envs, np.float32), np.zeros((self.num_envs, environment.table.shape[1]), np.float32)
         if environment.epoch < environment.epochs:
-            paid = environment.step(self._actions[:size]).cpu().numpy()
+            paid = environment.pay(self._actions[:size]).cpu().numpy()
+            environment.step(self._actions[:size])
             rewards = np.concatenate([paid, np.repeat(paid[:1], self.num_envs - size)])
             self._taken += 1
             if self._taken % environment.num_batches == 0:
-                environment.end_epoch()
+                environment.end_epoch(count_updates(self.optimiser))
                 if environment.epoch < environment.epochs:
                     environment.begin_epoch()
         if environment.epoch < environment.epochs:
@@ -87,6 +89,12 @@ class BatchOfSamples(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None) -> list[bool]:
         """Report that no environment is wrapped."""
         return [False] * self.num_envs
+
+
+def count_updates(optimiser: torch.optim.Optimizer | None) -> int:
+    """Return how many steps an optimiser has taken."""
+    states = optimiser.state.values() if optimiser else ()
+    return max((int(state["step"]) for state in states), default=0)
 
 
 def learn_externally(algorithm: str, environment: SelectionEnvironment, learning_rate: float, seed: int) -> None:
@@ -135,4 +143,5 @@ def learn_externally(algorithm: str, environment: SelectionEnvironment, learning
                 seed=seed,
                 device=device,
             )
+        batch.optimiser = agent.policy.optimizer
         agent.learn(total_timesteps=environment.epochs * environment.num_batches * batch.num_envs)

@@ -71,9 +71,9 @@ class LiveEnvironment(SelectionEnvironment):
             self.forward()
             self.learn(torch.ones(len(positions), device=self.pool.device))
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, updates: int) -> None:
         """Record how good the mask is, and the elapsed time."""
-        super().end_epoch()
+        super().end_epoch(updates)
         now = time.perf_counter()
         self.wall_s += now - self._clock
         self._clock = now

@@ -36,11 +36,25 @@ def measure_redundancy(metric: Metric, features: "np.ndarray | torch.Tensor", la
     return values
 
 
-def scale_redundancy(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Scale redundancies to mean 0 and standard deviation 1 (``standard``), or to mean 1 (``mean``); equal values become 0 or 1."""
-    scaled: np.ndarray = values / max(values.mean(), 1e-12)
+def scale_redundancy(values: np.ndarray, scale: Scale, labels: np.ndarray) -> np.ndarray:
+    """Return redundancies (N,) on the scale on which they are rewarded.
+
+    Parameters
+    ----------
+    values : (N,), as measured by ``measure_redundancy``, which takes means over a class
+    scale : ``standard``: mean 0 and standard deviation 1; ``mean``: mean 1; ``none``: as measured, with sample cover the mean distance;
+        ``sum``: times the size of the class, with sample cover the paper's sum of distances. Equal values become 0 or 1 where they
+        are standardised or divided.
+    labels : (N,)
+    """
+    scaled: np.ndarray = values
     if scale == "standard":
         scaled = (values - values.mean()) / max(values.std(), 1e-12)
+    if scale == "mean":
+        scaled = values / max(values.mean(), 1e-12)
+    if scale == "sum":
+        _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        scaled = values * sizes[classes]
     return scaled
 
 

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
-from selectbench.errors import SelectionFailedError
+from selectbench.errors import SelectbenchError, SelectionFailedError
 from selectbench.policy import choose_positions, order_by_score
 from selectbench.rl.a2c import A2C, AgentSettings, AgentState
 from selectbench.rl.environment import EnvironmentState, SelectionEnvironment
@@ -49,7 +49,9 @@ NO_STORE = Store(load=lambda: None, save=lambda state: None)
 
 def make_reward(method: SelectorSettings, keep: float) -> Reward:
     """Return the reward that a method's settings define for a keep fraction."""
-    return Reward(keep=keep, form=method.reward, terms=method.terms, delta=method.delta)
+    return Reward(
+        keep=keep, form=method.reward, terms=method.terms, alignment=method.alignment, delta=method.delta, price_rate=method.price_rate
+    )
 
 
 def run_agent(
@@ -75,12 +77,22 @@ def run_agent(
 
         learn_externally(method.algorithm, environment, method.learning_rate, seed)
         return None
-    settings = AgentSettings(learning_rate=method.learning_rate, noise=method.noise)
-    steps = (environment.epochs - environment.epoch) * environment.num_batches
+    settings = AgentSettings(
+        learning_rate=method.learning_rate,
+        noise=method.noise,
+        baseline=method.baseline,
+        normalise=method.normalise,
+        entropy=method.entropy,
+        draws=method.draws,
+        updates=method.updates,
+        learns=method.learns,
+    )
+    num_batches = (environment.epochs - environment.epoch) * environment.num_batches
     with isolated_torch_rng(seed):
-        agent = A2C(environment.table.shape[1], settings, steps, environment.table.device)
+        agent = A2C(environment.table.shape[1], settings, num_batches, environment.table.device)
     if start is not None:
         agent.net.load_state_dict(start.net.state_dict())
+        agent.updates = start.updates
     state = store.load()
     if state is not None:
         environment.load_state_dict(state["environment"])
@@ -99,7 +111,8 @@ def take_mask(
 
     Parameters
     ----------
-    method : ``binarise: exact`` keeps ``num_kept`` under its class quota, ``threshold`` keeps all actions above ½
+    method : ``binarise: exact`` keeps ``num_kept`` under its class quota, however far the mask's own kept fraction is from the target;
+        ``threshold`` keeps all actions above ½
     environment : after its last epoch
     num_kept : k
     labels, ids : (N,) in the environment's order
@@ -108,18 +121,18 @@ def take_mask(
     Raises
     ------
     SelectionFailedError
-        No epoch's kept fraction came within tolerance of the target.
+        The mask is thresholded, and no epoch's kept fraction came within tolerance of the target.
     """
-    if environment.best is None:
-        fractions = [row["kept_fraction"] for row in environment.trajectory]
-        nearest = min(range(len(fractions)), key=lambda index: abs(fractions[index] - environment.reward.keep))
-        points = f"{100 * environment.tolerance:g}"
-        raise SelectionFailedError(
-            f"the policy never came within {points} {'point' if points == '1' else 'points'} of keep {environment.reward.keep:g}; "
-            f"nearest {fractions[nearest]:.3f} after epoch {nearest + 1} of {len(fractions)}"
-        )
+    if environment.best is None or environment.chosen_epoch is None:
+        raise SelectbenchError("no epoch has ended, so there is no mask")
     scores = environment.best.double().cpu().numpy()
     if method.binarise == "threshold":
+        if environment.distance:
+            points, nearest = f"{100 * environment.tolerance:g}", environment.trajectory[environment.chosen_epoch - 1]
+            raise SelectionFailedError(
+                f"the policy never came within {points} {'point' if points == '1' else 'points'} of keep {environment.reward.keep:g}; "
+                f"nearest {nearest['kept_fraction']:.3f} after epoch {nearest['epoch']} of {len(environment.trajectory)}"
+            )
         return order_by_score(scores, ids, seed)[: int((scores > 0.5).sum())]
     return choose_positions(scores, num_kept, labels=labels, ids=ids, quota=method.quota, tail=method.tail, seed=seed)
 
@@ -135,7 +148,7 @@ def select_frozen(method: SelectorSettings, redundancies: np.ndarray, signals: S
     seed : for all randomness
     """
     order = np.argsort(hash_ids(signals.ids, seed), kind="stable")
-    frozen = scale_redundancy(np.asarray(redundancies, dtype=np.float64)[order], method.scale)
+    frozen = scale_redundancy(np.asarray(redundancies, dtype=np.float64)[order], method.scale, signals.labels[order])
     environment = SelectionEnvironment(
         torch.from_numpy(np.asarray(signals.features, dtype=np.float32)[order]),
         lambda features: frozen,

@@ -7,7 +7,9 @@ from selectbench.policy import Quota, Tail
 Form = Literal["per_sample", "scalar"]
 Terms = Literal["both", "alignment", "redundancy"]
 Metric = Literal["cover", "squared", "centroid", "nearest", "cosine"]
-Scale = Literal["standard", "mean"]
+Scale = Literal["standard", "mean", "none", "sum"]
+Alignment = Literal["gap", "price"]
+Baseline = Literal["critic", "draws"]
 Algorithm = Literal["a2c", "ppo", "dqn"]
 Binarise = Literal["exact", "threshold"]
 
@@ -28,6 +30,14 @@ class SelectorSettings(Protocol):
         """Weight Δ of the alignment."""
 
     @property
+    def alignment(self) -> Alignment:
+        """Whether a kept sample is paid what the alignment gains from it, or pays a price."""
+
+    @property
+    def price_rate(self) -> float:
+        """How fast the price follows the kept fraction."""
+
+    @property
     def scale(self) -> Scale:
         """How redundancies are scaled."""
 
@@ -38,6 +48,30 @@ class SelectorSettings(Protocol):
     @property
     def learning_rate(self) -> float:
         """Learning rate of the agent's Adam."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """What rewards are compared with."""
+
+    @property
+    def normalise(self) -> bool:
+        """Whether the advantages of a batch are standardised."""
+
+    @property
+    def entropy(self) -> float:
+        """Weight of the policy's entropy."""
+
+    @property
+    def draws(self) -> int:
+        """Actions drawn per state and update."""
+
+    @property
+    def updates(self) -> int:
+        """Updates per batch."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether the agent is updated."""
 
     @property
     def noise(self) -> bool:

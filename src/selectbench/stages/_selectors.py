@@ -25,18 +25,19 @@ from selectbench.training.recipes import Recipe
 
 
 def select_subset(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, state: Path, key: str) -> tuple[list[int], dict[str, Any]]:
-    """Train one agent and return the ids it keeps and their description; a policy that misses its keep fraction is described as failed."""
+    """Train one agent and return the ids it keeps and their description; a mask out of tolerance may fail."""
     labels, num_kept = pool.labels.cpu().numpy(), count_kept(keep, len(pool))
     environment = train_agent(spec, method, pool, keep, lambda phase: make_store(state.with_suffix(f".{phase}.pt"), key))
-    trajectory = {"trajectory": tabulate(environment.trajectory, environment.chosen_epoch)}
+    chosen_epoch = environment.chosen_epoch
     try:
         ids = take_mask(method, environment, num_kept, labels, np.arange(len(pool)), spec["selection_seed"])
         described = describe_subset(ids, labels[ids], spec["num_classes"])
     except SelectionFailedError as error:
-        ids = np.array([], dtype=np.int64)
+        ids, chosen_epoch = np.array([], dtype=np.int64), None
         described = {"failure": str(error), "num_kept": 0, "sha256": None, "class_counts": None}
     paid = {"wall_s": environment.wall_s, "sample_visits": environment.sample_visits, "peak_memory_mb": read_peak_memory_mb()}
-    cost = {"proxy_share": 0.0, "sources": {"agent": paid}, "score_s": 0.0, "select_s": 0.0, **paid, **trajectory}
+    learnt = {"trajectory": tabulate(environment.trajectory, chosen_epoch), "distance": round(environment.distance, 6)}
+    cost = {"proxy_share": 0.0, "sources": {"agent": paid}, "score_s": 0.0, "select_s": 0.0, **paid, **learnt}
     finished = ids.tolist(), described | {"cost": cost}
     save_state(state, {"key": key, "finished": finished})
     return finished
@@ -52,7 +53,7 @@ def train_agent(spec: SelectorSpec, method: RLSelector, pool: Pool, keep: str, s
         model,
         pool,
         recipe,
-        lambda features: scale_redundancy(measure_redundancy(method.metric, features, labels), method.scale),
+        lambda features: scale_redundancy(measure_redundancy(method.metric, features, labels), method.scale, labels),
         make_reward(method, method.start or float(keep)),
         tolerance=method.tolerance,
         stream=stream,

@@ -28,6 +28,7 @@ class SubsetCost(TypedDict):
     wall_s, sample_visits : total cost, including sources
     peak_memory_mb : in MiB
     trajectory : only of agents and searches
+    distance : only of agents: between the kept fraction of the chosen epoch's mask and the target, 0 if it is within tolerance
     """
 
     proxy_share: float
@@ -38,6 +39,7 @@ class SubsetCost(TypedDict):
     sample_visits: float
     peak_memory_mb: float | None
     trajectory: NotRequired[Trajectory]
+    distance: NotRequired[float]
 
 
 class SubsetEntry(TypedDict):
