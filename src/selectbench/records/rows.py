@@ -294,11 +294,10 @@ class Trajectory(TypedDict):
     kept_fraction, reward, redundancy : of an agent's mask
     regret : distance from the analytic optimum of the redundancy reward: 1 is a random subset, 0 the optimum
     correlation : of the agent's scores with the redundancy
-    updates : of the agent's policy so far
+    updates : of an agent's policy so far
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
     merit : of Data Agent: rank correlation of its policy with what its reward multiplies actions by
-    updates : updates of the policy so far
     proxy_loss : of a search: lowest validation loss so far
     """
 
@@ -317,7 +316,6 @@ class Trajectory(TypedDict):
     action: NotRequired[list[float | None]]
     weight: NotRequired[list[float | None]]
     merit: NotRequired[list[float | None]]
-    updates: NotRequired[list[float | None]]
     proxy_loss: NotRequired[list[float | None]]
 
 
