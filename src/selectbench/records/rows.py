@@ -289,7 +289,9 @@ class Trajectory(TypedDict):
     regret : distance from the analytic optimum of the redundancy reward: 1 is a random subset, 0 the optimum
     correlation : of the agent's scores with the redundancy
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
+    updates : of an agent: cumulative number of optimiser updates of its policy
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
+    merit : of Data Agent: rank correlation between its mean action and what the reward says a sample is worth
     proxy_loss : of a search: lowest validation loss so far
     """
 
@@ -304,8 +306,10 @@ class Trajectory(TypedDict):
     batches: NotRequired[list[float | None]]
     observed: NotRequired[list[float | None]]
     loss: NotRequired[list[float | None]]
+    updates: NotRequired[list[float | None]]
     action: NotRequired[list[float | None]]
     weight: NotRequired[list[float | None]]
+    merit: NotRequired[list[float | None]]
     proxy_loss: NotRequired[list[float | None]]
 
 
