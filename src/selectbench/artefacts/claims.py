@@ -426,20 +426,7 @@ def decide(claim: ClaimSpec, compared: Sequence[Compared], means: Sequence[Compa
         share = tell_share(len(impossible), len(compared), "comparison", "cannot come out as claimed", "cannot come out as claimed")
         return Verdict(IMPOSSIBLE, f"{share}: training alone visits more samples than the claim allows, in every seed")
     tested = [item for item in compared if item.effect is not None and item.effect.n > 1]
-    judge: Callable[[int | None], VerdictName]
-    if claim["scope"] == "best":
-        panels = group_panels(tested)
-
-        def judge(n: int | None) -> VerdictName:
-            return decide_some([[[resize(effect, n) for effect in keep] for keep in panel] for panel in panels], level)
-
-    else:
-        single = list_effects(tested)
-        averaged = list_effects(means)
-
-        def judge(n: int | None) -> VerdictName:
-            return decide_every([resize(effect, n) for effect in single], [resize(effect, n) for effect in averaged], level)
-
+    judge = follow_best(tested, level) if claim["scope"] == "best" else follow_every(tested, means, level)
     found = judge(None)
     if found == CONTRADICTED and (claim["scope"] == "every" or len(tested) == len(compared)):
         return Verdict(CONTRADICTED, explain_contradiction(claim["scope"], tested, means, level))
@@ -458,6 +445,18 @@ def decide(claim: ClaimSpec, compared: Sequence[Compared], means: Sequence[Compa
         return Verdict(found, why)
     seeds = find_seeds(judge)
     return Verdict(UNDECIDED, f"{why}; {tell_seeds(seeds)}", seeds)
+
+
+def follow_every(tested: Sequence[Compared], means: Sequence[Compared], level: float) -> Callable[[int | None], VerdictName]:
+    """Return the rule for comparisons that must all hold, as a function of the number of seeds; None means those that there are."""
+    single, averaged = list_effects(tested), list_effects(means)
+    return lambda n: decide_every([resize(effect, n) for effect in single], [resize(effect, n) for effect in averaged], level)
+
+
+def follow_best(tested: Sequence[Compared], level: float) -> Callable[[int | None], VerdictName]:
+    """Return the rule for comparisons that must hold together at the best keep fraction, as ``follow_every`` does."""
+    panels = group_panels(tested)
+    return lambda n: decide_some([[[resize(effect, n) for effect in keep] for keep in panel] for panel in panels], level)
 
 
 def resize(effect: Effect, n: int | None) -> Effect:
