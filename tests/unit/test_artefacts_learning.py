@@ -43,6 +43,15 @@ def test_lower_regret_and_higher_merit_are_learning():
     assert describe_learning(worse).startswith("agent did not learn (merit −0.60 against 0.00 of its twin")
 
 
+def test_a_search_is_compared_by_the_proxy_loss_of_its_choice():
+    records = make_agents([0.5, 0.52, 0.48], [0.9, 0.92, 0.93], updates=None)
+    for record in records.values():
+        if record["selection"].get("trajectory", {}).get("regret"):
+            record["selection"]["trajectory"]["proxy_loss"] = record["selection"]["trajectory"].pop("regret")
+    learning = assess_learning(records, LEARNER, "digits")
+    assert describe_learning(learning) == "agent learnt (proxy loss 0.50 against 0.92 of its twin)"
+
+
 def test_without_a_twin_or_its_columns_nothing_is_said():
     records = make_agents([0.94, 0.97, 0.91], [0.96, 0.93, 0.99])
     for learner, dataset in ((LEARNER | {"twin": "random"}, "digits"), (LEARNER, "blobs")):

@@ -557,8 +557,10 @@ def tell_seeds(seeds: int | None) -> str:
 
 def name_sides(compared: Iterable[Compared]) -> tuple[str, str, str]:
     """Return what intervals contain, and on which side they favour a claim or not; a ratio below 1 is a saving."""
-    are_ratios = all(item.comparison["metric"] in COST_METRICS for item in compared)
-    return ("1×", "below 1×", "at or above 1×") if are_ratios else ("0", "above 0", "below 0")
+    if not all(item.comparison["metric"] in COST_METRICS for item in compared):
+        return "0", "above 0", "below 0"
+    ratio = "what is claimed" if any(item.comparison.get("allowance") for item in compared) else "1×"
+    return ratio, f"below {ratio}", f"at or above {ratio}"
 
 
 def tell_share(count: int, total: int, noun: str, one: str, several: str, nouns: str = "") -> str:

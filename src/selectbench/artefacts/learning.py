@@ -11,11 +11,11 @@ from selectbench.artefacts.specs import LearnerSpec
 from selectbench.records.rows import Records, Row, Trajectory
 
 Outcome = Literal["learnt", "did not learn", "unknown"]
-Quantity = Literal["regret", "merit"]
+Quantity = Literal["regret", "merit", "proxy_loss"]
 LEARNT: Outcome = "learnt"
 DID_NOT_LEARN: Outcome = "did not learn"
 UNKNOWN: Outcome = "unknown"
-SIGNS: Mapping[Quantity, int] = {"regret": -1, "merit": 1}  # regret is better if lower
+SIGNS: Mapping[Quantity, int] = {"regret": -1, "merit": 1, "proxy_loss": -1}  # −1: lower is better
 Key = tuple[str | int, ...]
 
 
@@ -86,14 +86,17 @@ def gather_trajectories(records: Records, method: str, dataset: str) -> dict[Key
 
 
 def read_all(trajectories: Mapping[Key, Trajectory], quantity: Quantity) -> dict[Key, float]:
-    """Return the value of every trajectory that has one: regret at the chosen epoch, merit at the last epoch with a value."""
-    values = {key: read_chosen(found) if quantity == "regret" else read_last(found.get("merit")) for key, found in trajectories.items()}
+    """Return the value of every trajectory that has one: merit at the last epoch with a value, others at the chosen epoch."""
+    values = {
+        key: read_last(found.get("merit")) if quantity == "merit" else read_chosen(found, found.get(quantity))
+        for key, found in trajectories.items()
+    }
     return {key: value for key, value in values.items() if value is not None}
 
 
-def read_chosen(trajectory: Trajectory) -> float | None:
-    """Return the regret at the epoch that gave the subset."""
-    chosen, column = trajectory["chosen_epoch"], trajectory.get("regret")
+def read_chosen(trajectory: Trajectory, column: Sequence[float | None] | None) -> float | None:
+    """Return the value of a column at the epoch, or the proxy training, that gave the subset."""
+    chosen = trajectory["chosen_epoch"]
     if chosen is None or column is None or chosen not in trajectory["epoch"]:
         return None
     return column[trajectory["epoch"].index(chosen)]
@@ -106,10 +109,10 @@ def read_last(column: Sequence[float | None] | None) -> float | None:
 
 def describe_learning(learning: Learning) -> str:
     """Return ``"agent did not learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"``; empty for an unknown outcome."""
-    if learning.outcome == UNKNOWN or learning.own is None or learning.twin is None:
+    if learning.quantity is None or learning.own is None or learning.twin is None:
         return ""
     word = "agent learnt" if learning.outcome == LEARNT else "agent did not learn"
-    compared = f"{learning.quantity} {learning.own:.2f} against {learning.twin:.2f} of its twin".replace("-", "−")
+    compared = f"{learning.quantity.replace('_', ' ')} {learning.own:.2f} against {learning.twin:.2f} of its twin".replace("-", "−")
     if learning.updates is None:
         return f"{word} ({compared})"
     of = "" if learning.published is None else f" of {learning.published:,}"
