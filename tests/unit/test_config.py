@@ -100,6 +100,7 @@ MISTAKES = [
     ("papers/rl_selector.yaml", "kind: cost\n", "kind: costs\n", "figures.cost.kind: unknown 'costs'; did you mean 'cost'?"),
     ("papers/rl_selector.yaml", "table: cross", "table: crosss", "claims.transfers.table: unknown 'crosss'; did you mean 'cross'?"),
     ("papers/rl_selector.yaml", "than: 0.8", "than: 0.9", "claims.transfer_loses_more_at_low_fractions.compare.than: table 'transfer' has no keep fraction 0.9"),
+    ("papers/rl_selector.yaml", "keep: [0.6, 0.8], metric: top1, spread", "keep: [0.6], metric: top1, spread", "claims.a2c_most_stable.compare.spread: a spread over keep fractions needs at least two of them, not 1"),
     ("papers/rl_selector.yaml", "test_set: [shift], metric", "test_set: [shifts], metric", "claims.ninety_survives_shift.compare.test_set: unknown 'shifts'; did you mean 'shift'?"),
     ("papers/rl_selector.yaml", ", metric: keep_error, bound: 1", ", metric: keep_error", "claims.keeps_the_wanted_fraction.compare: give either against, the methods to compare with, or bound"),
     ("papers/rl_selector.yaml", "equivalence: {top1: 1.0", "equivalence: {top_1: 1.0", "equivalence: unknown 'top_1'; did you mean 'top1'?"),

@@ -342,14 +342,17 @@ def list_keeps(table: TableSpec, compare: Compare, where: str) -> list[str]:
     Raises
     ------
     ConfigError
-        The table has no such keep fraction.
+        The table has no such keep fraction, or a spread is asked for over fewer than two.
     """
     valid = [column["id"] for column in table["columns"] if column["id"] != "1"]
     named = [("keep", keep) for keep in compare.get("keep", ())] + ([("than", compare["than"])] if "than" in compare else [])
     for key, keep in ((key, format_keep(keep)) for key, keep in named):
         if keep not in valid:
             raise ConfigError(f"{where}.{key}: table {table['id']!r} has no keep fraction {keep}{suggest(keep, valid)}")
-    return [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else valid
+    keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else valid
+    if compare.get("spread") and len(keeps) < 2:
+        raise ConfigError(f"{where}.spread: a spread over keep fractions needs at least two of them, not {len(keeps)}")
+    return keeps
 
 
 def resolve_pair(
