@@ -37,7 +37,7 @@ from selectbench.training.pools import Pool
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"
-KEEPS, SEEDS = ("0.2", "0.6"), (0, 1)
+KEEPS, SEEDS = ("0.2", "0.6"), (0, 1, 2, 3)
 REGRESSION = "the network fitted to E by regression"
 COLUMNS = ("setting", "features", "keep", "seed", "regret", "kept_fraction", "updates", "cpu_s")
 
@@ -68,14 +68,14 @@ def list_settings(published: Mapping[str, Any]) -> list[Setting]:
         Setting("per sample, standardised E and advantages, Δ 0.8, learning rate 0.003", earlier, live=True),
         Setting("… and means in the mask", means),
         Setting("… and a price instead of r1, no standardised advantages", price),
-        Setting("… and entropy 0.2", replace(price, entropy=0.2)),
-        Setting("… and 16 draws", replace(price, entropy=0.2, draws=16)),
+        Setting("… and entropy 0.1", replace(price, entropy=0.1)),
+        Setting("… and 16 draws", replace(price, entropy=0.1, draws=16)),
         Setting("tuned: … and 2 updates per batch, learning rate 0.006", tuned, live=True),
         Setting("tuned, learning rate 0.003", replace(tuned, learning_rate=0.003)),
         Setting("tuned, learning rate 0.012", replace(tuned, learning_rate=0.012)),
         Setting("tuned, entropy 0", replace(tuned, entropy=0.0)),
-        Setting("tuned, entropy 0.1", replace(tuned, entropy=0.1)),
-        Setting("tuned, entropy 0.4", replace(tuned, entropy=0.4)),
+        Setting("tuned, entropy 0.05", replace(tuned, entropy=0.05)),
+        Setting("tuned, entropy 0.2", replace(tuned, entropy=0.2), live=True),
         Setting("tuned, 4 updates per batch", replace(tuned, updates=4), live=True),
         Setting("tuned, r1 instead of a price", replace(tuned, alignment="gap"), live=True),
         Setting("tuned, sampled actions in the mask", replace(tuned, noise=True), live=True),

@@ -157,3 +157,15 @@ def test_the_first_seeds_of_the_browsed_table_are_collected(root):
     assert {run["method"] for run in runs if run["scores"] is None} == {
         name for name in plan.config.list_searches() if name in {run["method"] for run in runs}
     }
+
+
+def test_every_kind_of_verdict_has_a_symbol_and_a_style():
+    from selectbench.artefacts.verdict import SYMBOLS
+
+    verdicts = {"tiny": {"one": make_verdict({name.replace(" ", "_"): name for name in SYMBOLS})}, "small": {}, "full": {}}
+    page = render_front(make_spec(), verdicts, None)
+    for name, symbol in SYMBOLS.items():
+        style = name.replace(" ", "-")
+        assert f'<span class="chip {style}"><span aria-hidden="true">{symbol}</span> {name}</span>' in page
+        assert re.search(rf"\.{style}\b[^{{]*{{", page), f"page.css has no style for {style}"
+    assert len(set(SYMBOLS.values())) == len(SYMBOLS)

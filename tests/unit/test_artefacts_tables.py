@@ -63,11 +63,30 @@ def test_best_is_bold_and_full_data_is_not(table):
 
 def test_best_means_that_print_alike_share_it_and_holes_do_not_win():
     def row(name: str, mean: float, holes: list) -> dict:
-        return {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": holes, "best": False}}}
+        return {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": holes, "whole_pool": name == "e", "best": False}}}
 
-    rows = [row("a", 90.01, []), row("b", 90.04, []), row("c", 80.0, []), row("d", 95.0, ["hole"])]
+    rows = [row("a", 90.01, []), row("b", 90.04, []), row("c", 80.0, []), row("d", 95.0, ["hole"]), row("e", 96.0, [])]
     mark_best(rows, [{"id": "0.3"}], "top1")
-    assert [line["cells"]["0.3"]["best"] for line in rows] == [True, True, False, False]
+    assert [line["cells"]["0.3"]["best"] for line in rows] == [True, True, False, False, False]
+
+
+def test_a_text_table_never_bolds_a_method_whose_training_saw_the_whole_pool():
+    records = by_id(make_records())
+    for record in records.values():
+        if record["run"]["method"] == "moderate":
+            record["selection"] |= {"sampler": "data_agent", "trajectory": {"chosen_epoch": None, "epoch": [1, 2], "kept": [1400, 420]}}
+    images = fill_table(make_table_spec(), records)
+    assert find_cell(images, "digits", "moderate", "0.3")["best"]
+    for record in records.values():
+        record["tokens"] = {"pool": 10000, "kept": 3000}
+    texts = fill_table(make_table_spec(), records)
+    assert not find_cell(texts, "digits", "moderate", "0.3")["best"]
+    assert find_cell(texts, "digits", "random_balanced", "0.3")["best"]
+    assert "excluding full data, methods whose training saw the whole pool and cells with missing runs" in texts["caption"]
+    for record in records.values():
+        if record["run"]["method"] == "moderate":
+            record["selection"]["trajectory"]["kept"] = [420, 420]
+    assert find_cell(fill_table(make_table_spec(), records), "digits", "moderate", "0.3")["best"]
 
 
 def test_full_data_for_fewer_epochs_is_not_bold_either():
@@ -129,7 +148,7 @@ def test_costs_are_read_from_selection_and_training_and_the_lowest_is_best(recor
 def test_times_are_a_cost_with_more_decimals_below_ten_seconds(records):
     table = fill_table(make_table_spec() | {"metric": "total_wall_s"}, records)
     assert find_cell(table, "digits", "full", "1")["values"] == [6.0, 6.05, 6.1]
-    assert "| EL2N | 5.98 ± 0.05 ▼ | 7.18 ± 0.05 ▼ |" in render_markdown(table)
+    assert "| EL2N | 5.98 ± 0.05 | 7.18 ± 0.05 |" in render_markdown(table)  # seeds are not independent timings
     assert format_number(123.46, "total_wall_s") == "123.5"
     assert "%)" not in table["caption"]
 

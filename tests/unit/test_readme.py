@@ -41,14 +41,17 @@ def test_a_changed_verdict_makes_it_stale_and_is_counted():
     fresh = refresh_verdicts(text, {"a": {"claims": claims}}, {"a": "A"})
     assert fresh.startswith("before\n<!-- verdicts tiny: a/one -->\n")
     assert fresh.endswith("<!-- end of verdicts -->\nafter\n")
-    assert "| [A](results/tiny/a/verdict.md) | 1 claimed by the paper | 1 | 0 | 0 |" in fresh
-    assert "| [A](results/tiny/a/verdict.md) | 1 added by this benchmark | 0 | 0 | 1 |" in fresh
+    assert "| [A](results/tiny/a/verdict.md) | 1 claimed by the paper | 1 | 0 | 0 | 0 |" in fresh
+    assert "| [A](results/tiny/a/verdict.md) | 1 added by this benchmark | 0 | 0 | 0 | 1 |" in fresh
     assert "| A: One. | ✓ supported | — |" in fresh
     assert "Two." not in fresh
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) == fresh
     unasked = [claim | {"verdict": "not asked"} for claim in claims]
     told = refresh_verdicts(text, {"a": {"claims": unasked}}, {"a": "A"})
-    assert "| 1 added by this benchmark, 1 of them not asked at this scale | 0 | 0 | 0 |" in told
+    assert "| 1 added by this benchmark; 1 – not asked | 0 | 0 | 0 | 0 |" in told
+    open_ = [claims[0] | {"verdict": "undecided", "seeds": 14}, claims[1] | {"verdict": "holds by construction"}]
+    told = refresh_verdicts(text, {"a": {"claims": open_}}, {"a": "A"})
+    assert "| A: One. | ? undecided (n ≈ 14) |" in told and "| 1 added by this benchmark; 1 ≡ holds by construction |" in told
     claims[0]["verdict"] = "contradicted"
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) != fresh
     with pytest.raises(ConfigError, match="unknown claim 'a/one' in the marker of its verdicts; did you mean 'a/ones'"):

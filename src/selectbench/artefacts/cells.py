@@ -15,28 +15,35 @@ CONFIDENCE = 0.95
 FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are compared with
 FULL_ROWS = frozenset({FULL, "full_fewer"})  # rows that train on full data: the best of a column is chosen among the others
 FULL_COLUMN = "1"
-TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL = "total_wall_s", "total_visits", "training_wall_s"
+TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL, TRAINING_VISITS = "total_wall_s", "total_visits", "training_wall_s", "training_visits"
 CostAxis = Literal["wall_s", "sample_visits"]
 COST_METRICS: Mapping[str, CostAxis] = {
     TOTAL_WALL: "wall_s",
     TOTAL_VISITS: "sample_visits",
     TRAINING_WALL: "wall_s",
-}  # totals add selection
+    TRAINING_VISITS: "sample_visits",
+}  # totals add selection and a frozen encoder, whichever side pays for it
+TOTALS = frozenset({TOTAL_WALL, TOTAL_VISITS})
+WALL_METRICS = frozenset(metric for metric, axis in COST_METRICS.items() if axis == "wall_s")
+VISITS_PER_FORWARD = 1 / 3  # a forward pass without a backward pass
 PROXY_LOSS, PROXY_TRAININGS = "proxy_loss", "proxy_trainings"
 SEARCH_METRICS: Mapping[str, Literal["proxy_loss", "trainings"]] = {PROXY_LOSS: "proxy_loss", PROXY_TRAININGS: "trainings"}
 NOISE_KEPT = "noise_kept"  # read from the training's record: the share of the pool's noisy samples that the subset holds
+KEEP_ERROR = "keep_error"  # how far an agent's mask, thresholded at ½, is from the wanted keep fraction, in points
 TEST_METRICS = frozenset({"top1", "loss"})
 PERCENT_METRICS = frozenset({"top1", NOISE_KEPT})
-LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, *COST_METRICS, *SEARCH_METRICS})
+LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, KEEP_ERROR, *COST_METRICS, *SEARCH_METRICS})
 METRIC_TITLES = {
     "top1": "top-1 accuracy (%)",
     "loss": "cross-entropy",
     NOISE_KEPT: "noisy samples kept (%)",
     TOTAL_WALL: "selection plus training time (s)",
     TOTAL_VISITS: "selection plus training sample visits",
-    TRAINING_WALL: "training time without selection (s)",
+    TRAINING_WALL: "training time without selection and embedding (s)",
+    TRAINING_VISITS: "training sample visits without selection and embedding",
     PROXY_LOSS: "validation loss of a proxy trained on the chosen clusters",
     PROXY_TRAININGS: "proxy trainings",
+    KEEP_ERROR: "distance of the policy's kept fraction from the wanted one (points)",
 }
 
 
@@ -122,6 +129,7 @@ class Cell(TypedDict):
     unreadable : images that could not be read: left out of the test set (``"test"``) or grey in training (``"training"``)
     reached_keep : the keep fraction that a sampler's rule stands for where a limit of the rule makes it more than the column's
     distant : seed → how far the kept fraction of an agent's best mask is from the target, of runs where it is out of tolerance
+    whole_pool : of texts: whether a sampler's training saw the whole pool, so that it does not compete with small subsets
     footnotes : marks
     """
 
@@ -143,17 +151,22 @@ class Cell(TypedDict):
     unreadable: dict[str, int]
     reached_keep: float | None
     distant: dict[int, float]
+    whole_pool: bool
     footnotes: list[str]
 
 
 def read_value(record: Row, metric: str, test_set: str | None) -> float | None:
     """Return the last-epoch value of a metric, or None if the record has no finite one."""
+    if metric == KEEP_ERROR:  # which a policy that missed its keep fraction has too
+        return find_keep_error(record)
     if record["status"] != "ok":
         return None
     value: float | None
     if metric in COST_METRICS:
         axis = COST_METRICS[metric]
-        value = record["training"][axis] + (0.0 if metric == TRAINING_WALL else record["selection"][axis])
+        encoding = find_encoding(record)[axis]
+        value = record["training"][axis] - (encoding if axis == "wall_s" else 0.0)
+        value += encoding + record["selection"][axis] if metric in TOTALS else 0.0
     elif metric in SEARCH_METRICS:
         search = record["selection"].get("search")
         value = search[SEARCH_METRICS[metric]] if search else None
@@ -164,6 +177,33 @@ def read_value(record: Row, metric: str, test_set: str | None) -> float | None:
         outcome = find_outcome(record, test_set)
         value = {"top1": outcome["top1"], "loss": outcome["loss"]}.get(metric) if outcome else None
     return value if value is not None and math.isfinite(value) else None
+
+
+def find_keep_error(record: Row) -> float | None:
+    """Return how far a policy is from its keep fraction, in points: at the chosen epoch, or at the nearest if none was chosen."""
+    trajectory = record["selection"].get("trajectory") if record["selection"] else None
+    if trajectory is None or "kept_fraction" not in trajectory:
+        return None
+    wanted, chosen = float(record["run"]["keep"]), trajectory["chosen_epoch"]
+    fractions = zip(trajectory["epoch"], trajectory["kept_fraction"], strict=True)
+    return min((100 * abs(value - wanted) for epoch, value in fractions if value is not None and chosen in (None, epoch)), default=None)
+
+
+def find_encoding(record: FinishedRow) -> dict[CostAxis, float]:
+    """Return what a training paid for a frozen encoder: nothing if selection has paid for it already.
+
+    A sampler's training needs the embeddings of the whole pool, other trainings those of their subset. Seconds are part of the
+    training's; sample visits are not.
+    """
+    seconds = record["training"]["encode_s"]
+    num = record["num_pool"] if "sampler" in record["selection"] else record["num_kept"]
+    return {"wall_s": seconds, "sample_visits": num * VISITS_PER_FORWARD if seconds else 0.0}
+
+
+def sees_whole_pool(record: FinishedRow) -> bool:
+    """Tell whether a training visits every sample of the pool in some epoch, as samplers do while warming up or annealing."""
+    visited = record["selection"].get("trajectory", {}).get("kept", []) if "sampler" in record["selection"] else [record["num_kept"]]
+    return any(count is not None and count >= record["num_pool"] for count in visited)
 
 
 def find_outcome(record: FinishedRow, test_set: str | None) -> Outcome | None:
@@ -182,6 +222,8 @@ def find_hole(records: Records, run: str, metric: str, test_set: str | None) -> 
     if run not in records:
         return Hole(run=run, reason="no record")
     record = records[run]
+    if metric == KEEP_ERROR and find_keep_error(record) is not None:
+        return None
     if record["status"] != "ok":
         return Hole(run=run, reason=f"failed: {read_reason(record).strip().splitlines()[0]}")
     if metric in SEARCH_METRICS and not record["selection"].get("search"):
@@ -238,7 +280,15 @@ def values_by_seed(records: Records, runs: Iterable[str], metric: str, test_set:
 def compare_runs(
     records: Records, better: Sequence[str], worse: Sequence[str], metric: str, test_set: str | None, higher_is_better: bool
 ) -> tuple[np.ndarray, float]:
-    """Return the paired differences over common seeds, positive = ``better`` is better, and the least standard deviation they have.
+    """Return the differences of ``pair_runs`` in the order of seeds, and the least standard deviation they have."""
+    differences, least_sd = pair_runs(records, better, worse, metric, test_set, higher_is_better)
+    return np.array([differences[seed] for seed in sorted(differences)], dtype=np.float64), least_sd
+
+
+def pair_runs(
+    records: Records, better: Sequence[str], worse: Sequence[str], metric: str, test_set: str | None, higher_is_better: bool
+) -> tuple[dict[int, float], float]:
+    """Return seed → paired difference, positive = ``better`` is better, and the least standard deviation of these differences.
 
     Costs are compared by the difference of their logarithms. A percentage of ``num`` samples moves in steps of 100 / num, so
     differences that happen to be equal are no more certain than that: the least standard deviation is (100 / num) / √12.
@@ -248,12 +298,16 @@ def compare_runs(
     pairs = np.array([[left[seed], right[seed]] for seed in seeds], dtype=np.float64).reshape(-1, 2)
     if metric in COST_METRICS:
         pairs = np.log(pairs)
-    differences = (pairs[:, 0] - pairs[:, 1]) * (1 if higher_is_better else -1)
-    if metric not in PERCENT_METRICS or not seeds:
-        return differences, 0.0
-    sizes = (count_samples(records, run, metric, test_set) for run in (*better, *worse))
-    num = min(size for size in sizes if size is not None)
-    return differences, 100 / num / math.sqrt(12)
+    values = ((pairs[:, 0] - pairs[:, 1]) * (1 if higher_is_better else -1)).tolist()
+    return dict(zip(seeds, values, strict=True)), find_resolution(records, (*better, *worse), metric, test_set) / math.sqrt(12)
+
+
+def find_resolution(records: Records, runs: Iterable[str], metric: str, test_set: str | None) -> float:
+    """Return the step in which a percentage moves, 100 / number of samples; 0 for other metrics and for runs without a value."""
+    if metric not in PERCENT_METRICS:
+        return 0.0
+    sizes = [size for run in runs if (size := count_samples(records, run, metric, test_set))]
+    return 100 / min(sizes) if sizes else 0.0
 
 
 def count_samples(records: Records, run: str, metric: str, test_set: str | None) -> int | None:
@@ -269,13 +323,15 @@ def count_samples(records: Records, run: str, metric: str, test_set: str | None)
 
 def mean_cost(records: Records, runs: Sequence[str], full_runs: Sequence[str]) -> Cost | None:
     """Return the cost of the runs relative to full-data training, paired by seed; None without a pair."""
-    full = {record["run"]["seed"]: record["training"] for run in full_runs if (record := find_finished(records, run))}
+    full = {record["run"]["seed"]: record for run in full_runs if (record := find_finished(records, run))}
     shares = []
     for run in runs:
         record = find_finished(records, run)
         if record is not None and record["run"]["seed"] in full:
-            selection, training, whole = record["selection"], record["training"], full[record["run"]["seed"]]
-            visits = (selection["sample_visits"] + training["sample_visits"]) / whole["sample_visits"]
+            full_record = full[record["run"]["seed"]]
+            selection, training, whole = record["selection"], record["training"], full_record["training"]
+            visits = read_value(record, TOTAL_VISITS, None) or 0.0
+            visits /= read_value(full_record, TOTAL_VISITS, None) or math.inf
             shares.append((selection["wall_s"] / whole["wall_s"], training["wall_s"] / whole["wall_s"], visits))
     if not shares:
         return None
@@ -309,6 +365,7 @@ def fill_cell(records: Records, runs: Sequence[str], reported: Reported | None, 
         unreadable=count_unreadable(present, test_set if metric in TEST_METRICS else None),
         reached_keep=max((record["selection"].get("reached_keep", 0.0) for record in present), default=0.0) or None,
         distant={record["run"]["seed"]: distance for record in present if (distance := record["selection"].get("distance"))},
+        whole_pool=any(record["tokens"] is not None and sees_whole_pool(record) for record in present),
         footnotes=[],
     )
 
@@ -368,7 +425,7 @@ def compare_with_controls(records: Records, rows: list[TableRow[Cell]], metric: 
         for column, cell in row["cells"].items():
             cell["cost"] = mean_cost(records, cell["runs"], full_runs)
             random_runs = runs.get(RANDOM, {}).get(column, [])
-            if row["control"] or not random_runs:
+            if row["control"] or not random_runs or metric in WALL_METRICS:  # seeds are not independent timings
                 continue
             differences, least_sd = compare_runs(records, cell["runs"], random_runs, metric, test_set, metric not in LOWER_IS_BETTER)
             if len(differences):

@@ -3,9 +3,18 @@
 import math
 from collections.abc import Iterable
 
-from selectbench.artefacts.cells import COST_METRICS, PROXY_LOSS, PROXY_TRAININGS, TOTAL_VISITS, TOTAL_WALL, TRAINING_WALL, Cost
+from selectbench.artefacts.cells import (
+    COST_METRICS,
+    PROXY_LOSS,
+    PROXY_TRAININGS,
+    TOTAL_VISITS,
+    TOTAL_WALL,
+    TRAINING_VISITS,
+    TRAINING_WALL,
+    Cost,
+)
 
-LOSSES, COUNTS, SECONDS = ("loss", PROXY_LOSS), (TOTAL_VISITS, PROXY_TRAININGS), (TOTAL_WALL, TRAINING_WALL)
+LOSSES, COUNTS, SECONDS = ("loss", PROXY_LOSS), (TOTAL_VISITS, TRAINING_VISITS, PROXY_TRAININGS), (TOTAL_WALL, TRAINING_WALL)
 BELOW_RANDOM = "▼"
 HOLE = "—"
 NOT_BUILT = "not built yet"
@@ -76,13 +85,15 @@ def format_signed(value: float, decimals: int) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def format_difference(mean: float, low: float | None, high: float | None, metric: str) -> str:
+def format_difference(mean: float, low: float | None, high: float | None, metric: str, against: str = "") -> str:
     """Return a paired difference and its interval: ``"+0.42 [−0.10, +0.94]"``; positive = better.
 
-    Costs, whose differences are logarithms, are shown as the ratio to the cost they are compared with: ``"0.50× the cost [0.25×, 1.00×]"``.
+    Costs, whose differences are logarithms, are shown as the ratio to the cost they are compared with:
+    ``"0.50× the cost of full data [0.25×, 1.00×]"``.
     """
     if metric in COST_METRICS:
-        text, bounds = f"{format_ratio(mean)} the cost", [format_ratio(bound) for bound in (high, low) if bound is not None]
+        of = f" of {against}" if against else ""
+        text, bounds = f"{format_ratio(mean)} the cost{of}", [format_ratio(bound) for bound in (high, low) if bound is not None]
     else:
         decimals = 3 if metric in LOSSES else 2
         text, bounds = format_signed(mean, decimals), [format_signed(bound, decimals) for bound in (low, high) if bound is not None]

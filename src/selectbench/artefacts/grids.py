@@ -60,9 +60,13 @@ def fill_grid(spec: TableSpec, records: Records) -> Filled[Cell]:
 
 
 def mark_best(rows: Sequence[TableRow[Cell]], columns: Sequence[Titled], metric: str) -> None:
-    """Mark the best mean of each column, excluding full data and cells with holes; equal prints are all marked, a single one is not."""
+    """Mark the best mean of each column; equal prints are all marked, a single one is not.
+
+    Full data, cells with holes and, of texts, methods whose training saw the whole pool are excluded.
+    """
     for column in columns:
         cells = [row["cells"][column["id"]] for row in rows if row["id"] not in FULL_ROWS and column["id"] in row["cells"]]
+        cells = [cell for cell in cells if not cell["whole_pool"]]
         means = [(cell, cell["mean"]) for cell in cells if cell["mean"] is not None and not cell["holes"]]
         if len({tuple(cell["runs"]) for cell, _ in means}) < 2:
             continue
@@ -92,7 +96,8 @@ def describe_grid(table: Table[GridCell]) -> str:
         f"Regime: {table['regime'].replace('_', ' ')}. Scale: {table['scale']}.",
     ]
     if any(cell["best"] for cell in cells):
-        sentences.append("Bold: best in column, excluding full data and cells with missing runs.")
+        seen = ", methods whose training saw the whole pool" if any(cell["whole_pool"] for cell in cells) else ""
+        sentences.append(f"Bold: best in column, excluding full data{seen} and cells with missing runs.")
     if any(cell["below_random"] for cell in cells):
         word, compared = ("more expensive", "log-ratio") if metric in COST_METRICS else ("worse", "difference")
         sentences.append(f"{BELOW_RANDOM} {word} than uniform random: the 95 % t-interval of the paired {compared} lies below 0.")

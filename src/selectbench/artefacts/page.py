@@ -15,7 +15,16 @@ from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.machines import describe_machines
 from selectbench.artefacts.specs import Browsed, PagePaper, PageSpec
 from selectbench.artefacts.tables import KINDS, AnyCell, find_grid_cell
-from selectbench.artefacts.verdict import SYMBOLS, CostTable, PaperVerdict, count_verdicts, format_worst, list_provenance, name_source
+from selectbench.artefacts.verdict import (
+    SYMBOLS,
+    CostTable,
+    PaperVerdict,
+    count_verdicts,
+    format_keeps,
+    format_worst,
+    list_provenance,
+    name_source,
+)
 from selectbench.errors import RecordError
 from selectbench.records.rows import Records
 
@@ -248,7 +257,7 @@ def check_order(what: str, wanted: list[tuple[str, str]], found: list[tuple[str,
 def show_claim(claim: JudgedClaim) -> Shown:
     """Return a claim as texts, with the position of every comparison's interval on a common axis."""
     reach: dict[str, float] = {}
-    for comparison in claim["comparisons"]:
+    for comparison in [*claim["comparisons"], *claim.get("means", [])]:
         bounds = [abs(bound) for bound in (comparison["mean"], comparison["low"], comparison["high"]) if bound is not None]
         reach[comparison["metric"]] = max([*bounds, reach.get(comparison["metric"], 1e-9)])
     return {
@@ -260,6 +269,8 @@ def show_claim(claim: JudgedClaim) -> Shown:
         "n": claim["n"],
         "symbol": SYMBOLS[claim["verdict"]],
         "worst": format_worst(claim),
+        "keeps": format_keeps(claim) if claim.get("by_keep") else None,
+        "means": [show_comparison(comparison, reach[comparison["metric"]]) for comparison in claim.get("means", [])],
         "comparisons": [show_comparison(comparison, reach[comparison["metric"]]) for comparison in claim["comparisons"]],
     }
 
@@ -275,11 +286,18 @@ def show_comparison(comparison: Comparison, reach: float) -> Shown:
         "text": format_comparison(comparison),
         "n": comparison["n"],
         "hole": comparison["hole"],
+        "outcome": tell_outcome(comparison),
         "low": place(comparison["low"]),
         "high": place(comparison["high"]),
         "mean": place(comparison["mean"]),
         "tone": find_tone(comparison),
     }
+
+
+def tell_outcome(comparison: Comparison) -> str:
+    """Return the outcome of a comparison alone, with the number of seeds that would decide it; empty if there is none."""
+    outcome, seeds = comparison.get("outcome"), comparison.get("seeds")
+    return f"{outcome or ''}{f' (n ≈ {seeds})' if seeds is not None else ''}"
 
 
 def find_tone(comparison: Comparison) -> str:
@@ -316,7 +334,8 @@ def show_table(table: Table[AnyCell], details: list[Shown], runs: Runs) -> Shown
                 )
                 details.append({"title": f"{row['title']}, {column['title']}", "panel": panel["title"], **describe_cell(cell, table, runs)})
             title = f"{row['title']} ({NOT_BUILT})" if row["planned"] else row["title"]
-            rows.append({"title": title, "control": row["control"], "planned": row["planned"], "cells": cells})
+            marks = ",".join(row.get("footnotes", []))
+            rows.append({"title": title, "control": row["control"], "planned": row["planned"], "marks": marks, "cells": cells})
         panels.append({"title": panel["title"], "absent": panel["absent"], "rows": rows})
     return {
         "id": table["id"],

@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from selectbench.artefacts.claims import CONTRADICTED, NOT_ASKED, SUPPORTED, UNDECIDED
+from selectbench.artefacts.decisions import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED
 from selectbench.artefacts.formats import escape_markdown
 from selectbench.artefacts.verdict import AUTHORS, SYMBOLS, PaperVerdict, format_worst
 from selectbench.errors import ConfigError, suggest
 
+COLUMNS = (SUPPORTED, CONTRADICTED, EQUIVALENT, UNDECIDED)
 BLOCK = re.compile(r"(<!-- verdicts (\w+): ([\w/ ]+) -->\n)(.*?)(<!-- end of verdicts -->)", flags=re.DOTALL)
 
 
@@ -43,18 +44,20 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: 
     for name in found[3].split():
         if name not in claims:
             raise ConfigError(f"README.md: unknown claim {name!r} in the marker of its verdicts{suggest(name, claims)}")
-    lines = ["| paper | claims | " + " | ".join(f"{SYMBOLS[kind]} {kind}" for kind in (SUPPORTED, CONTRADICTED, UNDECIDED)) + " |"]
-    lines += ["|:--|:--|--:|--:|--:|"]
+    lines = ["| paper | claims | " + " | ".join(f"{SYMBOLS[kind]} {kind}" for kind in COLUMNS) + " |"]
+    lines += ["|:--|:--|" + "--:|" * len(COLUMNS)]
     for paper, verdict in verdicts.items():
         for author, said in AUTHORS.items():
             counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == author)
-            shown = " | ".join(str(counts[kind]) for kind in (SUPPORTED, CONTRADICTED, UNDECIDED))
+            shown = " | ".join(str(counts[kind]) for kind in COLUMNS)
             link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
-            unasked = f", {counts[NOT_ASKED]} of them not asked at this scale" if counts[NOT_ASKED] else ""
-            lines.append(f"| {link} | {counts.total()} {said}{unasked} | {shown} |")
-    lines += ["", "| claim | verdict | strongest evidence against the claim (largest t) |", "|:--|:--|:--|"]
+            others = "".join(f"; {counts[kind]} {SYMBOLS[kind]} {kind}" for kind in SYMBOLS if kind not in COLUMNS and counts[kind])
+            lines.append(f"| {link} | {counts.total()} {said}{others} | {shown} |")
+    lines += ["", "| claim | verdict | largest effect against the claim |", "|:--|:--|:--|"]
     for name in found[3].split():
         paper, claim = claims[name]
-        statement, verdict_name = escape_markdown(claim["statement"]), claim["verdict"]
-        lines.append(f"| {titles[paper]}: {statement} | {SYMBOLS[verdict_name]} {verdict_name} | {escape_markdown(format_worst(claim))} |")
+        statement, verdict_name, seeds = escape_markdown(claim["statement"]), claim["verdict"], claim.get("seeds")
+        needed = f" (n ≈ {seeds})" if seeds is not None else ""
+        named = f"{SYMBOLS[verdict_name]} {verdict_name}{needed}"
+        lines.append(f"| {titles[paper]}: {statement} | {named} | {escape_markdown(format_worst(claim))} |")
     return readme[: found.start()] + found[1] + "\n" + "\n".join(lines) + "\n\n" + found[5] + readme[found.end() :]

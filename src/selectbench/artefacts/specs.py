@@ -9,6 +9,8 @@ TableKind = Literal["grid", "cost_to_reach", "shifted", "cost_shares"]
 FigureKind = Literal["accuracy_by_keep", "cost", "severity", "trajectory", "overlap", "measured", "break_even", "states", "coherence"]
 Quantity = Literal["regret", "correlation", "kept_fraction", "weight", "proxy_loss"]
 Author = Literal["paper", "field"]
+Form = Literal["pair", "spread", "change", "bound"]
+Scope = Literal["every", "best"]
 CellT = TypeVar("CellT")
 
 
@@ -73,6 +75,7 @@ class TableRow(TypedDict, Generic[CellT]):
     control : whether it is a control, such as uniform random
     planned : whether it is not built yet and has no runs
     cells : column → cell; in specifications, columns are keep fractions
+    footnotes : marks; only in filled tables, and there only if the row has any
     """
 
     id: str
@@ -80,6 +83,7 @@ class TableRow(TypedDict, Generic[CellT]):
     control: bool
     planned: bool
     cells: dict[str, CellT]
+    footnotes: NotRequired[list[str]]
 
 
 class Panel(TypedDict, Generic[CellT]):
@@ -137,15 +141,31 @@ class PanelsSpec(Spec):
     panels: list[PanelSpec]
 
 
+class LearnerSpec(TypedDict):
+    """A method whose agent learns, and the twin with which it is compared.
+
+    Parameters
+    ----------
+    method, twin : ids; the twin acts alike and never updates its policy
+    published_updates : number of updates of the published code, where it is known
+    """
+
+    method: str
+    twin: str
+    published_updates: NotRequired[int]
+
+
 class TableSpec(PanelsSpec):
     """A table of a paper.
 
     Parameters
     ----------
     kind : what its columns and cells are
+    learners : methods with a twin; their rows say if the agent did not learn
     """
 
     kind: TableKind
+    learners: NotRequired[list[LearnerSpec]]
 
 
 class FigureSpec(PanelsSpec):
@@ -174,22 +194,42 @@ class ComparisonSpec(TypedDict):
     Parameters
     ----------
     label : what people read
+    panel : of the table
+    keep : keep fraction; None if the comparison is over several
+    method, against : ids of the better method and of the one it is compared with; None for a bound
+    against_title : what people read of the latter
+    form : ``"pair"``: value against value; ``"spread"``: standard deviation over keep fractions against that of the others;
+        ``"change"``: the difference minus the difference between ``than_better`` and ``than_worse``; ``"bound"``: value against
+        ``bound``
     metric : what is compared
     test_set : that is read
     higher_is_better : of the metric
     allowance : added to every difference: what the better side may lose or, if negative, must win by; of costs, a logarithm
+    equivalence : differences smaller than this count as none; missing where nothing does
     least_sd : the least standard deviation that differences are taken to have, as the arithmetic alone makes them differ
-    better, worse : ids of the runs of both sides, as claimed
+    better, worse : ids of the runs of both sides, as claimed; of a spread, those of all keep fractions; none are worse than a bound
+    than_better, than_worse : of a change: ids of the runs at the other keep fraction
+    bound : in place of the worse side
     """
 
     label: str
+    panel: str
+    keep: str | None
+    method: str
+    against: str | None
+    against_title: str
+    form: Form
     metric: str
     test_set: str | None
     higher_is_better: bool
     allowance: float
+    equivalence: NotRequired[float]
     least_sd: NotRequired[float]
     better: list[str]
     worse: list[str]
+    than_better: NotRequired[list[str]]
+    than_worse: NotRequired[list[str]]
+    bound: NotRequired[float]
 
 
 class MeasuredSpec(TypedDict):
@@ -219,6 +259,9 @@ class ClaimSpec(TypedDict):
     table : whose runs decide it
     unavailable : what is not built yet, so that nothing can be compared, or None
     not_compared : titles of methods that are not built yet, so that the claim cannot be supported
+    scope : whether all comparisons must hold at ``"every"`` keep fraction, or together at the ``"best"`` one
+    construction : why the claim holds by construction, or None
+    learners : methods of which the claim is not asked where their agent did not learn
     comparisons : of runs; empty if a statistic is measured
     measured : the statistic instead
     """
@@ -230,6 +273,9 @@ class ClaimSpec(TypedDict):
     table: str | None
     unavailable: str | None
     not_compared: list[str]
+    scope: Scope
+    construction: str | None
+    learners: list[LearnerSpec]
     comparisons: list[ComparisonSpec]
     measured: NotRequired[MeasuredSpec]
 

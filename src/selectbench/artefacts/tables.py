@@ -10,8 +10,9 @@ from selectbench.artefacts.cells import Cell, list_cells
 from selectbench.artefacts.costs import Answer
 from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
 from selectbench.artefacts.kinds import Footnote, Kind, Line, Table
+from selectbench.artefacts.learning import find_dataset, find_idle
 from selectbench.artefacts.shifts import ShiftedCell
-from selectbench.artefacts.specs import Panel, TableKind, TableSpec
+from selectbench.artefacts.specs import LearnerSpec, Panel, TableKind, TableSpec
 from selectbench.errors import ConfigError, suggest
 from selectbench.records.rows import Records
 
@@ -75,16 +76,36 @@ def fill_table(spec: TableSpec, records: Records) -> Table[AnyCell]:
         compare_reported=spec["compare_reported"],
         columns=filled.columns,
         panels=filled.panels,
-        footnotes=set_footnotes(filled.panels),
+        footnotes=set_footnotes(filled.panels, note_idle(filled.panels, spec.get("learners", []), records)),
         caption="",
     )
     table["caption"] = kind.describe(table)
     return table
 
 
-def set_footnotes(panels: Sequence[Panel[AnyCell]]) -> list[Footnote]:
-    """Give every cell with something to explain its footnotes; equal texts share a mark (a, b, …, z, aa, …)."""
+def note_idle(panels: Sequence[Panel[AnyCell]], learners: Sequence[LearnerSpec], records: Records) -> dict[tuple[str, str], str]:
+    """Return (panel, row) → note, for the rows of agents that did not learn."""
+    notes: dict[tuple[str, str], str] = {}
+    for panel in panels:
+        runs = [cell["runs"][0] for _, _, _, cell in list_cells([panel]) if cell["runs"]]
+        idle = find_idle(records, learners, [find_dataset(records, run) for run in runs[:1]])
+        notes |= {(panel["id"], method): note for (method, _), note in idle.items()}
+    return notes
+
+
+def set_footnotes(panels: Sequence[Panel[AnyCell]], row_notes: Mapping[tuple[str, str], str]) -> list[Footnote]:
+    """Give rows, and cells with something to explain, their footnotes; equal texts share a mark (a, b, …, z, aa, …).
+
+    Parameters
+    ----------
+    panels : whose rows and cells are marked
+    row_notes : (panel, row) → note on the row
+    """
     marks: dict[str, str] = {}
+    for panel in panels:
+        for row in panel["rows"]:
+            if note := row_notes.get((panel["id"], row["id"])):
+                row["footnotes"] = [marks.setdefault(note, count_in_letters(len(marks)))]
     for _, _, _, cell in list_cells(panels):
         for text in [*explain_holes(cell), *explain_unreadable(cell), *explain_limit(cell), *explain_distances(cell)]:
             cell["footnotes"].append(marks.setdefault(text, count_in_letters(len(marks))))
@@ -182,6 +203,7 @@ def render_markdown(table: Table[AnyCell]) -> str:
             title = escape_markdown(row["title"])
             title = f"*{title}*" if row["control"] else title
             title += f" ({NOT_BUILT})" if row["planned"] else ""
+            title += f"<sup>{','.join(row['footnotes'])}</sup>" if row.get("footnotes") else ""
             cells = [markdown_cell(row["cells"].get(column["id"]), table) for column in table["columns"]]
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     if table["footnotes"]:
@@ -220,6 +242,7 @@ def render_latex(table: Table[AnyCell]) -> str:
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{Not at this scale: {escape_latex(panel['absent'])}}} \\")
         for row in panel["rows"]:
             title = escape_latex(row["title"])
+            title += rf"\textsuperscript{{{','.join(row['footnotes'])}}}" if row.get("footnotes") else ""
             if row["planned"]:
                 lines.append(rf"{title} & \multicolumn{{{width - 1}}}{{c}}{{{NOT_BUILT}}} \\")
             else:

@@ -15,17 +15,18 @@ from selectbench.artefacts.cells import (
     list_cells,
     read_reason,
 )
-from selectbench.artefacts.claims import (
+from selectbench.artefacts.claims import JudgedClaim, format_comparison, judge_claims
+from selectbench.artefacts.decisions import (
+    BY_CONSTRUCTION,
     CONTRADICTED,
+    EQUIVALENT,
+    IMPOSSIBLE,
     NOT_ASKED,
     SUPPORTED,
     UNDECIDED,
-    JudgedClaim,
     VerdictName,
-    format_comparison,
-    judge_claims,
 )
-from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_signed
+from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_keep, format_signed
 from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.measurements import Measurement
 from selectbench.artefacts.specs import Author, ClaimsSpec, Titled
@@ -36,7 +37,16 @@ if TYPE_CHECKING:
     from selectbench.artefacts.tables import AnyCell  # which would import pandas
 
 AUTHORS: Mapping[Author, str] = {"paper": "claimed by the paper", "field": "added by this benchmark"}
-SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_ASKED: "–"}
+SYMBOLS: Mapping[VerdictName, str] = {
+    SUPPORTED: "✓",
+    CONTRADICTED: "✗",
+    EQUIVALENT: "≈",
+    UNDECIDED: "?",
+    IMPOSSIBLE: "∅",
+    BY_CONSTRUCTION: "≡",
+    NOT_ASKED: "–",
+}
+ALWAYS_COUNTED = (SUPPORTED, CONTRADICTED, UNDECIDED)
 
 
 class TableCount(TypedDict):
@@ -305,14 +315,23 @@ def summarise_provenance(records: Collection[Row]) -> ProvenanceSummary:
 
 
 def count_verdicts(verdicts: Iterable[PaperVerdict]) -> list[VerdictCount]:
-    """Return how many claims have each verdict; "not asked" is listed only if some claim has it."""
+    """Return how many claims have each verdict; all but supported, contradicted and undecided are listed only if some claim has them."""
     counts = Counter(claim["verdict"] for verdict in verdicts for claim in verdict["claims"])
-    named = [name for name in SYMBOLS if counts[name] or name != NOT_ASKED]
+    named = [name for name in SYMBOLS if counts[name] or name in ALWAYS_COUNTED]
     return [VerdictCount(verdict=name, symbol=SYMBOLS[name], count=counts[name]) for name in named]
 
 
+def format_keeps(claim: JudgedClaim) -> str:
+    """Return the verdict at every keep fraction: ``"60 %: ✓; 80 %: ? (n ≈ 9)"``; a dash where there are fewer than two."""
+    parts = []
+    for item in claim.get("by_keep", []):
+        needed = f" (n ≈ {item['seeds']})" if item["seeds"] is not None else ""
+        parts.append(f"{format_keep(item['keep'])}: {SYMBOLS[item['verdict']]}{needed}")
+    return "; ".join(parts) or HOLE
+
+
 def format_worst(claim: JudgedClaim) -> str:
-    """Return the strongest evidence against a claim: the label of the comparison, its difference and interval."""
+    """Return the largest effect against a claim: the label of the comparison, its difference and interval."""
     if claim["worst"] is None:
         return HOLE
     worst = claim["comparisons"][claim["worst"]]
@@ -341,23 +360,28 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_lef
 
 def claims_section(verdict: PaperVerdict) -> list[str]:
     """Return the claims with their verdicts."""
-    header = ["Claim", "Source", "Verdict", "Why", "Strongest evidence against (largest t)", "n"]
+    header = ["Claim", "Source", "Verdict", "Why", "By keep fraction", "Largest effect against", "n"]
     rows = []
     for claim in verdict["claims"]:
         named = f"{SYMBOLS[claim['verdict']]} {claim['verdict']}"
-        rows.append([claim["statement"], name_source(claim), named, claim["why"], format_worst(claim), claim["n"]])
+        rows.append([claim["statement"], name_source(claim), named, claim["why"], format_keeps(claim), format_worst(claim), claim["n"]])
     counts = ", ".join(f"{item['count']} {item['verdict']}" for item in count_verdicts([verdict]))
     return [
         f"{spell_count(len(verdict['claims']), 'claim')}: {counts}.",
         "",
-        *markdown_table(header, rows, 5),
+        *markdown_table(header, rows, 6),
         "",
-        f"Differences are means over n paired seeds with {100 * verdict['confidence']:g} % Student-t intervals; positive values favour the "
-        "claim. Accuracy is in points. Costs are compared by logarithms and shown as ratios to the cost they are compared with: cheaper is "
-        "below 1×, in place of above 0. Where a claim allows a loss or claims a factor, given in parentheses, this takes the place of 0. "
-        "A measured statistic is compared with its bound. Supported: every interval lies above 0. "
-        "Contradicted: at least one lies below 0 after Bonferroni correction over the claim's comparisons. Undecided: everything else. "
-        "Not asked: this scale has nothing to compare.",
+        f"Differences are means over n paired seeds with {100 * verdict['confidence']:g} % Student-t intervals; positive "
+        "values favour the claim. Accuracy "
+        "is in points. Costs are compared by logarithms and shown as ratios: cheaper is below 1×, in place of above 0. Where a "
+        "claim allows a loss or claims a factor, given in parentheses, this takes the place of 0. A measured statistic is "
+        "compared with its bound. A claim about several keep fractions is judged by its means over them, one per pair of "
+        "methods and data set, and by each of them. ✓ supported: every mean lies above 0. ✗ contradicted: a mean or a single "
+        "comparison lies below 0 after Holm's correction. ≈ equivalent: the other means are shown to be smaller than the "
+        "declared margin. ? undecided: everything else, with the number of seeds n that would decide at the observed effects. ∅ "
+        "impossible at this scale: training alone costs more than the claim allows. ≡ holds by construction: the claim follows "
+        "from definitions. – not asked: nothing to compare at this scale, no headroom, an agent that did not learn, or wall "
+        "time, which is shown with its range over seeds and not judged.",
     ]
 
 
@@ -390,12 +414,22 @@ def losses_section(verdict: PaperVerdict) -> list[str]:
 
 def costs_section(verdict: PaperVerdict) -> list[str]:
     """Return the mean cost of every method relative to full-data training."""
-    lines = ["## Cost", "", "Total wall time (selection + training), relative to full-data training of the same seed."]
+    lines = [
+        "## Cost",
+        "",
+        "Sample visits of selection and training, relative to full-data training of the same seed; in brackets, wall time likewise, as "
+        "total (selection + training).",
+    ]
     for cost in verdict["costs"]:
-        rows = [[row["title"], *(format_cost(row["cells"].get(column["id"])) for column in cost["columns"])] for row in cost["rows"]]
+        rows = [[row["title"], *(format_visits(row["cells"].get(column["id"])) for column in cost["columns"])] for row in cost["rows"]]
         header = ["", *(column["title"] for column in cost["columns"])]
         lines += ["", f"### {cost['panel']}", "", *markdown_table(header, rows, 1)]
     return lines if verdict["costs"] else [*lines[:2], "There are no full-data runs to compare with."]
+
+
+def format_visits(cost: Cost | None) -> str:
+    """Return ``"0.62 (time 0.63 (0.30 + 0.33))"``: sample visits and times as shares of full-data training."""
+    return HOLE if cost is None else f"{cost['sample_visits']:.2f} (time {format_cost(cost)})"
 
 
 def provenance_section(verdict: PaperVerdict) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from selectbench.artefacts.claims import CONTRADICTED, SUPPORTED
+from selectbench.artefacts.decisions import CONTRADICTED, SUPPORTED
 from selectbench.errors import ConfigError, spell_count
 from selectbench.evidence.remake import Group, find_difference, find_group, pool_spread, read_top1
 from selectbench.planning.plan import Plan

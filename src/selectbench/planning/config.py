@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from selectbench.data.entries import CorpusEntry, DatasetEntry, Entry
 from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, spell, suggest
-from selectbench.planning.entries import AnyModel, EncoderEntry, Keep, Main, MethodEntry, Paper, RecipeEntry, Scale
+from selectbench.planning.entries import AnyModel, Compare, EncoderEntry, Keep, Main, MethodEntry, Paper, RecipeEntry, Scale, TableEntry
 from selectbench.planning.strict_yaml import read_yaml
 from selectbench.policy import parse_keep
 
@@ -53,6 +53,10 @@ class Config:
     def find_texts(self, dataset: str) -> CorpusEntry:
         """Return the entry of a text data set."""
         return cast(CorpusEntry, self.datasets[dataset])
+
+    def is_planned(self, name: str | None) -> bool:
+        """Tell whether a method is not built yet; nothing is not."""
+        return name is not None and self.methods[name].get("planned", False)
 
     def is_dynamic(self, name: str) -> bool:
         """Tell whether a method selects anew in every epoch: a sampler of ``selectbench.dynamic``, without a fixed subset."""
@@ -301,6 +305,8 @@ def _check_methods(config: Config) -> None:
 
     for name, entry in config.methods.items():
         where = f"config/methods.yaml: {name}"
+        if "twin" in entry:
+            _check_name(entry["twin"], config.methods.keys() - {name}, f"{where}.twin")
         built = available_samplers() if entry.get("dynamic") else available_agents() if entry.get("search") else available_methods()
         if entry.get("planned"):
             if name in built:
@@ -420,10 +426,17 @@ def _check_paper(config: Config, name: Path, paper: Paper) -> None:
             _check_keeps([drawn["keep"]], f"{name}: figures.{figure}")
     for claim, claimed in paper["claims"].items():
         _check_name(claimed["table"], paper["tables"], f"{name}: claims.{claim}.table")
-        if "compare" not in claimed:
-            continue
-        compare, place = claimed["compare"], f"{name}: claims.{claim}.compare"
-        _check_keeps(compare.get("keep", ()), place)
-        for side, methods in (("method", compare["method"]), ("against", compare["against"])):
-            for method in methods:
-                _check_name(method, config.methods, f"{place}.{side}")
+        for key in ("compare", "together"):
+            if key in claimed:
+                _check_compare(config, claimed[key], paper["tables"][claimed["table"]], f"{name}: claims.{claim}.{key}")
+
+
+def _check_compare(config: Config, compare: Compare, table: TableEntry, place: str) -> None:
+    _check_keeps([*compare.get("keep", ()), *([compare["than"]] if "than" in compare else [])], place)
+    for side, methods in (("method", compare["method"]), ("against", compare.get("against", ()))):
+        for method in methods:
+            _check_name(method, config.methods, f"{place}.{side}")
+    for test_set in compare.get("test_set", ()):
+        _check_name(test_set, as_list(table["test_set"]), f"{place}.test_set")
+    if ("bound" in compare) == ("against" in compare):
+        raise ConfigError(f"{place}: give either against, the methods to compare with, or bound, which the metric must not exceed")

@@ -129,8 +129,8 @@ class MethodEntry(TypedDict):
     control, dynamic, search, planned : what kind of method it is
     method : the method whose file a variant runs
     parameters : of the method
-    twin : of a method that learns: the variant that never does
-    published_updates : of a method that learns: updates of the agent in the published code
+    twin : of a method whose agent learns: the method that acts alike and never updates its policy
+    published_updates : number of updates of the published code
     """
 
     title: str
@@ -327,19 +327,27 @@ class Compare(TypedDict):
 
     Parameters
     ----------
-    method, against : every one of the first with every one of the second
+    method, against : every one of the first with every one of the second; nothing is compared with if there is a bound
     keep : keep fractions, by default all of the table
+    test_set : test sets, by default all of the table
     metric : that is compared
     margin : how much worse a method may be
-    factor : how many times cheaper it must be
+    factor : how many times cheaper it must be; below 1, how much more expensive it may be
+    bound : that the metric must not exceed, in place of another method
+    spread : whether standard deviations over keep fractions are compared, in place of values
+    than : keep fraction at which the difference is claimed to be smaller
     """
 
     method: list[str]
-    against: list[str]
+    against: NotRequired[list[str]]
     keep: NotRequired[list[Keep]]
+    test_set: NotRequired[list[str]]
     metric: str
     margin: NotRequired[float]
     factor: NotRequired[float]
+    bound: NotRequired[float]
+    spread: NotRequired[bool]
+    than: NotRequired[Keep]
 
 
 class ClaimEntry(TypedDict):
@@ -350,6 +358,9 @@ class ClaimEntry(TypedDict):
     statement, by, source : the claim, and whose it is
     table : whose runs decide it
     compare, measured : the predicate
+    together : a second predicate, which must hold with the first at one keep fraction at least
+    learning : whether the claim is about what an agent learns, so that it is not asked of one that did not
+    construction : why it holds by construction
     """
 
     statement: str
@@ -357,7 +368,10 @@ class ClaimEntry(TypedDict):
     source: str
     table: str
     compare: NotRequired[Compare]
+    together: NotRequired[Compare]
     measured: NotRequired[MeasuredSpec]
+    learning: NotRequired[bool]
+    construction: NotRequired[str]
 
 
 class Paper(TypedDict):
@@ -367,11 +381,13 @@ class Paper(TypedDict):
     ----------
     title, citation : for people
     browse : the table whose subsets can be browsed
+    equivalence : metric → differences of methods that count as none
     tables, figures, claims : by id
     """
 
     title: str
     citation: str
+    equivalence: NotRequired[dict[str, float]]
     browse: NotRequired[str]
     tables: dict[str, TableEntry]
     figures: dict[str, FigureEntry]

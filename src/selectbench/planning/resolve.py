@@ -1,13 +1,13 @@
 """From a paper's entries and a scale to what is run: tables with the runs of every cell, claims with the runs they compare."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, PanelSpec, Reported, RowSpec, TableSpec
+from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, LearnerSpec, PanelSpec, Reported, RowSpec, TableSpec
 from selectbench.errors import ConfigError, suggest
 from selectbench.planning.config import Config, as_list
 from selectbench.planning.entries import Compare, TableEntry
@@ -67,6 +67,9 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
         "columns": [{"id": keep, "title": f"{100 * float(keep):g} %"} for keep in [*keeps, *(["1"] if has_controls(entry) else [])]],
         "panels": panels + (list_absences(config, places, list(present)) if is_run(config, paper, table) else [leave_out(config)]),
     }
+    learners = list_learners(config, (row["id"] for panel in panels for row in panel["rows"]))
+    if learners:
+        specification["learners"] = learners
     return specification, runs
 
 
@@ -266,53 +269,147 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
         "table": entry["table"],
         "unavailable": None,
         "not_compared": [],
+        "scope": "best" if "together" in entry else "every",
+        "construction": entry.get("construction"),
+        "learners": [],
         "comparisons": [],
     }
     if "measured" in entry:
         return {**stated, "measured": entry["measured"]}
-    compare, table, methods = entry["compare"], tables[paper, entry["table"]], config.methods
-    where = f"config/papers/{paper}.yaml: claims.{claim}.compare"
-    planned, waiting = ([name for name in side if methods[name].get("planned")] for side in (compare["method"], compare["against"]))
-    table_keeps = [column["id"] for column in table["columns"] if column["id"] != "1"]
-    keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else table_keeps
-    for keep in keeps:
-        if keep not in table_keeps:
-            raise ConfigError(f"{where}.keep: table {entry['table']!r} has no keep fraction {keep}{suggest(keep, table_keeps)}")
-    pairs = [(name, other) for name in compare["method"] for other in compare["against"] if not {name, other} & {*planned, *waiting}]
-    allowance = find_allowance(compare)
-    comparisons: list[ComparisonSpec] = []
-    for panel in table["panels"]:
-        rows = {row["id"]: row["cells"] for row in panel["rows"]}
-        for name, other in pairs if rows else []:
-            for method in (name, other):
-                if method not in rows:
-                    raise ConfigError(f"{where}: table {entry['table']!r} has no row {method!r}{suggest(method, rows)}")
-            for keep in keeps:
-                against = "full data" if other == "full" else methods[other]["title"]
-                comparisons.append(
-                    {
-                        "label": f"{panel['id']}: {methods[name]['title']} at {100 * float(keep):g} % against {against}",
-                        "metric": compare["metric"],
-                        "test_set": panel["test_set"],
-                        "higher_is_better": compare["metric"] == "top1",
-                        "allowance": allowance,
-                        "least_sd": find_least_sd(config, compare["metric"], name, other),
-                        "better": rows[name][keep]["runs"],
-                        "worse": rows[other]["1" if other == "full" else keep]["runs"],
-                    }
-                )
+    parts = {"compare": entry["compare"], **({"together": entry["together"]} if "together" in entry else {})}
+    compared = [name for part in parts.values() for name in part["method"]]
+    planned = [name for name in dict.fromkeys(compared) if config.methods[name].get("planned")]
+    waiting = [name for part in parts.values() for name in part.get("against", ()) if config.methods[name].get("planned")]
+    table, where = tables[paper, entry["table"]], f"config/papers/{paper}.yaml: claims.{claim}"
     return {
         **stated,
-        "unavailable": f"not built yet: {', '.join(methods[name]['title'] for name in planned)}" if planned else None,
-        "not_compared": [methods[name]["title"] for name in waiting],
-        "comparisons": comparisons,
+        "unavailable": f"not built yet: {', '.join(config.methods[name]['title'] for name in planned)}" if planned else None,
+        "not_compared": [config.methods[name]["title"] for name in dict.fromkeys(waiting)],
+        "learners": list_learners(config, compared) if entry.get("learning") else [],
+        "comparisons": [item for key, part in parts.items() for item in resolve_compare(config, table, part, f"{where}.{key}")],
     }
 
 
-def find_least_sd(config: Config, metric: str, method: str, other: str) -> float:
+def resolve_compare(config: Config, table: TableSpec, compare: Compare, where: str) -> list[ComparisonSpec]:
+    """Return the comparisons of runs that a claim asks for, one per panel, pair of methods and keep fraction.
+
+    Raises
+    ------
+    ConfigError
+        The table has no such row or keep fraction.
+    """
+    methods, test_sets = config.methods, config.scale["axes"]["test_set"]
+    keeps = list_keeps(table, compare, where)
+    wanted = [test_sets[name] for name in compare["test_set"]] if "test_set" in compare else None
+    others: list[str | None] = list(compare["against"]) if "against" in compare else [None]
+    pairs = [(name, other) for name, other in product(compare["method"], others) if not any(map(config.is_planned, (name, other)))]
+    comparisons: list[ComparisonSpec] = []
+    for panel in table["panels"]:
+        rows = {row["id"]: row["cells"] for row in panel["rows"]}
+        if not rows or (wanted is not None and panel["test_set"] not in wanted):
+            continue
+        for name, other in pairs:
+            for method in (name, other):
+                if method is not None and method not in rows:
+                    raise ConfigError(f"{where}: table {table['id']!r} has no row {method!r}{suggest(method, rows)}")
+            against = "a bound" if other is None else "full data" if other == "full" else methods[other]["title"]
+            shared: ComparisonSpec = {
+                "label": f"{panel['id']}: {methods[name]['title']}",
+                "panel": panel["id"],
+                "keep": None,
+                "method": name,
+                "against": other,
+                "against_title": against,
+                "form": "pair",
+                "metric": compare["metric"],
+                "test_set": panel["test_set"],
+                "higher_is_better": compare["metric"] == "top1",
+                "allowance": find_allowance(compare),
+                "least_sd": find_least_sd(config, compare["metric"], name, other),
+                "better": [],
+                "worse": [],
+            }
+            margins = config.papers[table["paper"]].get("equivalence", {})
+            if compare["metric"] in margins:
+                shared["equivalence"] = margins[compare["metric"]]
+            comparisons += resolve_pair(shared, compare, keeps, rows)
+    return comparisons
+
+
+def list_keeps(table: TableSpec, compare: Compare, where: str) -> list[str]:
+    """Return the keep fractions of a claim: those it names, or all of its table.
+
+    Raises
+    ------
+    ConfigError
+        The table has no such keep fraction, or a spread is asked for over fewer than two.
+    """
+    valid = [column["id"] for column in table["columns"] if column["id"] != "1"]
+    named = [("keep", keep) for keep in compare.get("keep", ())] + ([("than", compare["than"])] if "than" in compare else [])
+    for key, keep in ((key, format_keep(keep)) for key, keep in named):
+        if keep not in valid:
+            raise ConfigError(f"{where}.{key}: table {table['id']!r} has no keep fraction {keep}{suggest(keep, valid)}")
+    keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else valid
+    if compare.get("spread") and len(keeps) < 2:
+        raise ConfigError(f"{where}.spread: a spread over keep fractions needs at least two of them, not {len(keeps)}")
+    return keeps
+
+
+def resolve_pair(
+    shared: ComparisonSpec, compare: Compare, keeps: Sequence[str], rows: Mapping[str, Mapping[str, CellSpec]]
+) -> list[ComparisonSpec]:
+    """Return the comparisons of one pair of methods in one panel: one per keep fraction, or a single one of their spreads.
+
+    Parameters
+    ----------
+    shared : what all of them have in common, with the beginning of the label
+    compare, keeps : as claimed
+    rows : of the panel
+    """
+    method, other, against = shared["method"], shared["against"], shared["against_title"]
+
+    def list_runs(name: str | None, keep: str) -> list[str]:
+        return [] if name is None else rows[name]["1" if name == "full" else keep]["runs"]
+
+    def name_keeps(some: Iterable[str]) -> str:
+        return ", ".join(f"{100 * float(keep):g} %" for keep in some)
+
+    if compare.get("spread"):
+        better, worse = ([run for keep in keeps for run in list_runs(name, keep)] for name in (method, other))
+        label = f"{shared['label']} against {against}, spread over {name_keeps(keeps)}"
+        return [{**shared, "form": "spread", "label": label, "better": better, "worse": worse}]
+    comparisons: list[ComparisonSpec] = []
+    for keep in keeps:
+        found: ComparisonSpec = {**shared, "keep": keep, "better": list_runs(method, keep), "worse": list_runs(other, keep)}
+        found["label"] = f"{shared['label']} at {name_keeps([keep])}"
+        if "bound" in compare:
+            found |= {"form": "bound", "bound": compare["bound"], "label": f"{found['label']}, {compare['bound']:g} − value"}
+        else:
+            found["label"] += f" against {against}"
+        if "than" in compare:
+            than = format_keep(compare["than"])
+            found |= {"form": "change", "than_better": list_runs(method, than), "than_worse": list_runs(other, than)}
+            found["label"] += f", minus the same at {name_keeps([than])}"
+        comparisons.append(found)
+    return comparisons
+
+
+def list_learners(config: Config, methods: Iterable[str]) -> list[LearnerSpec]:
+    """Return the methods whose agent learns and has a twin, with the twin."""
+    learners: list[LearnerSpec] = []
+    for name in dict.fromkeys(methods):
+        entry = config.methods[name]
+        if "twin" in entry:
+            learners.append({"method": name, "twin": entry["twin"]})
+            if "published_updates" in entry:
+                learners[-1]["published_updates"] = entry["published_updates"]
+    return learners
+
+
+def find_least_sd(config: Config, metric: str, method: str, other: str | None) -> float:
     """Return the standard deviation that the arithmetic alone gives the differences between two methods, where the scale says so."""
     declared = config.scale.get("arithmetic_sd", {}) if metric == "top1" else {}
-    return math.hypot(declared.get(method, 0.0), declared.get(other, 0.0))
+    return math.hypot(declared.get(method, 0.0), declared.get(other, 0.0) if other else 0.0)
 
 
 def find_allowance(compare: Compare) -> float:

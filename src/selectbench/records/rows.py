@@ -294,10 +294,10 @@ class Trajectory(TypedDict):
     kept_fraction, reward, redundancy : of an agent's mask
     regret : distance from the analytic optimum of the redundancy reward: 1 is a random subset, 0 the optimum
     correlation : of the agent's scores with the redundancy
-    updates : of an agent's policy so far
     kept, batches, observed, loss : of a sampler: samples visited, batches, losses observed and their mean
+    updates : of an agent: cumulative number of optimiser updates of its policy
     action, weight : of Data Agent: its action, and the weight of difficulty in its reward
-    merit : of Data Agent: rank correlation of its policy with what its reward multiplies actions by
+    merit : of Data Agent: rank correlation between its mean action and what the reward says a sample is worth
     proxy_loss : of a search: lowest validation loss so far
     """
 
@@ -313,6 +313,7 @@ class Trajectory(TypedDict):
     batches: NotRequired[list[float | None]]
     observed: NotRequired[list[float | None]]
     loss: NotRequired[list[float | None]]
+    updates: NotRequired[list[float | None]]
     action: NotRequired[list[float | None]]
     weight: NotRequired[list[float | None]]
     merit: NotRequired[list[float | None]]

@@ -1,0 +1,120 @@
+"""The statistical rule by hand, and its error rates and power in simulated benchmarks."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import stdtrit
+
+from selectbench.artefacts.decisions import (
+    Effect,
+    decide_every,
+    decide_some,
+    find_contradictions,
+    find_level,
+    find_p,
+    find_p_against,
+    find_seeds,
+    is_negligible,
+)
+
+LEVEL = find_level(0.95)
+SIMULATIONS = 1000
+
+
+def test_p_values_are_those_of_students_t():
+    quantile = float(stdtrit(4, 0.975))  # 2.776: a mean of that many standard errors has a one-sided p of 2.5 %
+    effect = Effect(quantile / math.sqrt(5), 1.0, 5)
+    assert find_p(effect) == pytest.approx(0.025)
+    assert find_p_against(effect) == pytest.approx(0.975)
+    assert find_p(Effect(3.0, 0.1, 1)) == 1.0  # one seed proves nothing
+
+
+def test_equal_costs_are_certain():
+    assert [find_p(Effect(mean, 0.0, 3)) for mean in (0.1, 0.0, -0.1)] == [0.0, 1.0, 1.0]
+    assert [find_p_against(Effect(mean, 0.0, 3)) for mean in (0.1, 0.0, -0.1)] == [1.0, 0.0, 0.0]
+
+
+def test_two_one_sided_tests_place_a_mean_within_the_margin():
+    half_width = float(stdtrit(4, 0.975)) * 0.5 / math.sqrt(5)  # 0.62
+    assert is_negligible(Effect(0.3, 0.5, 5, margin=0.3 + half_width + 1e-6), LEVEL)
+    assert not is_negligible(Effect(0.3, 0.5, 5, margin=0.3 + half_width - 1e-6), LEVEL)
+    assert not is_negligible(Effect(0.0, 0.001, 5), LEVEL)  # nothing is, without a declared margin
+
+
+def test_holms_correction_by_hand():
+    def make(p: float) -> Effect:
+        return Effect(-float(stdtrit(4, 1 - p)) / math.sqrt(5), 1.0, 5)
+
+    effects = [make(0.004), make(0.0124), make(0.5), make(0.009)]
+    # 4 × 0.004 = 0.016, 3 × 0.009 = 0.027 > 0.025: stops there, although 2 × 0.0124 would pass
+    assert find_contradictions(effects, LEVEL) == [effects[0]]
+    assert find_contradictions([make(0.004), make(0.008), make(0.0124), make(0.5)], LEVEL) == [make(0.004), make(0.008), make(0.0124)]
+    assert find_contradictions([], LEVEL) == []
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict"),
+    [
+        ([Effect(2.0, 0.5, 5, 1.0), Effect(1.0, 0.5, 5, 1.0)], "supported"),
+        ([Effect(2.0, 0.5, 5, 1.0), Effect(-1.5, 0.5, 5, 1.0)], "contradicted"),
+        ([Effect(2.0, 0.5, 5, 1.0), Effect(0.1, 0.5, 5, 1.0)], "equivalent"),
+        ([Effect(2.0, 0.5, 5, 1.0), Effect(0.1, 2.0, 5, 1.0)], "undecided"),
+        ([], "undecided"),
+    ],
+)
+def test_every_outcome_of_comparisons_that_must_all_hold(effects, verdict):
+    assert decide_every(effects, [], LEVEL) == verdict
+
+
+def test_means_over_keep_fractions_decide_where_single_comparisons_do_not():
+    single = [Effect(1.0, 1.2, 5)] * 3
+    assert decide_every(single, [], LEVEL) == "undecided"
+    assert decide_every(single, [Effect(1.0, 1.2 / math.sqrt(3), 5)], LEVEL) == "supported"
+    assert decide_every([*single, Effect(-9.0, 0.5, 5)], [Effect(1.0, 0.5, 5)], LEVEL) == "contradicted"
+
+
+def test_the_best_keep_fraction_must_have_everything():
+    good, bad, open_ = Effect(2.0, 0.2, 5), Effect(-2.0, 0.2, 5), Effect(0.1, 1.0, 5)
+    assert decide_some([[[good, good], [good, bad]]], LEVEL) == "supported"
+    assert decide_some([[[good, bad], [bad, good]]], LEVEL) == "contradicted"
+    assert decide_some([[[good, bad], [good, open_]]], LEVEL) == "undecided"
+    assert decide_some([[[good, good]], [[bad, good]]], LEVEL) == "contradicted"  # in every panel
+    assert decide_some([], LEVEL) == "undecided"
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.5, 1.0), (-0.2, 0.7), (0.433, 1.242)])
+def test_the_seeds_that_would_decide_are_the_fewest(mean, sd):
+    seeds = find_seeds(lambda n: decide_every([Effect(mean, sd, n)], [], LEVEL))
+    widths = {n: float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n) for n in (seeds - 1, seeds)}
+    assert widths[seeds] < abs(mean) < widths[seeds - 1]
+    assert find_seeds(lambda n: decide_every([Effect(0.0001, 1.0, n)], [], LEVEL)) is None
+    assert find_seeds(lambda n: decide_every([Effect(0.0001, 1.0, n, 1.0)], [], LEVEL)) < 10  # equivalence is shown earlier
+
+
+def simulate(advantages: list[float], seed: int, num_seeds: int = 5, num_keeps: int = 3) -> dict[str, float]:
+    """Shares of verdicts on "beats every opponent", with an advantage over each; the method's own noise is in all differences."""
+    rng = np.random.default_rng(seed)
+    shares: dict[str, float] = {}
+    for _ in range(SIMULATIONS):
+        own = rng.normal(0, 0.8, (num_seeds, num_keeps, 1))
+        found = np.array(advantages) + own - rng.normal(0, 0.8, (num_seeds, num_keeps, len(advantages)))
+        mean, sd = found.mean(axis=0), found.std(axis=0, ddof=1)
+        single = [Effect(*pair, num_seeds) for pair in zip(mean.ravel(), sd.ravel(), strict=True)]
+        over = found.mean(axis=1)
+        means = [Effect(*pair, num_seeds) for pair in zip(over.mean(axis=0), over.std(axis=0, ddof=1), strict=True)]
+        verdict = decide_every(single, means, LEVEL)
+        shares[verdict] = shares.get(verdict, 0.0) + 1 / SIMULATIONS
+    return shares
+
+
+def test_false_verdicts_are_rare_and_true_advantages_are_found():
+    opponents = 6
+    null = simulate([0.0] * opponents, 0)
+    assert null.get("supported", 0.0) <= 0.05 and null.get("contradicted", 0.0) <= 0.05
+    tied_with_one = simulate([0.0] + [5.0] * (opponents - 1), 1)  # the least favourable truth for a false support
+    assert tied_with_one.get("supported", 0.0) <= 0.05
+    better = simulate([1.5] * opponents, 2)
+    assert better["supported"] >= 0.6 and better.get("contradicted", 0.0) <= 0.01
+    worse = simulate([-2.5] * opponents, 3)
+    assert worse["contradicted"] >= 0.8 and worse.get("supported", 0.0) == 0.0
