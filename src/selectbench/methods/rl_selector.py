@@ -81,7 +81,7 @@ class RLSelector(Method):
     learning_rate: float = 0.006
     baseline: Baseline = "critic"
     normalise: bool = False
-    entropy: float = 0.2
+    entropy: float = 0.1
     draws: int = 16
     updates: int = 2
     learns: bool = True

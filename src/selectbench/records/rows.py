@@ -308,7 +308,6 @@ class Trajectory(TypedDict):
     redundancy: NotRequired[list[float | None]]
     regret: NotRequired[list[float | None]]
     correlation: NotRequired[list[float | None]]
-    updates: NotRequired[list[float | None]]
     kept: NotRequired[list[float | None]]
     batches: NotRequired[list[float | None]]
     observed: NotRequired[list[float | None]]
