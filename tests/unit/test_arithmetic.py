@@ -9,6 +9,7 @@ import sys
 from unittest import mock
 
 import pytest
+from benchmarks.arithmetic import find_batch
 
 from selectbench.cli import hold_arithmetic
 from selectbench.planning.config import load_config
@@ -45,14 +46,18 @@ SHARED = (  # made once: what the stages under test read
     EmbedTexts("tweets_few"),
     ClusterTexts("tweets_few", "kmeans", "12", "0"),
 )
-COMPARED = {
-    "proxy": TrainProxy("digits", "convnet", "0"),
-    "target": TrainTargets.for_batch("digits/convnet/equal_epochs/3"),
-    "agent": TrainSelectors("digits", "convnet", "rl_selector", "0"),
-    "encoder": EmbedSamples("digits", "0"),
-    "language head": FinetuneTargets.for_batch("tweets_few/minilm_head/equal_epochs/2"),
-    "search": SearchClusters("tweets_few", "minilm_head", "climb_disc_few", "0"),
-}
+
+
+def list_compared(plan):
+    """Return the jobs under test by what they make."""
+    return {
+        "proxy": TrainProxy("digits", "convnet", "0"),
+        "target": TrainTargets.for_batch(find_batch(plan, "train", "digits/none-to-convnet/equal_epochs/infobatch")),
+        "agent": TrainSelectors("digits", "convnet", "rl_selector_tuned", "0"),
+        "encoder": EmbedSamples("digits", "0"),
+        "language head": FinetuneTargets.for_batch(find_batch(plan, "train", "tweets_few/none-to-minilm_head/equal_epochs/data_agent")),
+        "search": SearchClusters("tweets_few", "minilm_head", "climb_disc_few", "0"),
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +123,7 @@ def make_command(plan, job):
 def read_results(folder, plan):
     """Return what is compared → path → content: the bytes of arrays and weights, and what records say of results."""
     with contextlib.chdir(folder):
-        paths = {name: set(job.list_files(plan)) for name, job in COMPARED.items()}
+        paths = {name: set(job.list_files(plan)) for name, job in list_compared(plan).items()}
         return {
             name: {path: drop_origin(read_json(path)) if path.suffix == ".json" else path.read_bytes() for path in files}
             for name, files in paths.items()
@@ -145,16 +150,17 @@ def find_arithmetics(folder):
 def test_stages_give_the_same_bytes_whatever_the_processor_offers(root, tmp_path):
     """Also that each stage gives other bytes in a narrow environment with native arithmetic: otherwise, equality would say nothing."""
     plan = load_small_plan(root, AVX2)
+    compared = list_compared(plan)
     wide, narrow, native = (tmp_path / name for name in ("wide", "narrow", "native"))
     wide.mkdir()
     run_stages(plan, SHARED, wide, WIDE)
     for folder in (narrow, native):
         shutil.copytree(wide, folder)
-    run_stages(plan, COMPARED.values(), wide, WIDE)
-    run_stages(plan, COMPARED.values(), narrow, NARROW)
-    run_stages(load_small_plan(root, NATIVE), COMPARED.values(), native, NARROW)
+    run_stages(plan, compared.values(), wide, WIDE)
+    run_stages(plan, compared.values(), narrow, NARROW)
+    run_stages(load_small_plan(root, NATIVE), compared.values(), native, NARROW)
     pinned, emulated, other = (read_results(folder, plan) for folder in (wide, narrow, native))
-    for name in COMPARED:
+    for name in compared:
         assert pinned[name] and pinned[name] == emulated[name], name
         assert pinned[name] != other[name], f"{name}: the same bytes with another arithmetic"
     assert find_arithmetics(wide) == find_arithmetics(narrow) == {AVX2}

@@ -91,7 +91,7 @@ def test_a_text_table_never_bolds_a_method_whose_training_saw_the_whole_pool():
 
 def test_full_data_for_fewer_epochs_is_not_bold_either():
     rows = [
-        {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": [], "best": False}}}
+        {"id": name, "cells": {"0.3": {"runs": [name], "mean": mean, "holes": [], "best": False, "whole_pool": False}}}
         for name, mean in (("a", 90.0), ("b", 91.0), ("full_fewer", 95.0))
     ]
     mark_best(rows, [{"id": "0.3"}], "top1")

@@ -107,12 +107,12 @@ def test_recorded_work_is_what_records_say(project):
     expected = sum(measure_run(rows[run.id], TRAIN).seconds for run in runs)
     assert costing.costs[job.outputs[0]] == (pytest.approx(expected), RECORDED)
     proxy = find_job(costing.jobs, "train_proxy", "digits", "convnet", "0")
-    row = rows["digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.4/seed-0"]
-    assert row["selection"]["proxy_share"] == 0.2
-    assert costing.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
-    early = Costing(costing.plan)  # as if no method needed more than a fifth of the proxy's training
+    row = rows["digits/convnet-to-resnet8/equal_epochs/tdds/keep-0.4/seed-0"]
+    assert row["selection"]["proxy_share"] == 0.5
+    assert costing.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.5)
+    early = Costing(costing.plan)  # as if no method needed more than half of the proxy's training
     early.observed.recorded.rows = {row["run"]["id"]: row}
-    assert early.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.2)
+    assert early.costs[proxy.outputs[0]].seconds == pytest.approx(row["selection"]["sources"]["proxy"]["wall_s"] / 0.5)
     selectors = find_job(costing.jobs, "train_selectors", "digits", "convnet", "rl_selector", "0")
     chosen = {
         run.keep: rows[run.id]["selection"]["sources"]["agent"]["wall_s"]

@@ -194,7 +194,7 @@ def test_claims_on_unbuilt_methods_are_visible_and_undecided(root, tmp_path):
     methods, paper = tmp_path / "config/methods.yaml", tmp_path / "config/papers/rl_selector.yaml"
     methods.write_text(methods.read_text(encoding="utf-8") + "phantom: {title: Phantom, planned: true}\n", encoding="utf-8")
     text = paper.read_text(encoding="utf-8").replace("ssp, rl_selector", "ssp, phantom, rl_selector")
-    text = text.replace("method: [rl_selector], against: [full], keep: [0.9]", "method: [phantom], against: [full], keep: [0.9]")
+    text = text.replace("method: [rl_selector_tuned], against: [full], keep: [0.9]", "method: [phantom], against: [full], keep: [0.9]")
     paper.write_text(text.replace("cg_score, ssp]\n      metric: top1", "cg_score, ssp, phantom]\n      metric: top1"), encoding="utf-8")
     claims = {claim["id"]: claim for claim in load_plan(tmp_path).claims["rl_selector"]}
     assert claims["ninety_beats_full"]["unavailable"] == "not built yet: Phantom"
