@@ -133,6 +133,8 @@ def make_project(root: Path, target: Path) -> Project:
     }
     methods = yaml.safe_load(project.path("config/methods.yaml").read_text(encoding="utf-8"))
     kept = {name: entry for name, entry in methods.items() if name in (*BUILT, *DYNAMIC) or entry.get("control")}
+    for entry in kept.values():
+        entry.pop("twin", None)  # it is not kept
     kept[PLANNED] = {"title": "Phantom", "planned": True}
     lines = [f"{name}: {yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()}" for name, entry in kept.items()]
     project.path("config/methods.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
