@@ -30,7 +30,7 @@ def make_agents(own: list[float], twin: list[float], quantity: str = "regret", u
 def test_an_agent_that_is_no_better_than_its_twin_did_not_learn():
     learning = assess_learning(make_agents([0.94, 0.97, 0.91], [0.96, 0.93, 0.99]), LEARNER, "digits")
     assert learning.outcome == "did not learn"
-    assert describe_learning(learning) == "agent did not learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
+    assert describe_learning(learning) == "agent not shown to learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
 
 
 def test_lower_regret_and_higher_merit_are_learning():
@@ -70,7 +70,7 @@ def test_a_claim_about_learning_is_not_asked_of_an_agent_that_did_not_learn(own,
     judged = judge_claim(claim, records, [], 0.95)
     assert judged["verdict"] == verdict
     if verdict == "not asked":
-        assert judged["why"] == "agent did not learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
+        assert judged["why"] == "agent not shown to learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
         # another method of the same claim is still asked
         other = make_comparison("digits: Random against EL2N", (DIGITS, "random", "0.3"), (DIGITS, "el2n", "0.3"))
         both = judge_claim(claim | {"comparisons": [comparison, other]}, records, [], 0.95)
@@ -79,7 +79,7 @@ def test_a_claim_about_learning_is_not_asked_of_an_agent_that_did_not_learn(own,
 
 
 def test_rows_of_an_agent_that_did_not_learn_say_so_where_it_did_not():
-    note = "agent did not learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
+    note = "agent not shown to learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
     table = fill_table(make_table_spec() | {"learners": [LEARNER]}, make_agents([0.94, 0.97, 0.91], [0.96, 0.93, 0.99]))
     (mark,) = [item["mark"] for item in table["footnotes"] if item["text"] == note]
     assert f"| Moderate-DS<sup>{mark}</sup> |" in render_markdown(table)

@@ -108,10 +108,14 @@ def read_last(column: Sequence[float | None] | None) -> float | None:
 
 
 def describe_learning(learning: Learning) -> str:
-    """Return ``"agent did not learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"``; empty for an unknown outcome."""
+    """Return ``"agent did not learn (regret 0.98 against 0.96 of its twin; 406 of 39,200 updates)"``; empty for an unknown outcome.
+
+    An agent that is better than its twin, but not beyond doubt, is "not shown to learn".
+    """
     if learning.quantity is None or learning.own is None or learning.twin is None:
         return ""
-    word = "agent learnt" if learning.outcome == LEARNT else "agent did not learn"
+    is_better = SIGNS[learning.quantity] * (learning.own - learning.twin) > 0
+    word = "agent learnt" if learning.outcome == LEARNT else "agent not shown to learn" if is_better else "agent did not learn"
     compared = f"{learning.quantity.replace('_', ' ')} {learning.own:.2f} against {learning.twin:.2f} of its twin".replace("-", "−")
     if learning.updates is None:
         return f"{word} ({compared})"
