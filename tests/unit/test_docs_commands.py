@@ -41,6 +41,7 @@ INSTEAD = {  # command as written → what runs instead, and why
     "make lint": ("make --dry-run lint", "checks types for a minute; make test does it too"),
     "make bench": ("make --dry-run bench", "timings take hours, and tests do not measure time"),
     "python -m benchmarks.engine": ("python -m benchmarks.engine --short", "the full benchmark takes minutes; the short form trains less"),
+    "python -m benchmarks.tune_selector": ("make --dry-run bench", "measures agents for minutes, and the copy has no RL-Selector"),
     "make lock": ("make --dry-run lock", "asks the package index for the newest versions"),
     "python -m pytest tests/contract -k margin": (
         "python -m pytest tests/contract -k 'margin and not another_process'",

@@ -14,8 +14,8 @@ Algorithm = Literal["a2c", "ppo", "dqn"]
 Binarise = Literal["exact", "threshold"]
 
 
-class SelectorSettings(Protocol):
-    """Settings of reward, agent and final mask; ``methods.rl_selector.RLSelector``, which describes them all, is one such object."""
+class RewardSettings(Protocol):
+    """Settings of the reward."""
 
     @property
     def reward(self) -> Form:
@@ -40,6 +40,10 @@ class SelectorSettings(Protocol):
     @property
     def scale(self) -> Scale:
         """How redundancies are scaled."""
+
+
+class SelectorSettings(RewardSettings, Protocol):
+    """Settings of reward, agent and final mask; ``methods.rl_selector.RLSelector``, which describes them all, is one such object."""
 
     @property
     def algorithm(self) -> Algorithm:
