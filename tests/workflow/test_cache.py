@@ -84,10 +84,10 @@ def test_an_altered_entry_is_told_before_anything_is_made_of_it(shared, root, tm
 def test_seeds_keep_fractions_precisions_and_code_never_share_an_entry(root, tmp_path, monkeypatch):
     plan = load_plan(root, {"scale": "tiny"})
     proxies = [TrainProxy("digits", "convnet", seed) for seed in "01"]
-    selectors = [TrainSelectors(dataset, "convnet", "rl_selector", "0") for dataset in ("digits", "digits_symmetric")]
+    selectors = [TrainSelectors(dataset, "convnet", "rl_selector_tuned", "0") for dataset in ("digits", "digits_symmetric")]
     others = [EmbedSamples("digits", "0"), EmbedTexts("tweets"), SearchClusters("tweets", "minilm_head", "climb_disc", "0")]
     specs = [job.specify(plan) for job in (*proxies, *selectors, *others)]
-    plan._keeps_of["digits", "convnet", "rl_selector", "0"].remove("0.2")
+    plan._keeps_of["digits", "convnet", "rl_selector_tuned", "0"].remove("0.2")
     fewer = selectors[0].specify(plan)
     assert {key for key in fewer if fewer[key] != specs[2][key]} == {"keeps"}
     recipe = plan.config.recipes["digits"]
