@@ -85,6 +85,7 @@ def make_records(claim: dict, sign: int) -> dict[str, dict]:
     for comparison in claim["comparisons"]:
         gain = GAIN.get(comparison["metric"], 3.0)
         if comparison["form"] == "spread":
+            gain *= 10  # a spread over fractions must stand out of the noise of the arithmetic at each of them
             for side, varies in ((comparison["better"], sign < 0), (comparison["worse"], sign > 0)):
                 keeps = sorted({run.split("/keep-")[1].split("/")[0] for run in side})
                 for run in side:
