@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,6 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     compare = add("compare", compare_results, "Compare a scale's results with those in another folder: runs, spread, verdicts.")
     compare.add_argument("folder", type=Path, help="the other results folder, with one subfolder per scale")
     compare.add_argument("--scale", help="a scale other than that of config/config.yaml")
+
+    decide = add(
+        "decide", decide_claims, "Give undecided claims more seeds, the cheapest first, and run them; again and again until time is up."
+    )
+    decide.add_argument("--scale", help="a scale other than that of config/config.yaml, whose file has the key 'decide'")
+    decide.add_argument(
+        "--minutes", type=_parse_minutes, default=60.0, help="time for further runs; 0 only tells what is next (default: 60)"
+    )
+    decide.add_argument("--cores", type=_parse_count, help="number of cores (default: those of this machine)")
 
     _add_records_parser(
         add("records", exchange_records, "Export, import or merge the records of runs, such as those made on other machines.")
@@ -286,6 +296,35 @@ def compare_results(arguments: argparse.Namespace) -> None:
 
     for line in describe_comparison(_load_plan(arguments), arguments.folder):
         print(line)
+
+
+def decide_claims(arguments: argparse.Namespace) -> None:
+    """Run what is missing, then give undecided claims more seeds, round by round, as long as the next round fits into the time."""
+    from selectbench.evidence.deciding import decide_next
+
+    end = time.monotonic() + 60 * arguments.minutes
+    cores = arguments.cores or count_cores()
+    while True:
+        plan = _load_plan(arguments)
+        if arguments.minutes:
+            run_workflow(plan, cores)
+        left = end - time.monotonic() if arguments.minutes else 0.0
+        if not decide_next(Path(), plan, max(0.0, left) * cores):
+            return
+
+
+def run_workflow(plan: "Plan", cores: int) -> None:
+    """Run the workflow of a scale, with its output on the terminal.
+
+    Raises
+    ------
+    SelectbenchError
+        It failed.
+    """
+    config = ["--config", f"scale={plan.scale}"]
+    result = subprocess.run([sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "rules", *config], check=False)
+    if result.returncode:
+        raise SelectbenchError(f"the workflow failed; `snakemake --cores {cores} {' '.join(config)}` continues it")
 
 
 def rebuild_report(arguments: argparse.Namespace) -> None:

@@ -5,8 +5,10 @@ Every difference is positive where the claim holds. See ``docs/verdicts.md`` for
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
+import numpy as np
 from scipy.special import stdtr, stdtrit
 
 VerdictName = Literal[
@@ -33,19 +35,41 @@ _EXACT = 1e-9  # differences of equal costs vary by rounding only
 
 
 class Effect(NamedTuple):
-    """The mean of paired differences.
+    """The mean of paired differences, at the last look at them.
 
     Parameters
     ----------
     mean, sd : of the differences; the standard deviation is no smaller than the resolution of what is measured
     n : number of seeds
     margin : differences smaller than this count as none; None if the claim declares no such margin
+    share : of the error rate, which this look spends
+    earlier : the same mean at earlier looks, over the first of these seeds
     """
 
     mean: float
     sd: float
     n: int
     margin: float | None = None
+    share: float = 1.0
+    earlier: "tuple[Effect, ...]" = ()
+
+
+class Rule(NamedTuple):
+    """How claims are judged.
+
+    Parameters
+    ----------
+    confidence : of intervals
+    looks : numbers of seeds at which differences are looked at, ascending; none if there is one look, at all seeds that there are
+    """
+
+    confidence: float
+    looks: tuple[int, ...] = ()
+
+    @property
+    def level(self) -> float:
+        """Error rate of one side."""
+        return find_level(self.confidence)
 
 
 def find_level(confidence: float) -> float:
@@ -53,22 +77,57 @@ def find_level(confidence: float) -> float:
     return (1 - confidence) / 2
 
 
+def list_shares(looks: Sequence[int]) -> list[float]:
+    """Return the share of the error rate that each look spends: in proportion to the seeds that are added before it."""
+    return [(n - before) / looks[-1] for before, n in pairwise((0, *looks))]
+
+
+def find_effect(differences: Sequence[float], least_sd: float, margin: float | None, looks: Sequence[int] = ()) -> Effect:
+    """Return the mean of differences with their standard deviation, which is no smaller than the least one.
+
+    Parameters
+    ----------
+    differences : in the order of seeds
+    least_sd : the least standard deviation
+    margin : differences smaller than this count as none
+    looks : numbers of seeds at which differences are looked at; the last one that there are seeds for counts, and those before it.
+        Before the first look there is one at what there is.
+    """
+
+    def describe(n: int, share: float) -> Effect:
+        sd = float(np.std(differences[:n], ddof=1)) if n > 1 else 0.0
+        return Effect(float(np.mean(differences[:n])), max(sd, least_sd), n, margin, share)
+
+    reached = [(n, share) for n, share in zip(looks, list_shares(looks) if looks else (), strict=True) if n <= len(differences)]
+    *earlier, last = [describe(n, share) for n, share in reached or [(len(differences), looks[0] / looks[-1] if looks else 1.0)]]
+    return last._replace(earlier=tuple(earlier))
+
+
 def find_p(effect: Effect, bound: float = 0.0) -> float:
     """Return the one-sided p-value of "the mean is not above the bound"; 1 for fewer than two seeds.
 
+    With several looks it is the smallest p of a look, divided by the share that the look spends. Whatever decides when to stop, the
+    chance that this is at most α is at most α if the mean is not above the bound: the sum over looks of share · α, by Boole's
+    inequality.
+    """
+    return min(1.0, *(find_single_p(look, bound) / look.share for look in (*effect.earlier, effect)))
+
+
+def find_single_p(effect: Effect, bound: float) -> float:
+    """Return the p-value of one look.
+
     Differences that are the same in every seed and have no resolution, such as numbers of sample visits, are certain.
     """
-    mean, sd, n, _ = effect
-    if n < 2:
+    if effect.n < 2:
         return 1.0
-    if sd < _EXACT:
-        return 0.0 if mean - bound > _EXACT else 1.0
-    return float(stdtr(n - 1, (bound - mean) * math.sqrt(n) / sd))
+    if effect.sd < _EXACT:
+        return 0.0 if effect.mean - bound > _EXACT else 1.0
+    return float(stdtr(effect.n - 1, (bound - effect.mean) * math.sqrt(effect.n) / effect.sd))
 
 
 def flip(effect: Effect) -> Effect:
     """Return the difference the other way round."""
-    return effect._replace(mean=-effect.mean)
+    return effect._replace(mean=-effect.mean, earlier=tuple(map(flip, effect.earlier)))
 
 
 def is_certainly_not_above(effect: Effect) -> bool:
@@ -162,8 +221,8 @@ def find_seeds(decide: Callable[[int], VerdictName]) -> int | None:
 
 
 def bound_mean(effect: Effect, confidence: float) -> tuple[float, float] | None:
-    """Return the Student-t interval of the mean; None for fewer than two seeds."""
+    """Return the Student-t interval of the mean, at the error rate that its last look spends; None for fewer than two seeds."""
     if effect.n < 2:
         return None
-    half_width = float(stdtrit(effect.n - 1, (1 + confidence) / 2)) * effect.sd / math.sqrt(effect.n)
+    half_width = float(stdtrit(effect.n - 1, 1 - find_level(confidence) * effect.share)) * effect.sd / math.sqrt(effect.n)
     return effect.mean - half_width, effect.mean + half_width

@@ -9,7 +9,8 @@ import jinja2
 from markupsafe import escape
 
 from selectbench.artefacts.cells import Cost, find_absence
-from selectbench.artefacts.claims import Comparison, JudgedClaim, format_comparison
+from selectbench.artefacts.claims import JudgedClaim
+from selectbench.artefacts.comparisons import Comparison, format_comparison
 from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, NOT_BUILT, format_cost, format_keep, format_run_value, format_signed
 from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.machines import describe_machines

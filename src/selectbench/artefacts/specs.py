@@ -232,6 +232,11 @@ class ComparisonSpec(TypedDict):
     bound: NotRequired[float]
 
 
+def list_compared(spec: ComparisonSpec) -> list[str]:
+    """Return the ids of all runs of a comparison."""
+    return [*spec["better"], *spec["worse"], *spec.get("than_better", ()), *spec.get("than_worse", ())]
+
+
 class MeasuredSpec(TypedDict):
     """A statistic that a claim compares with a bound; exactly one bound is given.
 
@@ -287,12 +292,14 @@ class ClaimsSpec(Spec):
     ----------
     paper, scale : whose they are
     confidence : of the intervals
+    looks : numbers of seeds at which differences are looked at, where the scale adds seeds until claims are decided
     claims : in order
     """
 
     paper: str
     scale: str
     confidence: float
+    looks: NotRequired[list[int]]
     claims: list[ClaimSpec]
 
 

@@ -15,7 +15,8 @@ from selectbench.artefacts.cells import (
     list_cells,
     read_reason,
 )
-from selectbench.artefacts.claims import JudgedClaim, format_comparison, judge_claims
+from selectbench.artefacts.claims import JudgedClaim, judge_claims
+from selectbench.artefacts.comparisons import format_comparison
 from selectbench.artefacts.decisions import (
     BY_CONSTRUCTION,
     CONTRADICTED,

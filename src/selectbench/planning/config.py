@@ -23,6 +23,7 @@ from selectbench.policy import parse_keep
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")
+SEEDS = Path("config/seeds")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Config:
     known_papers: Mapping[str, str]  # all papers, requested or not, with their titles
     listed: Mapping[str, str]  # the scales on the front page, quickest first, with their titles
     named: frozenset[str]  # the methods that a table of any paper names, requested or not
+    added: Mapping[str, int]  # folder of runs that differ in seed alone → their number, where it is more than the scale's
 
     def base_of(self, dataset: str) -> str:
         """Return the data set whose files, recipes and encoder a data set uses: itself, or the one that it is made from."""
@@ -144,7 +146,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         if paper not in papers:
             raise ConfigError(f"config/config.yaml: papers: unknown {shorten(repr(paper))}{suggest(paper, papers)}")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
-    scale = _read_checked(root, SCALES / f"{main['scale']}.yaml", "scale")
+    scale = _read_scale(root, main["scale"])
     config = Config(
         main=main,
         scale=scale,
@@ -154,6 +156,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         named=frozenset(
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
+        added=_read_added(root, main["scale"], scale),
         datasets=_join(_fill_derived(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
         models=_join(_read_named(root, "models"), _read_named(root, "language_models"), "language_models"),
         recipes=_read_named(root, "recipes"),
@@ -168,9 +171,61 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     return config
 
 
+def _read_scale(root: Path, name: str) -> Any:
+    """Return the content of a scale's file, with the keys of its base that it does not give itself."""
+    path = SCALES / f"{name}.yaml"
+    content = read_yaml(root / path, path)
+    base: dict[str, Any] = {}
+    if "base" in content:
+        others = {other.stem: other for other in sorted((root / SCALES).glob("*.yaml")) if other.stem != name}
+        _check_name(str(content["base"]), others, f"{path}: base")
+        base = read_yaml(others[content["base"]], SCALES / f"{content['base']}.yaml")
+        if "base" in base:
+            raise ConfigError(f"{path}: base: {content['base']} has a base itself; name {base['base']}")
+    schema = Path("workflow/schemas/scale.schema.yaml")
+    check_schema(base | content, read_yaml(root / schema, schema), path)
+    return base | content
+
+
+def list_looks(scale: Scale) -> list[int]:
+    """List the numbers of seeds at which claims are judged: that of the scale, doubled until its most; none if it adds no seeds."""
+    if "decide" not in scale:
+        return []
+    looks = [len(scale["seeds"])]
+    while 2 * looks[-1] < scale["decide"]["most"]:
+        looks.append(2 * looks[-1])
+    return [*looks, scale["decide"]["most"]]
+
+
+def list_seeds(scale: Scale, number: int) -> list[int]:
+    """List the first seeds: those of the scale, then the whole numbers that follow its largest."""
+    first = max(scale["seeds"]) + 1
+    return [*scale["seeds"], *range(first, first + number)][:number]
+
+
+def list_table_seeds(scale: Scale, entry: TableEntry) -> list[int]:
+    """List the seeds of a table: those of the scale, or, where claims are not given more later, as many as the table asks for."""
+    return scale["seeds"] if "decide" in scale else scale["seeds"][: entry["where"].get("seeds")]
+
+
+def _read_added(root: Path, name: str, scale: Scale) -> dict[str, int]:
+    """Read how many seeds ``selectbench decide`` has given to runs; no file means that it has given none."""
+    path = SEEDS / f"{name}.yaml"
+    if not (root / path).exists():
+        return {}
+    if "decide" not in scale:
+        raise ConfigError(f"{path}: scale {name} adds no seeds; delete the file, or give config/scale/{name}.yaml the key 'decide'")
+    added: dict[str, int] = _read_checked(root, path, "seeds")
+    looks = list_looks(scale)[1:]
+    for runs, number in added.items():
+        if number not in looks:
+            raise ConfigError(f"{path}: {spell(runs)}: {number} seeds; claims are judged at {', '.join(map(str, looks))}")
+    return added
+
+
 def _list_scales(root: Path, scales: Iterable[str]) -> dict[str, str]:
     """Return scale → title of the listed scales, ordered by the time limit of their jobs."""
-    entries = {name: _read_checked(root, SCALES / f"{name}.yaml", "scale") for name in scales}
+    entries = {name: _read_scale(root, name) for name in scales}
     listed = [name for name, entry in entries.items() if entry.get("listed", True)]
     return {name: entries[name]["title"] for name in sorted(listed, key=lambda name: (entries[name]["resources"]["runtime"], name))}
 
@@ -369,6 +424,8 @@ def _check_scale(config: Config) -> None:
         for role, recipe in named.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
         _check_recipes(config, dataset, named, where)
+    if "decide" in config.scale and (most := config.scale["decide"]["most"]) <= len(config.scale["seeds"]):
+        raise ConfigError(f"{where}: decide.most: {most} is no more than the {len(config.scale['seeds'])} seeds that all runs have")
     for method in config.scale.get("arithmetic_sd", {}):
         _check_name(method, config.methods, f"{where}: arithmetic_sd")
     for dataset, encoder in config.scale["encoders"].items():

@@ -88,12 +88,25 @@ class Resources(TypedDict):
     runtime: int
 
 
+class Decide(TypedDict):
+    """How many seeds a scale may add.
+
+    Parameters
+    ----------
+    most : number of seeds beyond which none are added
+    """
+
+    most: int
+
+
 class Scale(TypedDict):
-    """``config/scale/<scale>.yaml``.
+    """``config/scale/<scale>.yaml``, with the keys of the scale that it is based on.
 
     Parameters
     ----------
     title : for people
+    base : the scale whose keys it takes over
+    decide : where claims get seeds until they are decided, how many
     listed : whether the front page lists it
     axes : the ids that the papers' names are mapped to
     tables : paper → the tables that are run, where not all are
@@ -107,6 +120,8 @@ class Scale(TypedDict):
     """
 
     title: str
+    base: NotRequired[str]
+    decide: NotRequired[Decide]
     listed: NotRequired[bool]
     axes: Axes
     tables: NotRequired[dict[str, list[str]]]

@@ -11,11 +11,12 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-from selectbench.artefacts.specs import ClaimSpec, PanelSpec, TableSpec
-from selectbench.errors import ConfigError, SelectbenchError, find_closest, first_line, shorten
-from selectbench.planning.config import Config, load_config
+from selectbench.artefacts.specs import ClaimSpec, PanelSpec, TableSpec, list_compared
+from selectbench.errors import ConfigError, SelectbenchError, find_closest, first_line, shorten, suggest
+from selectbench.planning.config import SEEDS, Config, list_seeds, load_config
+from selectbench.planning.entries import ClaimEntry, Paper
 from selectbench.planning.layout import Layout
-from selectbench.planning.resolve import resolve_claim, resolve_table
+from selectbench.planning.resolve import add_runs, resolve_claim, resolve_table
 from selectbench.planning.runs import Run
 from selectbench.policy import parse_keep
 from selectbench.records.arithmetic import AVX2
@@ -51,10 +52,35 @@ class Plan:
             for table in entry["tables"]:
                 self.tables[paper, table], runs = resolve_table(config, reported[paper], paper, table)
                 self.runs |= {run.id: run for run in runs}
+        self._test_sets_of = self._list_test_sets()
+        added = self._find_added()
+        self.runs |= {run.id: run for runs in added.values() for run in runs}
         self.prepared_for = self.runs
         self.claims: dict[str, list[ClaimSpec]] = {
-            paper: [resolve_claim(config, self.tables, paper, claim) for claim in entry["claims"]] for paper, entry in config.papers.items()
+            paper: [add_runs(resolve_claim(config, self.tables, paper, claim), added) for claim in entry["claims"]]
+            for paper, entry in config.papers.items()
         }
+
+    def _find_added(self) -> dict[str, list[Run]]:
+        """Return folder of runs that differ in seed alone → the runs of the seeds that ``config/seeds/<scale>.yaml`` adds.
+
+        Raises
+        ------
+        ConfigError
+            No run of the scale has this folder.
+        """
+        first = {run.cell: run for run in self.runs.values()}
+        measured = {f"{paper}/{claim}" for paper, entry in self.config.papers.items() for claim in find_measured(entry)}
+        are_all = self.config.papers.keys() == self.config.known_papers.keys()
+        scale = self.config.scale
+        added: dict[str, list[Run]] = {}
+        for name, number in self.config.added.items():
+            if name in first:
+                added[name] = [replace(first[name], seed=seed) for seed in list_seeds(scale, number)[len(scale["seeds"]) :]]
+            elif are_all and name not in measured:
+                problem = f"scale {self.scale} has no runs and no measured claim {name!r}"
+                raise ConfigError(f"{SEEDS}/{self.scale}.yaml: {problem}{suggest(name, first.keys() | measured)}")
+        return added
 
     def restrict(self, ids: Iterable[str]) -> "Plan":
         """Return the plan of some of the runs, without artefacts.
@@ -139,8 +165,9 @@ class Plan:
         return set().union(*map(list_panel_runs, self.tables[paper, table]["panels"]))
 
     def paper_runs(self, paper: str) -> list[str]:
-        """List the ids of the runs that a paper's tables need, sorted."""
-        return sorted(set().union(*(self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])))
+        """List the ids of the runs that a paper's tables and claims need, sorted."""
+        shown = (self.table_runs(paper, table) for table in self.config.papers[paper]["tables"])
+        return sorted(set().union(*shown, *map(list_claim_runs, self.claims[paper])))
 
     def list_subset_runs(self, paper: str, tables: Iterable[str]) -> list[Run]:
         """List the runs of tables that train on a subset, except full data."""
@@ -156,20 +183,19 @@ class Plan:
         """List the papers whose subsets the results page shows sample by sample."""
         return [paper for paper in self.config.papers if self.browsed_runs(paper)]
 
-    @cached_property
-    def _test_sets_of(self) -> dict[str, set[str]]:
-        """Run → the test sets of the tables that show it."""
+    def _list_test_sets(self) -> dict[str, set[str]]:
+        """Return folder of runs that differ in seed alone → the test sets of the tables that show them."""
         tests: dict[str, set[str]] = {}
         for table in self.tables.values():
             for panel in table["panels"]:
                 if (test_set := panel["test_set"]) is not None:
                     for run in list_panel_runs(panel):
-                        tests.setdefault(run, set()).add(test_set)
+                        tests.setdefault(self.runs[run].cell, set()).add(test_set)
         return tests
 
     def run_test_sets(self, run: Run) -> list[str]:
         """List the test sets that a run is evaluated on: its data set's own, and those of the tables that show it."""
-        return sorted({self.id_test_set(run.dataset), *self._test_sets_of[run.id]})
+        return sorted({self.id_test_set(run.dataset), *self._test_sets_of[run.cell]})
 
     def test_sets(self, dataset: str) -> list[str]:
         """List the test sets of a data set that runs need, those of a restricted plan included: data are prepared once for all."""
@@ -217,6 +243,16 @@ def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
 def list_panel_runs(panel: PanelSpec) -> set[str]:
     """Return the ids of the runs that a panel shows."""
     return {run for row in panel["rows"] for cell in row["cells"].values() for run in cell["runs"]}
+
+
+def find_measured(paper: Paper) -> dict[str, ClaimEntry]:
+    """Return the claims of a paper that compare a measured statistic with a bound."""
+    return {name: claim for name, claim in paper["claims"].items() if "measured" in claim}
+
+
+def list_claim_runs(claim: ClaimSpec) -> set[str]:
+    """Return the ids of the runs that a claim compares."""
+    return {run for item in claim["comparisons"] for run in list_compared(item)}
 
 
 def list_unique(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, LearnerSpec, PanelSpec, Reported, RowSpec, TableSpec
 from selectbench.errors import ConfigError, suggest
-from selectbench.planning.config import Config, as_list
+from selectbench.planning.config import Config, as_list, list_table_seeds
 from selectbench.planning.entries import Compare, TableEntry
 from selectbench.planning.runs import NO_PROXY, Run, format_keep
 
@@ -171,7 +171,7 @@ def resolve_panel(
     named = [method for method in where["method"] if method not in controls]
     kinds = {find_kind(config, method) for method in named}
     added = [method for method in list_additions(config) if find_kind(config, method) in kinds] if where.get("additions", True) else []
-    seeds = config.scale["seeds"][: where.get("seeds")]
+    seeds = list_table_seeds(config.scale, entry)
     recipe = config.scale["recipes"][config.base_of(dataset)].get("target_in", {}).get(paper, "")
     rows: list[RowSpec] = []
     runs: list[Run] = []
@@ -288,6 +288,35 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
         "learners": list_learners(config, compared) if entry.get("learning") else [],
         "comparisons": [item for key, part in parts.items() for item in resolve_compare(config, table, part, f"{where}.{key}")],
     }
+
+
+def add_runs(claim: ClaimSpec, added: Mapping[str, Sequence[Run]]) -> ClaimSpec:
+    """Return a claim whose comparisons have further seeds.
+
+    Parameters
+    ----------
+    claim : as resolved
+    added : folder of runs that differ in seed alone → the runs of further seeds
+    """
+    comparisons: list[ComparisonSpec] = []
+    for item in claim["comparisons"]:
+        more: ComparisonSpec = {**item, "better": add_further(item["better"], added), "worse": add_further(item["worse"], added)}
+        if "than_better" in item:
+            more["than_better"] = add_further(item["than_better"], added)
+        if "than_worse" in item:
+            more["than_worse"] = add_further(item["than_worse"], added)
+        comparisons.append(more)
+    return {**claim, "comparisons": comparisons}
+
+
+def add_further(runs: Sequence[str], added: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Return the ids of runs, followed by those that differ from them in seed alone."""
+    return [*runs, *(run.id for cell in list_cells(runs) for run in added.get(cell, ()))]
+
+
+def list_cells(runs: Iterable[str]) -> list[str]:
+    """Return the folders of runs that differ in seed alone, from the ids of runs."""
+    return list(dict.fromkeys(name.rpartition("/")[0] for name in runs))
 
 
 def resolve_compare(config: Config, table: TableSpec, compare: Compare, where: str) -> list[ComparisonSpec]:

@@ -26,7 +26,12 @@ class Run:
     @property
     def id(self) -> str:
         """The run's name and the folder of its record, readable by people."""
-        return f"{self.dataset}/{self.proxy}-to-{self.trained}/{self.regime}/{self.method}/keep-{self.keep}/seed-{self.seed}"
+        return f"{self.cell}/seed-{self.seed}"
+
+    @property
+    def cell(self) -> str:
+        """What the runs of a cell of a table, which differ in seed alone, have in common."""
+        return f"{self.dataset}/{self.proxy}-to-{self.trained}/{self.regime}/{self.method}/keep-{self.keep}"
 
     @property
     def trained(self) -> str:

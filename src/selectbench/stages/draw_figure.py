@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from selectbench.artefacts.specs import FigureSpec
+from selectbench.planning.config import list_table_seeds
 from selectbench.planning.runs import format_keep
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_sealed, write_atomically
@@ -51,10 +52,11 @@ class DrawFigure(Stage):
         """Return the records of the paper, and what else figures of this kind read."""
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         kind: str = entry["kind"]
+        seeds = list_table_seeds(plan.config.scale, plan.config.papers[self.paper]["tables"][entry["table"]])
         return {
             "records": [Output(CollectRecords(self.paper), "records")],
             "overlaps": [Output(CompareSubsets(self.paper), "overlaps")] if kind == "overlap" else [],
-            "measurements": list_measurements(plan, self.paper, [entry["table"]]) if kind == "measured" else [],
+            "measurements": list_measurements(plan, self.paper, {entry["table"]: seeds}) if kind == "measured" else [],
             "states": [Output(MapStates(self.paper), "states")] if kind == "states" else [],
             "clusters": self._list_clusters(plan, entry["table"]) if kind == "coherence" else [],
         }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, cast
 
 from selectbench.artefacts.specs import ClaimsSpec
+from selectbench.planning.config import list_looks, list_seeds, list_table_seeds
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import read_sealed, write_text
 from selectbench.records.records import read_record, read_records
@@ -42,8 +43,13 @@ class JudgeClaims(Stage):
 
     def list_inputs(self, plan: "Plan") -> Inputs:
         """Return the records and tables of the paper, and the measurements that its claims read."""
-        entry = plan.config.papers[self.paper]
-        measured = [claim["table"] for claim in entry["claims"].values() if "measured" in claim]
+        entry, scale = plan.config.papers[self.paper], plan.config.scale
+        measured: dict[str, list[int]] = {}
+        for name, claim in entry["claims"].items():
+            if "measured" in claim:
+                number = plan.config.added.get(f"{self.paper}/{name}", 0)
+                seeds = max(list_table_seeds(scale, entry["tables"][claim["table"]]), list_seeds(scale, number), key=len)
+                measured[claim["table"]] = max(measured.get(claim["table"], []), seeds, key=len)
         return {
             "records": [Output(CollectRecords(self.paper), "records")],
             "tables": [Output(MakeTable(self.paper, table), "cells") for table in entry["tables"]],
@@ -52,13 +58,15 @@ class JudgeClaims(Stage):
 
     def specify(self, plan: "Plan") -> ClaimsSpec:
         """Return the claims as comparisons of runs, paired by seed."""
-        return {
+        spec: ClaimsSpec = {
             "paper": self.paper,
             "scale": plan.scale,
             "confidence": CONFIDENCE,
             "claims": plan.claims[self.paper],
             "code": fingerprint_stage(self.name),
         }
+        looks = list_looks(plan.config.scale)
+        return {**spec, "looks": looks} if looks else spec
 
 
 def judge_claims(spec: ClaimsSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
