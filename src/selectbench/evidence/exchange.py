@@ -158,11 +158,11 @@ def import_files(plan: Plan, files: Sequence[Path], *, dry_run: bool = False) ->
     Raises
     ------
     SelectbenchError
-        A file cannot be read or was edited, is of another scale, or a workflow is running in the results folder.
+        A file cannot be read or was edited, is of a scale other than this one and its base, or a workflow is running in the results folder.
     """
     bundles = [read_bundle(file) for file in files]
     for bundle in bundles:
-        if bundle.scale not in (None, plan.scale):
+        if bundle.scale not in (None, plan.scale, plan.config.scale.get("base")):
             raise SelectbenchError(f"{bundle.file}: scale: its runs are of {bundle.scale}, not of {plan.scale}; name it with --scale")
     if dry_run:
         return check_runs(plan, bundles)[0]
