@@ -14,21 +14,21 @@ from artefact_fixtures import (
     retest,
 )
 
-from selectbench.artefacts.claims import (
+from selectbench.artefacts.claims import Verdict, decide, judge_claim, judge_claims, list_open
+from selectbench.artefacts.comparisons import (
     Compared,
-    Verdict,
     average_over_keeps,
     compare,
     compare_statistics,
-    decide,
     find_worst,
     format_comparison,
-    judge_claim,
-    judge_claims,
 )
+from selectbench.artefacts.decisions import Rule
 from selectbench.artefacts.tables import fill_table
 from selectbench.artefacts.verdict import count_verdicts, list_costs, make_verdict, render_markdown
 from selectbench.errors import RecordError
+
+RULE = Rule(0.95)
 
 
 def make_pair(differences: list[float], num: int = 10**9) -> tuple[dict, dict]:
@@ -41,8 +41,8 @@ def make_pair(differences: list[float], num: int = 10**9) -> tuple[dict, dict]:
             record["test"]["test"] = {"top1": top1, "loss": 1.0, "num": num}
             records[record["run"]["id"]] = record
     comparison = make_comparison("el2n − random", (place, "el2n", "0.3"), (place, "random", "0.3"))
-    for side in ("better", "worse"):
-        comparison[side] = comparison[side][: len(differences)]
+    for side, method in (("better", "el2n"), ("worse", "random")):
+        comparison[side] = [run for run, record in records.items() if record["run"]["method"] == method]
     return records, comparison
 
 
@@ -54,7 +54,7 @@ def make_claim(*comparisons: dict, **others: object) -> dict:
 
 def settle(*compared: Compared, **others: object) -> Verdict:
     """The verdict on a claim of these comparisons."""
-    return decide(make_claim(**others), compared, average_over_keeps(compared, 0.95), 0.95)
+    return decide(make_claim(**others), compared, average_over_keeps(compared, RULE), RULE.level)
 
 
 def judge(*sets: list[float], num: int = 10**9) -> Verdict:
@@ -62,13 +62,13 @@ def judge(*sets: list[float], num: int = 10**9) -> Verdict:
     compared = []
     for place, differences in enumerate(sets):
         records, comparison = make_pair(differences, num)
-        compared.append(compare(comparison | {"against": str(place)}, records, 0.95))
+        compared.append(compare(comparison | {"against": str(place)}, records, RULE))
     return settle(*compared)
 
 
 def test_interval_of_paired_differences_by_hand():
     records, comparison = make_pair([1.0, 2.0, 3.0])
-    found = compare(comparison, records, 0.95).comparison
+    found = compare(comparison, records, RULE).comparison
     assert found["mean"] == pytest.approx(2)
     assert found["low"] == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
     assert found["high"] == pytest.approx(2 + 4.302653 / math.sqrt(3), rel=1e-6)
@@ -105,8 +105,8 @@ def test_equal_differences_on_a_small_test_set_are_not_certain():
 
 def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
     records, comparison = make_pair([-0.3, -0.31, -0.29], num=100_000)
-    assert settle(compare(comparison, records, 0.95)).verdict == "contradicted"
-    allowed = compare(comparison | {"allowance": 0.5}, records, 0.95)
+    assert settle(compare(comparison, records, RULE)).verdict == "contradicted"
+    allowed = compare(comparison | {"allowance": 0.5}, records, RULE)
     assert settle(allowed).verdict == "supported"
     assert allowed.comparison["mean"] == pytest.approx(0.2)
     assert format_comparison(allowed.comparison).startswith("−0.30 [−0.32, −0.28] (allowed: −0.5)")
@@ -114,7 +114,7 @@ def test_an_allowance_is_what_a_claim_may_lose_or_must_win_by():
         visits = 400 if record["run"]["id"] in comparison["better"] else 1000
         record["training"]["sample_visits"], record["selection"]["sample_visits"] = visits + record["run"]["seed"], 0
     cheaper = comparison | {"metric": "total_visits", "higher_is_better": False}
-    halved, third = (compare(cheaper | {"allowance": -math.log(factor)}, records, 0.95) for factor in (2, 3))
+    halved, third = (compare(cheaper | {"allowance": -math.log(factor)}, records, RULE) for factor in (2, 3))
     assert [settle(found).verdict for found in (halved, third)] == ["supported", "contradicted"]
     assert math.exp(halved.comparison["mean"]) == pytest.approx(2.5 / 2, rel=1e-2)
     text = format_comparison(halved.comparison)
@@ -128,7 +128,7 @@ def test_one_seed_is_undecided_and_no_comparison_was_not_asked():
 
 def test_unavailable_claims_are_undecided_whatever_the_numbers():
     records, comparison = make_pair([3.0, 3.1, 3.2])
-    found = settle(compare(comparison, records, 0.95), unavailable="rl_selector is not built yet")
+    found = settle(compare(comparison, records, RULE), unavailable="rl_selector is not built yet")
     assert found == ("undecided", "rl_selector is not built yet", None)
 
 
@@ -136,27 +136,27 @@ def test_a_hole_never_supports_but_does_not_hide_a_contradiction():
     records, comparison = make_pair([3.0, 3.1, 3.2])
     missing = comparison["better"][0]
     del records[missing]
-    hole = compare(comparison, records, 0.95)
+    hole = compare(comparison, records, RULE)
     assert hole.comparison["mean"] is None
     assert hole.comparison["hole"] == f"1 of 6 runs has no value; first: {missing}: no record"
     good_records, good = make_pair([3.0, 3.1, 3.2])
     bad_records, bad = make_pair([-3.0, -3.1, -3.2])
-    why = settle(hole, compare(good, good_records, 0.95)).why
+    why = settle(hole, compare(good, good_records, RULE)).why
     assert why.startswith("1 of 2 comparisons is incomplete (1 of 6 runs has no value; first: ")
-    assert settle(hole, compare(bad, bad_records, 0.95)).verdict == "contradicted"
+    assert settle(hole, compare(bad, bad_records, RULE)).verdict == "contradicted"
 
 
 def test_what_is_not_compared_cannot_be_beaten_but_does_not_hide_a_contradiction():
     good_records, good = make_pair([3.0, 3.1, 3.2])
     bad_records, bad = make_pair([-3.0, -3.1, -3.2])
-    assert settle(compare(good, good_records, 0.95), not_compared=["MoSo"])[:2] == ("undecided", "not built yet, so not compared: MoSo")
-    assert settle(compare(bad, bad_records, 0.95), not_compared=["MoSo"]).verdict == "contradicted"
+    assert settle(compare(good, good_records, RULE), not_compared=["MoSo"])[:2] == ("undecided", "not built yet, so not compared: MoSo")
+    assert settle(compare(bad, bad_records, RULE), not_compared=["MoSo"]).verdict == "contradicted"
 
 
 def test_sides_without_a_common_seed_are_a_hole():
     records, comparison = make_pair([1.0, 2.0])
     comparison |= {"better": comparison["better"][:1], "worse": comparison["worse"][1:]}
-    assert compare(comparison, records, 0.95).comparison["hole"] == "the two sides have no seed in common"
+    assert compare(comparison, records, RULE).comparison["hole"] == "the two sides have no seed in common"
 
 
 def test_worst_is_the_largest_effect_against_a_claim_however_uncertain():
@@ -229,7 +229,7 @@ def test_a_statistic_nobody_measured_is_a_hole():
 def test_statistics_are_compared_data_set_by_data_set():
     measurements = [item | {"dataset": dataset} for dataset in ("digits", "blobs") for item in make_measurements()]
     measured = {"proposition": "cover_bound", "statistic": "slope", "above": 0.0}
-    comparisons = compare_statistics(measured, measurements, 0.95)
+    comparisons = compare_statistics(measured, measurements, RULE)
     assert [item.comparison["label"] for item in comparisons] == ["blobs: slope of cover bound", "digits: slope of cover bound"]
     assert settle(*comparisons).verdict == "contradicted"
 
@@ -290,15 +290,15 @@ def test_a_statistic_may_have_to_lie_below_its_bound():
 
 def test_a_difference_within_the_declared_margin_is_equivalent():
     records, comparison = make_pair([0.2, 0.25, 0.15, -0.1, 0.1][:3], num=100_000)
-    assert judge_claim(make_claim(comparison), records, [], 0.95)["verdict"] == "supported"  # a small difference is one
+    assert judge_claim(make_claim(comparison), records, [], RULE)["verdict"] == "supported"  # a small difference is one
     records, comparison = make_pair([0.2, -0.15, 0.05], num=100_000)
-    claim = judge_claim(make_claim(comparison | {"equivalence": 1.0}), records, [], 0.95)
+    claim = judge_claim(make_claim(comparison | {"equivalence": 1.0}), records, [], RULE)
     assert (claim["verdict"], claim["why"]) == ("equivalent", "the interval lies within the margin of equivalence")
     assert claim["comparisons"][0]["outcome"] == "equivalent"
-    undecided = judge_claim(make_claim(comparison | {"equivalence": 0.1}), records, [], 0.95)
+    undecided = judge_claim(make_claim(comparison | {"equivalence": 0.1}), records, [], RULE)
     assert undecided["verdict"] == "undecided" and undecided["seeds"] > 3
     # a margin that is allowed anyway leaves nothing to be equivalent to
-    assert judge_claim(make_claim(comparison | {"equivalence": 1.0, "allowance": 0.05}), records, [], 0.95)["verdict"] == "undecided"
+    assert judge_claim(make_claim(comparison | {"equivalence": 1.0, "allowance": 0.05}), records, [], RULE)["verdict"] == "undecided"
 
 
 def test_what_training_alone_rules_out_is_impossible_and_what_selection_costs_is_contradicted():
@@ -307,11 +307,11 @@ def test_what_training_alone_rules_out_is_impossible_and_what_selection_costs_is
     for record in records.values():
         is_better = record["run"]["id"] in comparison["better"]
         record["training"]["sample_visits"], record["selection"]["sample_visits"] = 560 if is_better else 1000, 0
-    ruled_out = judge_claim(make_claim(half), records, [], 0.95)
+    ruled_out = judge_claim(make_claim(half), records, [], RULE)
     assert ruled_out["verdict"] == "impossible at this scale" and ruled_out["comparisons"][0]["outcome"] == "impossible at this scale"
     for run in comparison["better"]:
         records[run]["training"]["sample_visits"], records[run]["selection"]["sample_visits"] = 300, 260
-    dear = judge_claim(make_claim(half), records, [], 0.95)
+    dear = judge_claim(make_claim(half), records, [], RULE)
     assert dear["verdict"] == "contradicted" and dear["why"] == "the interval lies at or above what is claimed"
 
 
@@ -321,13 +321,13 @@ def test_a_cell_at_the_ceiling_has_no_headroom():
         records[run]["test"]["test"]["top1"] = 99.7
     for run, top1 in zip(comparison["better"], (99.7, 99.8, 99.6), strict=True):
         records[run]["test"]["test"]["top1"] = top1
-    close = judge_claim(make_claim(comparison | {"equivalence": 0.5}), records, [], 0.95)
+    close = judge_claim(make_claim(comparison | {"equivalence": 0.5}), records, [], RULE)
     assert close["verdict"] == "not asked" and close["why"].startswith("no headroom")
     assert close["comparisons"][0]["outcome"] == "no headroom"
-    assert judge_claim(make_claim(comparison | {"equivalence": 0.1}), records, [], 0.95)["comparisons"][0]["outcome"] != "no headroom"
+    assert judge_claim(make_claim(comparison | {"equivalence": 0.1}), records, [], RULE)["comparisons"][0]["outcome"] != "no headroom"
     for run in comparison["better"]:
         records[run]["test"]["test"]["top1"] -= 20  # a ceiling does not hide a contradiction
-    assert judge_claim(make_claim(comparison | {"equivalence": 0.5}), records, [], 0.95)["verdict"] == "contradicted"
+    assert judge_claim(make_claim(comparison | {"equivalence": 0.5}), records, [], RULE)["verdict"] == "contradicted"
 
 
 def test_wall_time_is_shown_with_its_range_and_not_judged():
@@ -335,7 +335,7 @@ def test_wall_time_is_shown_with_its_range_and_not_judged():
     for record in records.values():
         record["selection"]["wall_s"] = 0.0
         record["training"]["wall_s"] = 10.0 + record["run"]["seed"] if record["run"]["id"] in comparison["better"] else 5.0
-    claim = judge_claim(make_claim(comparison | {"metric": "total_wall_s", "higher_is_better": False}), records, [], 0.95)
+    claim = judge_claim(make_claim(comparison | {"metric": "total_wall_s", "higher_is_better": False}), records, [], RULE)
     assert claim["verdict"] == "not asked" and claim["why"].startswith("wall time is shown and not judged")
     assert format_comparison(claim["comparisons"][0]) == "2.19× the cost of Random (2.00× to 2.40× over seeds)"
     assert claim["comparisons"][0]["low"] is None
@@ -349,17 +349,17 @@ def test_the_embedding_is_charged_to_both_sides():
         record["training"]["encode_s"] = 40.0 if is_better else 0.0
         record["selection"] |= {"wall_s": 0.0 if is_better else 40.0, "sample_visits": 0.0 if is_better else 100.0}
     for metric in ("total_visits", "training_visits", "total_wall_s", "training_wall_s"):
-        found = compare(comparison | {"metric": metric, "higher_is_better": False}, records, 0.95)
+        found = compare(comparison | {"metric": metric, "higher_is_better": False}, records, RULE)
         assert found.comparison["mean"] == pytest.approx(0.0), metric
 
 
 def test_what_holds_by_construction_is_labelled_unless_records_say_otherwise():
     records, comparison = make_pair([3.0, 3.1, 3.2])
     claim = make_claim(comparison, construction="it is linear")
-    assert judge_claim(claim, records, [], 0.95)["verdict"] == "holds by construction"
-    assert judge_claim(claim, records, [], 0.95)["why"] == "it is linear"
+    assert judge_claim(claim, records, [], RULE)["verdict"] == "holds by construction"
+    assert judge_claim(claim, records, [], RULE)["why"] == "it is linear"
     records, comparison = make_pair([-3.0, -3.1, -3.2])
-    assert judge_claim(make_claim(comparison, construction="it is linear"), records, [], 0.95)["verdict"] == "contradicted"
+    assert judge_claim(make_claim(comparison, construction="it is linear"), records, [], RULE)["verdict"] == "contradicted"
 
 
 def make_keeps(by_keep: dict[str, list[float]]) -> tuple[dict, list[dict]]:
@@ -383,14 +383,14 @@ def make_keeps(by_keep: dict[str, list[float]]) -> tuple[dict, list[dict]]:
 
 def test_a_claim_has_a_verdict_at_every_keep_fraction_and_one_on_their_mean():
     records, comparisons = make_keeps({"0.3": [1.0, 3.0, 2.0], "0.5": [3.0, 1.0, 2.1]})
-    claim = judge_claim(make_claim(*comparisons), records, [], 0.95)
+    claim = judge_claim(make_claim(*comparisons), records, [], RULE)
     assert [(item["keep"], item["verdict"]) for item in claim["by_keep"]] == [("0.3", "undecided"), ("0.5", "undecided")]
     (mean,) = claim["means"]
     assert mean["label"] == "digits: EL2N against Random, mean over 30 %, 50 %"
     assert mean["mean"] == pytest.approx((2.0 + 2.0333333) / 2) and mean["n"] == 3
     assert (claim["verdict"], claim["why"]) == ("supported", "the mean over keep fractions lies above 0")
     records, comparisons = make_keeps({"0.3": [9.0, 9.1, 9.2], "0.5": [-2.0, -2.01, -1.99]})
-    claim = judge_claim(make_claim(*comparisons), records, [], 0.95)
+    claim = judge_claim(make_claim(*comparisons), records, [], RULE)
     assert claim["verdict"] == "contradicted" and [item["verdict"] for item in claim["by_keep"]] == ["supported", "contradicted"]
     assert claim["why"] == "1 of 2 intervals lies below 0 after correction for 2 of them"
 
@@ -403,17 +403,17 @@ def test_two_things_must_hold_together_at_the_best_keep_fraction():
         is_better = record["run"]["method"] == "el2n"
         record["training"]["sample_visits"], record["selection"]["sample_visits"] = 300 if is_better else 1000, 0
     claim = make_claim(*allowed, *visits, scope="best")
-    judged = judge_claim(claim, records, [], 0.95)
+    judged = judge_claim(claim, records, [], RULE)
     assert judged["verdict"] == "supported"
     assert judged["why"] == "everything holds at 50 % kept, after correction for 2 keep fractions"
     assert [item["verdict"] for item in judged["by_keep"]] == ["contradicted", "supported"]
     for record in records.values():
         if record["run"]["keep"] == "0.5":
             record["training"]["sample_visits"] = 1000
-    assert judge_claim(claim, records, [], 0.95)["verdict"] == "contradicted"
+    assert judge_claim(claim, records, [], RULE)["verdict"] == "contradicted"
     for record in records.values():
         record["training"]["sample_visits"] = 1000
-    assert judge_claim(claim, records, [], 0.95)["verdict"] == "impossible at this scale"
+    assert judge_claim(claim, records, [], RULE)["verdict"] == "impossible at this scale"
 
 
 def test_stability_is_the_spread_over_keep_fractions_and_not_the_level():
@@ -423,7 +423,7 @@ def test_stability_is_the_spread_over_keep_fractions_and_not_the_level():
             record["test"]["test"]["top1"] += 30 * float(record["run"]["keep"]) + 0.1 * record["run"]["seed"]
     spread = comparisons[0] | {"form": "spread", "keep": None}
     spread |= {side: [run for item in comparisons for run in item[side]] for side in ("better", "worse")}
-    claim = judge_claim(make_claim(spread), records, [], 0.95)
+    claim = judge_claim(make_claim(spread), records, [], RULE)
     assert claim["verdict"] == "supported" and claim["by_keep"] == []
     # the standard deviation of 9, 15 and 21 is 6, of the others about 0.1
     assert claim["comparisons"][0]["mean"] == pytest.approx(6.0, abs=0.15)
@@ -433,7 +433,7 @@ def test_a_loss_may_be_claimed_to_grow_between_two_keep_fractions():
     records, comparisons = make_keeps({"0.3": [4.0, 4.1, 4.2], "0.5": [1.0, 1.1, 1.0]})
     low, high = comparisons
     change = low | {"form": "change", "than_better": high["better"], "than_worse": high["worse"]}
-    claim = judge_claim(make_claim(change), records, [], 0.95)
+    claim = judge_claim(make_claim(change), records, [], RULE)
     assert claim["verdict"] == "supported" and claim["comparisons"][0]["mean"] == pytest.approx(9.2 / 3)
 
 
@@ -444,12 +444,56 @@ def test_a_policy_may_be_held_to_its_keep_fraction_even_if_it_missed_it():
         trajectory = records[run]["selection"]["trajectory"]
         trajectory["chosen_epoch"] = 2
         trajectory["kept_fraction"] = [0.9, 0.304 + 0.0001 * records[run]["run"]["seed"], 0.3, 0.9, 0.9]
-    claim = judge_claim(make_claim(near), records, [], 0.95)
+    claim = judge_claim(make_claim(near), records, [], RULE)
     assert claim["verdict"] == "supported" and claim["comparisons"][0]["mean"] == pytest.approx(0.59)
     for run in near["better"]:
         records[run]["status"] = "failed"
         records[run]["failure"] = {"reason": "the policy never came near", "log_tail": ""}
         trajectory = records[run]["selection"]["trajectory"]
         trajectory |= {"chosen_epoch": None, "kept_fraction": [0.9, 0.8, 0.5, 0.36 + 0.001 * records[run]["run"]["seed"], 0.7]}
-    missed = judge_claim(make_claim(near), records, [], 0.95)
+    missed = judge_claim(make_claim(near), records, [], RULE)
     assert missed["verdict"] == "contradicted" and missed["comparisons"][0]["hole"] is None
+
+
+def open_pairs(rule: Rule, *sets: list[float], **others: object) -> list[tuple[str, str]]:
+    """The opponents and keep fractions that keep a claim undecided; each set holds the differences to one opponent at two fractions."""
+    records, comparisons = {}, []
+    for place, differences in enumerate(sets):
+        for keep, values in zip(("0.3", "0.7"), (differences[::2], differences[1::2]), strict=True):
+            found, comparison = make_pair(values)
+            renamed = {f"{place}/{keep}/{run}": row | {"run": row["run"] | {"id": f"{place}/{keep}/{run}"}} for run, row in found.items()}
+            sides = {side: [f"{place}/{keep}/{run}" for run in comparison[side]] for side in ("better", "worse")}
+            records |= renamed
+            comparisons.append(comparison | sides | {"against": f"opponent {place}", "keep": keep})
+    return [(item["against"], item["keep"]) for item in list_open(make_claim(*comparisons, **others), records, rule)]
+
+
+def test_what_keeps_a_claim_undecided_is_what_is_not_shown():
+    good, unclear, bad = [3.0, 3.1, 3.2, 2.9, 3.1, 3.0], [0.1, -3.0, 2.0, 1.0, -2.0, 3.0], [-1.0, -1.1, 0.9, -1.0, -1.1, -3.0]
+    # means over keep fractions are asked: both fractions of an opponent are open or neither
+    assert open_pairs(RULE, good, unclear, bad) == [(f"opponent {place}", keep) for place in (1, 2) for keep in ("0.3", "0.7")]
+    assert open_pairs(RULE, good) == []
+    # at the best keep fraction, only the closest one
+    half = [3.0, 0.1, 3.1, -3.0, 3.0, 2.0]
+    assert open_pairs(RULE, half, [3.0, 1.0, 0.1, 1.0, 2.9, 1.0], scope="best") == [("opponent 1", "0.3")]
+
+
+def test_a_claim_is_judged_at_every_look_that_its_seeds_reach():
+    rule = Rule(0.95, (4, 8))
+    clear = [3.0, 3.1, 2.9, 3.0]
+    records, comparison = make_pair(clear)
+    assert judge_claim(make_claim(comparison), records, [], rule)["verdict"] == "supported"  # at the first look
+    records, comparison = make_pair([*clear, -9.0, 9.0, -9.0, 8.0])
+    assert judge_claim(make_claim(comparison), records, [], rule)["verdict"] == "supported"  # whatever comes after it
+    assert judge_claim(make_claim(comparison), records, [], RULE)["verdict"] == "undecided"
+    weak = [1.0, 1.2, 0.3, 0.6]  # decides at 95 %, but not with half of the error rate
+    records, comparison = make_pair(weak)
+    assert judge_claim(make_claim(comparison), records, [], RULE)["verdict"] == "supported"
+    early = judge_claim(make_claim(comparison), records, [], rule)
+    assert early["verdict"] == "undecided" and early["seeds"] > 4
+    low, high = early["comparisons"][0]["low"], early["comparisons"][0]["high"]
+    assert low < 0 < high  # the interval spends what the look spends
+    records, comparison = make_pair([*weak, *weak])
+    assert judge_claim(make_claim(comparison), records, [], rule)["verdict"] == "supported"
+    records, comparison = make_pair([*weak, 9.0])  # seeds between two looks wait for the next one
+    assert judge_claim(make_claim(comparison), records, [], rule)["comparisons"][0]["n"] == 4

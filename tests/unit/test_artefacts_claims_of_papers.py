@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from selectbench.artefacts.claims import UNJUDGED, judge_claim
+from selectbench.artefacts.decisions import Rule
 from selectbench.planning.plan import load_plan
 
+RULE = Rule(0.95)
 SAMPLES = 10**6  # of a test set: its resolution plays no part
 GAIN = {"top1": 45.0, "noise_kept": 45.0, "proxy_loss": 5.0, "keep_error": 30.0}  # between the two sides, in the metric's unit
 
@@ -112,8 +114,8 @@ def make_measurements(claim: dict, sign: int) -> list[dict]:
 
 def judge(claim: dict, sign: int) -> dict:
     if "measured" in claim:
-        return judge_claim(claim, {}, make_measurements(claim, sign), 0.95)
-    return judge_claim(claim, make_records(claim, sign), [], 0.95)
+        return judge_claim(claim, {}, make_measurements(claim, sign), RULE)
+    return judge_claim(claim, make_records(claim, sign), [], RULE)
 
 
 def test_a_claim_comes_out_as_the_records_say(specs, paper, claim):

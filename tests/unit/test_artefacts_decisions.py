@@ -11,11 +11,13 @@ from selectbench.artefacts.decisions import (
     decide_every,
     decide_some,
     find_contradictions,
+    find_effect,
     find_level,
     find_p,
     find_p_against,
     find_seeds,
     is_negligible,
+    list_shares,
 )
 
 LEVEL = find_level(0.95)
@@ -118,3 +120,68 @@ def test_false_verdicts_are_rare_and_true_advantages_are_found():
     assert better["supported"] >= 0.6 and better.get("contradicted", 0.0) <= 0.01
     worse = simulate([-2.5] * opponents, 3)
     assert worse["contradicted"] >= 0.8 and worse.get("supported", 0.0) == 0.0
+
+
+LOOKS = (5, 10, 20)
+
+
+def test_looks_spend_the_error_rate_in_proportion_to_the_seeds_they_add():
+    assert list_shares(LOOKS) == [0.25, 0.25, 0.5] and list_shares([7]) == [1.0]
+    effect = find_effect([1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 9.0], 0.0, 1.0, LOOKS)  # two seeds more than the first look has
+    assert (effect.mean, effect.n, effect.share, effect.earlier, effect.margin) == (3.0, 5, 0.25, (), 1.0)
+    late = find_effect([1.0, 2.0, 3.0, 4.0, 5.0] * 4, 0.0, None, LOOKS)
+    assert [(look.n, look.share) for look in (*late.earlier, late)] == [(5, 0.25), (10, 0.25), (20, 0.5)]
+    few = find_effect([1.0, 2.0], 0.0, None, LOOKS)
+    assert (few.n, few.share) == (2, 0.25)  # before the first look, no more is spent than there
+    whole = find_effect([1.0, 2.0], 0.0, None)
+    assert (whole.n, whole.share, whole.sd) == (2, 1.0, pytest.approx(math.sqrt(0.5)))
+    assert find_effect([1.0, 1.0], 0.3, None).sd == 0.3
+
+
+def test_the_p_value_over_looks_is_the_smallest_after_division_by_its_share():
+    first, second = Effect(1.0, 1.0, 5, share=0.25), Effect(0.9, 1.0, 10, share=0.25)
+    both = second._replace(earlier=(first,))
+    singles = [find_p(look._replace(share=1.0)) for look in (first, second)]
+    assert find_p(both) == pytest.approx(min(singles) / 0.25)
+    assert find_p_against(both) == pytest.approx(1.0)  # never more
+    assert find_p(Effect(2.0, 0.5, 5, share=0.25)._replace()) == pytest.approx(4 * find_p(Effect(2.0, 0.5, 5)))
+
+
+def add_until_decided(advantage: float, opponents: int, looks: tuple[int, ...], seed: int) -> tuple[dict[str, float], float]:
+    """Shares of verdicts on "beats every opponent" with seeds added to what is open until it is decided, and seeds used per comparison."""
+    rng = np.random.default_rng(seed)
+    shares: dict[str, float] = {}
+    used = 0.0
+    for _ in range(SIMULATIONS):
+        found = advantage + rng.normal(0, 0.8, (looks[-1], 1)) - rng.normal(0, 0.8, (looks[-1], opponents))
+        numbers = [looks[0]] * opponents
+        while True:
+            effects = [find_effect(found[:n, k], 0.0, None, looks) for k, n in enumerate(numbers)]
+            verdict = decide_every(effects, [], LEVEL)
+            open_ = [k for k, effect in enumerate(effects) if find_p(effect) > LEVEL and numbers[k] < looks[-1]]
+            if verdict != "undecided" or not open_:
+                break
+            for k in open_:
+                numbers[k] = looks[looks.index(numbers[k]) + 1]
+        shares[verdict] = shares.get(verdict, 0.0) + 1 / SIMULATIONS
+        used += sum(numbers) / opponents / SIMULATIONS
+    return shares, used
+
+
+@pytest.mark.parametrize("opponents", [1, 5])
+def test_adding_seeds_until_decided_keeps_the_error_rate_and_saves_seeds(opponents):
+    null, _ = add_until_decided(0.0, opponents, LOOKS, 10)
+    assert null.get("supported", 0.0) <= 0.05 and null.get("contradicted", 0.0) <= 0.05
+    assert null.get("supported", 0.0) + null.get("contradicted", 0.0) <= 0.05
+    better, used = add_until_decided(1.2, opponents, LOOKS, 11)
+    fixed, _ = add_until_decided(1.2, opponents, LOOKS[-1:], 11)
+    assert better["supported"] >= 0.95 * fixed["supported"] and used <= 0.7 * LOOKS[-1]
+    # without the shares, looking again would decide too often
+    naive = sum(peek(seed, LOOKS) for seed in range(SIMULATIONS)) / SIMULATIONS
+    assert naive > 0.07
+
+
+def peek(seed: int, looks: tuple[int, ...]) -> bool:
+    """Whether differences that are nothing but noise lie on one side at some look, each judged as if it were the only one."""
+    found = np.random.default_rng(seed).normal(0, 1, looks[-1])
+    return any(decide_every([find_effect(found[:n], 0.0, None)], [], LEVEL) != "undecided" for n in looks)

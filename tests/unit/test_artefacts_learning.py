@@ -4,9 +4,11 @@ import pytest
 from artefact_fixtures import DIGITS, by_id, make_comparison, make_record, make_records, make_table_spec
 
 from selectbench.artefacts.claims import judge_claim
+from selectbench.artefacts.decisions import Rule
 from selectbench.artefacts.learning import assess_learning, describe_learning, find_idle
 from selectbench.artefacts.tables import fill_table, render_latex, render_markdown
 
+RULE = Rule(0.95)
 LEARNER = {"method": "moderate", "twin": "el2n", "published_updates": 39200}
 
 
@@ -67,13 +69,13 @@ def test_a_claim_about_learning_is_not_asked_of_an_agent_that_did_not_learn(own,
     comparison = make_comparison("digits: Moderate-DS against EL2N", (DIGITS, "moderate", "0.3"), (DIGITS, "el2n", "0.3"))
     claim = {"id": "it", "statement": "It learns.", "by": "paper", "source": "abstract", "table": "main", "unavailable": None}
     claim |= {"not_compared": [], "scope": "every", "construction": None, "learners": [LEARNER], "comparisons": [comparison]}
-    judged = judge_claim(claim, records, [], 0.95)
+    judged = judge_claim(claim, records, [], RULE)
     assert judged["verdict"] == verdict
     if verdict == "not asked":
         assert judged["why"] == "agent not shown to learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
         # another method of the same claim is still asked
         other = make_comparison("digits: Random against EL2N", (DIGITS, "random", "0.3"), (DIGITS, "el2n", "0.3"))
-        both = judge_claim(claim | {"comparisons": [comparison, other]}, records, [], 0.95)
+        both = judge_claim(claim | {"comparisons": [comparison, other]}, records, [], RULE)
         assert both["verdict"] == "supported" and len(both["comparisons"]) == 1
         assert both["why"].endswith("; not asked of another data set or method: " + judged["why"])
 

@@ -15,7 +15,7 @@ def render_front(spec: FrontSpec, verdicts: Verdicts, drawing: tuple[str, str] |
 
     Parameters
     ----------
-    spec : of the page, with scales from the fastest to the slowest
+    spec : of the page, with scales in their order; the first one that has results leads
     verdicts : what ``judge_claims`` wrote; a scale without results is empty
     drawing : the title of a scale and its figure as SVG
     """
@@ -33,7 +33,8 @@ def render_front(spec: FrontSpec, verdicts: Verdicts, drawing: tuple[str, str] |
         title=spec["title"],
         papers=papers,
         scales=[describe_scale(scale, verdicts[scale["id"]]) for scale in scales],
-        counts=count_verdicts([verdict for found in verdicts.values() for verdict in found.values()]),
+        lead=scales[0] if scales else None,
+        counts=count_verdicts(verdicts[scales[0]["id"]].values()) if scales else [],
         figure=figure,
     )
 

@@ -39,7 +39,7 @@ class Config:
     methods: dict[str, MethodEntry]
     papers: dict[str, Paper]
     known_papers: Mapping[str, str]  # all papers, requested or not, with their titles
-    listed: Mapping[str, str]  # the scales on the front page, quickest first, with their titles
+    listed: Mapping[str, str]  # the scales on the front page, in their order, with their titles
     named: frozenset[str]  # the methods that a table of any paper names, requested or not
     added: Mapping[str, int]  # folder of runs that differ in seed alone → their number, where it is more than the scale's
 
@@ -224,10 +224,14 @@ def _read_added(root: Path, name: str, scale: Scale) -> dict[str, int]:
 
 
 def _list_scales(root: Path, scales: Iterable[str]) -> dict[str, str]:
-    """Return scale → title of the listed scales, ordered by the time limit of their jobs."""
+    """Return scale → title of the listed scales: those that add seeds until claims are decided, then by the time limit of their jobs."""
     entries = {name: _read_scale(root, name) for name in scales}
     listed = [name for name, entry in entries.items() if entry.get("listed", True)]
-    return {name: entries[name]["title"] for name in sorted(listed, key=lambda name: (entries[name]["resources"]["runtime"], name))}
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        return "decide" not in entries[name], entries[name]["resources"]["runtime"], name
+
+    return {name: entries[name]["title"] for name in sorted(listed, key=rank)}
 
 
 def _read_named(root: Path, name: str) -> Any:
