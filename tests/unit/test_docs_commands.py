@@ -34,8 +34,9 @@ EXTRAS = (
 )
 
 COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
+DECIDED = "the copy has results of scale smoke alone; tests/workflow/test_deciding.py runs the command"
 INSTEAD = {  # command as written → what runs instead, and why
-    "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes twenty minutes"),
+    "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
     "make figures": ("make figures SCALE=smoke", "the copy has records of scale smoke alone"),
     "make check": ("make --dry-run check", "runs lint, types and tests of its own; make test does them all"),
     "make lint": ("make --dry-run lint", "checks types for a minute; make test does it too"),
@@ -50,6 +51,8 @@ INSTEAD = {  # command as written → what runs instead, and why
     "make verify": ("make --dry-run verify", "makes runs again for five minutes; tests/workflow/test_verify.py runs the command"),
     "selectbench verify": ("selectbench verify --minutes 0", "makes runs again for five minutes; tests/workflow/test_verify.py does so"),
     "selectbench verify --scale tiny": ("selectbench verify --scale smoke --minutes 0", "the copy has results of scale smoke alone"),
+    "selectbench decide --scale decided --minutes 0": ("selectbench decide --help", DECIDED),
+    "selectbench decide --scale decided --minutes 120": ("selectbench decide --help", DECIDED),
     "selectbench compare OTHER_RESULTS": ("selectbench compare results", "there are no results of another machine"),
     "selectbench export --crate results.zip --scale tiny": (
         "selectbench export --crate results.zip --scale smoke",

@@ -35,15 +35,15 @@ def test_the_verdicts_are_those_committed(root, committed):
 def test_a_changed_verdict_makes_it_stale_and_is_counted():
     text = "before\n<!-- verdicts tiny: a/one -->\nold\n<!-- end of verdicts -->\nafter\n"
     claims = [
-        {"id": "one", "by": "paper", "verdict": "supported", "statement": "One.", "worst": None, "comparisons": []},
-        {"id": "two", "by": "field", "verdict": "undecided", "statement": "Two.", "worst": None, "comparisons": []},
+        {"id": "one", "by": "paper", "verdict": "supported", "statement": "One.", "why": "no agent learnt", "worst": None, "comparisons": []},
+        {"id": "two", "by": "field", "verdict": "undecided", "statement": "Two.", "why": "", "worst": None, "comparisons": []},
     ]
     fresh = refresh_verdicts(text, {"a": {"claims": claims}}, {"a": "A"})
     assert fresh.startswith("before\n<!-- verdicts tiny: a/one -->\n")
     assert fresh.endswith("<!-- end of verdicts -->\nafter\n")
     assert "| [A](results/tiny/a/verdict.md) | 1 claimed by the paper | 1 | 0 | 0 | 0 |" in fresh
     assert "| [A](results/tiny/a/verdict.md) | 1 added by this benchmark | 0 | 0 | 0 | 1 |" in fresh
-    assert "| A: One. | ✓ supported | — |" in fresh
+    assert "| A: One. | ✓ supported | no agent learnt |" in fresh
     assert "Two." not in fresh
     assert refresh_verdicts(fresh, {"a": {"claims": claims}}, {"a": "A"}) == fresh
     unasked = [claim | {"verdict": "not asked"} for claim in claims]
@@ -65,7 +65,7 @@ def test_a_page_without_the_marker_is_left_alone():
 
 def test_its_parts_stand_in_order(readme):
     parts = [
-        "<!-- verdicts tiny",
+        "<!-- verdicts ",
         "![",
         "## Two commands",
         "make reproduce",

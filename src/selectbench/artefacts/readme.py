@@ -53,11 +53,12 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: 
             link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
             others = "".join(f"; {counts[kind]} {SYMBOLS[kind]} {kind}" for kind in SYMBOLS if kind not in COLUMNS and counts[kind])
             lines.append(f"| {link} | {counts.total()} {said}{others} | {shown} |")
-    lines += ["", "| claim | verdict | largest effect against the claim |", "|:--|:--|:--|"]
+    lines += ["", "| claim | verdict | largest effect against the claim, or why there is none |", "|:--|:--|:--|"]
     for name in found[3].split():
         paper, claim = claims[name]
         statement, verdict_name, seeds = escape_markdown(claim["statement"]), claim["verdict"], claim.get("seeds")
         needed = f" (n ≈ {seeds})" if seeds is not None else ""
         named = f"{SYMBOLS[verdict_name]} {verdict_name}{needed}"
-        lines.append(f"| {titles[paper]}: {statement} | {named} | {escape_markdown(format_worst(claim))} |")
+        worst = format_worst(claim) if claim["worst"] is not None else claim["why"]
+        lines.append(f"| {titles[paper]}: {statement} | {named} | {escape_markdown(worst)} |")
     return readme[: found.start()] + found[1] + "\n" + "\n".join(lines) + "\n\n" + found[5] + readme[found.end() :]

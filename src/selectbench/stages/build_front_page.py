@@ -30,8 +30,8 @@ class BuildFrontPage(Stage):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
-        """Yield the page if the scale is among those that it lists."""
-        if plan.scale in plan.config.listed:
+        """Yield the page if the plan has papers and its scale is among those that the page lists."""
+        if plan.config.papers and plan.scale in plan.config.listed:
             yield cls()
 
     def list_inputs(self, plan: "Plan") -> Inputs:

@@ -39,8 +39,9 @@ class BuildPage(Stage):
 
     @classmethod
     def list_wanted(cls, plan: "Plan") -> Iterator[Self]:
-        """Yield the page."""
-        yield cls()
+        """Yield the page, if the plan has papers."""
+        if plan.config.papers:
+            yield cls()
 
     def list_inputs(self, plan: "Plan") -> Inputs:
         """Return the artefacts of every paper, and the subsets of the papers that show them sample by sample."""
