@@ -497,3 +497,11 @@ def test_a_claim_is_judged_at_every_look_that_its_seeds_reach():
     assert judge_claim(make_claim(comparison), records, [], rule)["verdict"] == "supported"
     records, comparison = make_pair([*weak, 9.0])  # seeds between two looks wait for the next one
     assert judge_claim(make_claim(comparison), records, [], rule)["comparisons"][0]["n"] == 4
+
+
+def test_a_verdict_on_added_seeds_says_how_often_it_was_looked_at():
+    spec, records = make_claims_spec(), by_id(make_records())
+    once = make_verdict(spec, [], records)
+    assert "looks" not in once and "spends a share" not in render_markdown(once)
+    often = make_verdict(spec | {"looks": [5, 10, 20]}, [], records)
+    assert "judged again, with 5, 10 and 20 seeds. Each look spends a share of the error rate" in render_markdown(often)

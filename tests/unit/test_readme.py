@@ -35,7 +35,15 @@ def test_the_verdicts_are_those_committed(root, committed):
 def test_a_changed_verdict_makes_it_stale_and_is_counted():
     text = "before\n<!-- verdicts tiny: a/one -->\nold\n<!-- end of verdicts -->\nafter\n"
     claims = [
-        {"id": "one", "by": "paper", "verdict": "supported", "statement": "One.", "why": "no agent learnt", "worst": None, "comparisons": []},
+        {
+            "id": "one",
+            "by": "paper",
+            "verdict": "supported",
+            "statement": "One.",
+            "why": "no agent learnt",
+            "worst": None,
+            "comparisons": [],
+        },
         {"id": "two", "by": "field", "verdict": "undecided", "statement": "Two.", "why": "", "worst": None, "comparisons": []},
     ]
     fresh = refresh_verdicts(text, {"a": {"claims": claims}}, {"a": "A"})

@@ -25,6 +25,7 @@ from selectbench.artefacts.verdict import (
     format_worst,
     list_provenance,
     name_source,
+    tell_looks,
 )
 from selectbench.errors import RecordError
 from selectbench.records.rows import Records
@@ -102,6 +103,7 @@ def render_page(spec: PageSpec, inputs: Inputs) -> str:
         machines=describe_machines(inputs.records),
         data={"cells": details, "runs": runs.rows, "origins": runs.origins, "papers": explored},
         confidence=f"{100 * inputs.verdicts[0]['confidence']:g}",
+        looks=tell_looks(inputs.verdicts[0])[1:],
     )
 
 

@@ -173,6 +173,7 @@ class PaperVerdict(TypedDict):
     Parameters
     ----------
     paper, scale, confidence : as specified
+    looks : numbers of seeds at which claims were judged, where the scale adds seeds
     claims : with their verdicts
     tables : how full each is
     losses : methods that are worse than uniform random
@@ -183,6 +184,7 @@ class PaperVerdict(TypedDict):
     paper: str
     scale: str
     confidence: float
+    looks: NotRequired[list[int]]
     claims: list[JudgedClaim]
     tables: list[TableCount]
     losses: list[Loss]
@@ -227,7 +229,7 @@ def make_verdict(
                 f"table {table['id']!r} is of {table['paper']} at scale {table['scale']}, not of {spec['paper']} at scale {spec['scale']}"
             )
     grids = [table for table in tables if is_grid(table)]
-    return {
+    verdict: PaperVerdict = {
         "paper": spec["paper"],
         "scale": spec["scale"],
         "confidence": spec["confidence"],
@@ -237,6 +239,9 @@ def make_verdict(
         "costs": list_costs(grids),
         "provenance": summarise_provenance(records.values()),
     }
+    if "looks" in spec:
+        verdict["looks"] = spec["looks"]
+    return verdict
 
 
 def is_grid(table: "Table[AnyCell]") -> "TypeGuard[Table[Cell]]":
@@ -383,6 +388,19 @@ def claims_section(verdict: PaperVerdict) -> list[str]:
         "impossible at this scale: training alone costs more than the claim allows. ≡ holds by construction: the claim follows "
         "from definitions. – not asked: nothing to compare at this scale, no headroom, an agent that did not learn, or wall "
         "time, which is shown with its range over seeds and not judged.",
+        *tell_looks(verdict),
+    ]
+
+
+def tell_looks(verdict: PaperVerdict) -> list[str]:
+    """Return the sentence on seeds that were added, as a paragraph; nothing if none are."""
+    if "looks" not in verdict:
+        return []
+    numbers = ", ".join(map(str, verdict["looks"][:-1])) + f" and {verdict['looks'][-1]}"
+    return [
+        "",
+        f"Undecided claims were given more seeds and judged again, with {numbers} seeds. Each look spends a share of the error rate, in "
+        "proportion to the seeds that it adds, and intervals are those of the last look at its share: wider than with one look.",
     ]
 
 
