@@ -193,13 +193,15 @@ def test_a_second_run_starts_no_job_and_says_so(finished):
 
 
 def test_touches_comments_and_docstrings_rerun_nothing(finished):
-    for name in ("src/selectbench/training/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py"):
-        path = finished.path(name)
-        text = path.read_text(encoding="utf-8")
+    names = ("src/selectbench/training/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py")
+    texts = {path: path.read_text(encoding="utf-8") for path in map(finished.path, names)}
+    for path in texts:
         path.touch()
-        assert finished.jobs() == {}
+    assert finished.jobs() == {}
+    for path, text in texts.items():
         path.write_text(text.replace('"""', '"""Really: ', 1) + "\n# a comment\n", encoding="utf-8")
-        assert finished.jobs() == {}
+    assert finished.jobs() == {}
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
 
 
