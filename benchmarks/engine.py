@@ -100,16 +100,16 @@ def main() -> None:
 def make_tasks(folder: Path, device: torch.device, short: bool) -> list[Task]:
     """Return the tasks: digits, and images of 32×32 pixels.
 
-    The 1,400 digits use the net and recipe of scale tiny, whose pool has 896; on a GPU there are as many images as in CIFAR-10.
+    The 1,400 digits use the net and recipe of scale tiny, whose pool has 896; on a GPU there are as many images as in CIFAR-10. In short,
+    both pools are of two batches.
     """
     recipes, models = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("recipes", "models"))
     digits = load_digits()
     images, labels = np.round(digits.images[:, None] * 255 / 16).astype(np.uint8), digits.target.astype(np.int64)
-    split = [
-        open_arrays(folder / name, images[part], labels[part], device) for name, part in (("a", slice(1400)), ("b", slice(1400, None)))
-    ]
+    first, rest = slice(128 if short else 1400), slice(1400, None)
+    split = [open_arrays(folder / name, images[part], labels[part], device) for name, part in (("a", first), ("b", rest))]
     on_gpu = device.type == "cuda"
-    num, epochs = (50_000, 24) if on_gpu else (700, 6)
+    num, epochs = (128, 1) if short else (50_000, 24) if on_gpu else (700, 6)
     blocks = np.kron(images, np.ones((1, 3, 4, 4), dtype=np.uint8))
     chosen = np.arange(num) % 1400
     large = [
@@ -124,7 +124,7 @@ def make_tasks(folder: Path, device: torch.device, short: bool) -> list[Task]:
         Task(
             "CIFAR-sized images, ResNet-9, cifar_fast" if on_gpu else "CIFAR-sized images, ResNet-9 at 1/8 width, crops, flips and cutout",
             models["resnet9"] if on_gpu else {**models["resnet9"], "width": 8},
-            replace(fast, epochs=1 if short else epochs, **small),
+            replace(fast, epochs=epochs, **small),
             *large,
         ),
     ]
@@ -231,7 +231,7 @@ def measure_training(task: Task, device: torch.device, short: bool) -> dict:
         "engine_per_s": rates[0],
         "plain_per_s": rates[1],
         "ratio": rates[0] / rates[1],
-        "share_of_matmul": f"{rates[0] * count_flops(task) / measure_matmul(device, task.recipe):.1%}",
+        "share_of_matmul": f"{rates[0] * count_flops(task) / measure_matmul(device, task.recipe, short):.1%}",
         "engine_top1": accuracies[0],
         "plain_top1": accuracies[1],
         "note": f"plain loop with {workers} workers; both evaluate after each epoch",
@@ -251,10 +251,10 @@ def count_flops(task: Task) -> float:
     return counter.get_total_flops() / 8
 
 
-def measure_matmul(device: torch.device, recipe: Recipe) -> float:
+def measure_matmul(device: torch.device, recipe: Recipe, short: bool) -> float:
     """Return the operations per second of a large square matrix product in the number type of the training."""
     kind = torch.bfloat16 if device.type == "cuda" and recipe.precision == "bf16" else torch.float32
-    side = 8192 if device.type == "cuda" else 2048
+    side = 256 if short else 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     best = float("inf")
     for _ in range(6):

@@ -1,6 +1,7 @@
-"""A copy of the project in a temporary folder, small enough to finish its last figure within a minute."""
+"""Copies of the project in temporary folders, small enough to finish their last figures within a minute."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ TEXT_METHODS = {  # one per kind of signal, a sampler, and agents
     "agents": ["random_clusters", "climb_disc"],
 }
 PLANNED = "phantom"  # a method that is announced but not implemented: its row must say so
+
+VIT_EPOCHS, ENCODER_EPOCHS = 4, 8
 
 KEEPS = {
     "main": [0.5, 0.9],
@@ -57,6 +60,7 @@ class Project:
             "PYTHONPATH": str(self.root / "src"),
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "",  # else every job compiles the copy's modules again
         }
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
@@ -112,6 +116,16 @@ def make_text_project(root: Path, target: Path) -> Project:
     return project
 
 
+def shorten(project: Project) -> None:
+    """Train the models that need many epochs for good results, a patch-based target and an encoder, for a few."""
+    for name, entry, epochs in (("recipes", "digits_adamw", VIT_EPOCHS), ("encoders", "digits_simclr", ENCODER_EPOCHS)):
+        path = project.path(f"config/{name}.yaml")
+        text = path.read_text(encoding="utf-8")
+        before, heading, after = text.partition(f"{entry}:")
+        assert heading
+        path.write_text(before + heading + re.sub(r"epochs: \d+", f"epochs: {epochs}", after, count=1), encoding="utf-8")
+
+
 def make_project(root: Path, target: Path) -> Project:
     """Copy the project and reduce its image papers to a few methods and keep fractions at scale smoke."""
     project = copy_project(root, target, "rl_selector, data_agent")
@@ -136,6 +150,7 @@ def make_project(root: Path, target: Path) -> Project:
     for entry in kept.values():
         entry.pop("twin", None)  # it is not kept
     kept[PLANNED] = {"title": "Phantom", "planned": True}
+    shorten(project)
     lines = [f"{name}: {yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()}" for name, entry in kept.items()]
     project.path("config/methods.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     project.path("config/papers/rl_selector.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
@@ -146,6 +161,24 @@ def make_project(root: Path, target: Path) -> Project:
     paper["figures"] = {"weight": paper["figures"]["weight"] | {"table": "dynamic"}}
     paper["claims"] = {name: paper["claims"][name] for name in ("lossless", "half_the_cost")}
     project.path("config/papers/data_agent.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    return project
+
+
+def cut_project(root: Path, target: Path, seeds: str) -> Project:
+    """Copy the project and keep one table with one static method and its controls, for some seeds."""
+    project = make_project(root, target)
+    project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", f"seeds: {seeds}")
+    project.edit("config/config.yaml", "papers: [rl_selector, data_agent]", "papers: [rl_selector]")
+    path = project.path("config/papers/rl_selector.yaml")
+    paper = yaml.safe_load(path.read_text(encoding="utf-8"))
+    paper["tables"] = {"main": paper["tables"]["main"]}
+    paper["tables"]["main"]["where"] |= {"method": ["el2n"], "keep": [0.5]}
+    paper |= {"figures": {}, "claims": {}}
+    paper.pop("browse")
+    path.write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
+    methods = project.path("config/methods.yaml")
+    lines = methods.read_text(encoding="utf-8").splitlines(keepends=True)
+    methods.write_text("".join(line for line in lines if "control" in line or line.startswith("el2n:")), encoding="utf-8")
     return project
 
 
@@ -171,3 +204,24 @@ def finished(root, tmp_path_factory) -> Project:
     result = project.snakemake()
     assert result.returncode == 0, result.stderr[-4000:]
     return project
+
+
+@pytest.fixture(scope="session")
+def finished_table(root, tmp_path_factory) -> Project:
+    """A finished copy with one table of one method. Tests leave it as it is."""
+    project = cut_project(root, tmp_path_factory.mktemp("table"), "[0, 1]")
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr[-4000:]
+    return project
+
+
+def duplicate(project: Project, target: Path) -> Project:
+    """Copy a finished project, with its times, so that nothing in the copy is made again."""
+    shutil.copytree(project.root, target, symlinks=True)
+    return Project(target)
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Project:
+    """A copy of the finished project that a test may spoil."""
+    return duplicate(finished, tmp_path / "copy")

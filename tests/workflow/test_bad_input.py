@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from conftest import cut_project
 from selectbench.records.files import digest_array, write_sealed
 
 
@@ -79,21 +80,21 @@ def test_prepared_data_that_were_damaged(project, finished):
     expect(project, "resources/digits/prepared/pool/images.npy: not a readable array", dry=False)
 
 
-def test_a_corrupt_record(finished):
+def test_a_corrupt_record(copy):
     manifest = "results/smoke/batches/train/digits/resnet8/equal_epochs/0.json"
     run = "results/smoke/runs/digits/convnet-to-resnet8/equal_epochs/moso/keep-0.5/seed-1/train.json"
-    before = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
-    finished.path(run).write_text('{"schema": 2, "sta', encoding="utf-8")
-    finished.path("results/smoke/index.html").unlink()
+    before = {path: path.read_bytes() for path in copy.path("results/smoke/runs").rglob("*.json")}
+    copy.path(run).write_text('{"schema": 2, "sta', encoding="utf-8")
+    copy.path("results/smoke/index.html").unlink()
     for dry in (True, False):
-        output = expect(finished, f"{run}: not valid JSON", dry=dry)
+        output = expect(copy, f"{run}: not valid JSON", dry=dry)
         assert f"; to repair: rm -rf {run} {manifest} && snakemake --cores 2 -- all {manifest}\n" in output
     for path in (run, manifest):
-        finished.path(path).unlink()
-    assert finished.snakemake().returncode == 0
-    after = {path: path.read_bytes() for path in finished.path("results/smoke/runs").rglob("*.json")}
+        copy.path(path).unlink()
+    assert copy.snakemake("--", manifest, "results/smoke/rl_selector/records.jsonl").returncode == 0
+    after = {path: path.read_bytes() for path in copy.path("results/smoke/runs").rglob("*.json")}
     changed = {path for path in before if before[path] != after[path]}
-    assert {path.parent for path in changed} <= {finished.path(run).parent}
+    assert {path.parent for path in changed} <= {copy.path(run).parent}
 
 
 def test_corrupt_signals(finished, tmp_path):
@@ -126,7 +127,8 @@ def test_corrupt_signals(finished, tmp_path):
     assert not scores.exists()
 
 
-def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
+def test_a_diverging_run_is_a_record_and_strict_tables_refuse(root, tmp_path):
+    project = cut_project(root, tmp_path, "[0, 1]")
     project.edit("config/scale/smoke.yaml", "target: digits_smoke", "target: diverging")
     recipes = project.path("config/recipes.yaml")
     text = recipes.read_text(encoding="utf-8")
@@ -137,7 +139,7 @@ def test_a_diverging_run_is_a_record_and_strict_tables_refuse(project):
     recipes.write_text(text + broken, encoding="utf-8")
     result = project.snakemake()
     assert result.returncode != 0
-    assert "22 of 22 runs have no value" in result.stderr
+    assert "8 of 8 runs have no value" in result.stderr
     assert "set partial: true in config/config.yaml" in result.stderr
     assert re.search(r"failed: \S+/seed-0: the training loss is (nan|inf) after epoch 1", project.run("selectbench", "status").stdout)
     assert "make_table: failed or was stopped before: " in project.run("selectbench", "why").stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project
+from conftest import Project, duplicate
 from selectbench.data.kinds import check_entry
 from selectbench.errors import RecordError, SelectbenchError
 from selectbench.evidence.damage import Damage, describe_repair, find_damage, find_missing, open_inventory, refuse_damage
@@ -250,8 +250,7 @@ def read_tables(project: Project, dropped: set[str]) -> dict[str, list[dict[str,
     ids=["what is trained", "what is not"],
 )
 def test_the_command_that_is_printed_repairs_all_damage(finished, tmp_path, kinds, differ):
-    project = Project(tmp_path / "copy")
-    shutil.copytree(finished.root, project.root, symlinks=True)
+    project = duplicate(finished, tmp_path / "copy")
     files = sorted(project.path(OUT).rglob("*.csv"))
     tables, content = read_tables(project, differ), [path.read_bytes() for path in files]
     assert files

@@ -10,30 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Project, make_project
+from conftest import Project, cut_project, make_project
 
 OUT = "results/smoke"
 MADE = {"prepare_data", "train_replicates", "score_samples", "select_subsets", "train_targets", "evaluate_targets"}
 ARTEFACTS = {"all", "collect_records", "make_table", "judge_claims", "draw_figure", "build_page", "build_front_page"}
 COMMITTED = ("data_agent", "rl_selector", "theory")  # folders of results that git keeps
-
-
-def cut_project(root: Path, target: Path, seeds: str) -> Project:
-    """Copy the project and keep one table with one static method and its controls, for some seeds."""
-    project = make_project(root, target)
-    project.edit("config/scale/smoke.yaml", "seeds: [0, 1]", f"seeds: {seeds}")
-    project.edit("config/config.yaml", "papers: [rl_selector, data_agent]", "papers: [rl_selector]")
-    path = project.path("config/papers/rl_selector.yaml")
-    paper = yaml.safe_load(path.read_text(encoding="utf-8"))
-    paper["tables"] = {"main": paper["tables"]["main"]}
-    paper["tables"]["main"]["where"] |= {"method": ["el2n"], "keep": [0.5]}
-    paper |= {"figures": {}, "claims": {}}
-    paper.pop("browse")
-    path.write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
-    methods = project.path("config/methods.yaml")
-    lines = methods.read_text(encoding="utf-8").splitlines(keepends=True)
-    methods.write_text("".join(line for line in lines if "control" in line or line.startswith("el2n:")), encoding="utf-8")
-    return project
 
 
 def run_records(project: Project, *arguments: object) -> str:
@@ -95,15 +77,13 @@ def test_a_clone_with_imported_runs_makes_artefacts_alone_and_the_same_tables(fi
     assert {json.loads(line)["imported"]["file"] for line in lines} == {"all.zip"}
 
 
-def test_two_partial_runs_give_the_tables_of_one_whole_run(root, parts, tmp_path):
-    whole = cut_project(root, tmp_path / "whole", "[0, 1]")
-    run_workflow(whole)
+def test_two_partial_runs_give_the_tables_of_one_whole_run(finished_table, root, parts, tmp_path):
     project = cut_project(root, tmp_path / "merged", "[0, 1]")
     run_records(project, "merge", *parts, "--output", tmp_path / "both.zip")
     assert run_records(project, "import", tmp_path / "both.zip") == "8 runs imported, 0 already here, 0 refused, 0 conflicts"
     assert set(project.jobs()) <= ARTEFACTS
     run_workflow(project)
-    assert read_tables(project) == read_tables(whole)
+    assert read_tables(project) == read_tables(finished_table)
     assert read_tables(project)[f"{OUT}/rl_selector/tables/main.csv"]
     assert not list_trained(project)
 

@@ -3,19 +3,10 @@
 import json
 import shutil
 
-import pytest
-
+from conftest import duplicate
 from selectbench.records.files import read_sealed, write_sealed
 
-BUDGET = "0.4"  # minutes
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished project, with its times, that a test may spoil."""
-    target = tmp_path / "copy"
-    shutil.copytree(finished.root, target, symlinks=True)
-    return type(finished)(target)
+BUDGET = "0.2"  # minutes
 
 
 def test_a_finished_project_verifies(finished):
@@ -30,8 +21,9 @@ def test_a_finished_project_verifies(finished):
     assert finished.jobs() == {}
 
 
-def test_a_forged_record_is_found_by_making_the_run_again(copy):
+def test_a_forged_record_is_found_by_making_the_run_again(finished_table, tmp_path):
     """Digests are no signatures: every file of the forgery fits the others."""
+    copy = duplicate(finished_table, tmp_path / "copy")
     results = copy.path("results/smoke")
     for record in results.glob("runs/**/evaluate.json"):
         content = read_sealed(record)

@@ -7,10 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from conftest import DYNAMIC, FIGURES
+from conftest import DYNAMIC, ENCODER_EPOCHS, FIGURES, VIT_EPOCHS
 
 OUT = "results/smoke"
 PAPER = f"{OUT}/rl_selector"
+
+ROWS = f"{PAPER}/records.jsonl"
 
 MAIN = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
 RUNS = MAIN + 2 * (3 + len(DYNAMIC))
@@ -20,7 +22,7 @@ PASS = POOL / 3  # over the pool, clean: after the first and the last epoch
 PAID = {  # sample visits that each method is charged for its signals
     "el2n": {"early_replicates": 2 * (2 * POOL + PASS)},
     "moso": {"proxy": EPOCHS * POOL + 2 * PASS, "alignments": 3 * POOL * (1 + 2 / 3)},
-    "ssp": {"encoder": 30 * 2 * POOL + PASS},
+    "ssp": {"encoder": ENCODER_EPOCHS * 2 * POOL + PASS},
 }
 
 
@@ -74,7 +76,7 @@ def test_every_record_has_its_seeds_costs_and_provenance(finished):
         assert row["test"]["test"]["num"] == TEST
         assert row["test"]["test"]["unreadable"] == row["training"]["unreadable"] == 0
         epochs = row["recipe"]["epochs"]
-        assert epochs == EPOCHS or row["run"]["target"] == "vit_micro"
+        assert epochs == (VIT_EPOCHS if row["run"]["target"] == "vit_micro" else EPOCHS)
         assert row["training"]["sample_visits"] == epochs * row["num_kept"]
         assert row["training"]["steps"] == epochs * -(-row["num_kept"] // row["recipe"]["batch_size"])
         assert row["training"]["wall_s"] > 0
@@ -191,39 +193,39 @@ def test_a_second_run_starts_no_job_and_says_so(finished):
 
 
 def test_touches_comments_and_docstrings_rerun_nothing(finished):
-    for name in ("src/selectbench/training/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py"):
-        path = finished.path(name)
-        text = path.read_text(encoding="utf-8")
+    names = ("src/selectbench/training/engine.py", "src/selectbench/methods/el2n.py", "src/selectbench/policy.py")
+    texts = {path: path.read_text(encoding="utf-8") for path in map(finished.path, names)}
+    for path in texts:
         path.touch()
-        assert finished.jobs() == {}
+    assert finished.jobs() == {}
+    for path, text in texts.items():
         path.write_text(text.replace('"""', '"""Really: ', 1) + "\n# a comment\n", encoding="utf-8")
-        assert finished.jobs() == {}
+    assert finished.jobs() == {}
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
 
 
-def test_an_edited_method_reruns_exactly_its_runs(finished):
-    finished.edit("src/selectbench/methods/el2n.py", ".mean(axis=0)", ".mean(axis=0) + 0.0")
-    try:
-        jobs = finished.jobs()
-        assert {rule: jobs[rule] for rule in ("score_samples", "select_subsets", "train_targets", "evaluate_targets")} == {
-            "score_samples": 4,  # two seeds of two pools
-            "select_subsets": 4,
-            "train_targets": 3,  # the batches that hold its runs
-            "evaluate_targets": 3,
-        }
-        assert "train_proxy" not in jobs
-        assert "prepare_data" not in jobs
-        why = finished.run("selectbench", "why").stdout
-        assert "score_samples: code changed: 4 jobs\n" in why
-        assert re.search(r"^train_targets: an input will be made again: 3 jobs, \d+ runs$", why, flags=re.MULTILINE)
-        before = read_rows(finished)
-        assert finished.snakemake().returncode == 0
-        after = read_rows(finished)
-        assert [run for run in after if after[run]["run"]["method"] != "el2n" and after[run] != before[run]] == []
-    finally:
-        finished.edit("src/selectbench/methods/el2n.py", ".mean(axis=0) + 0.0", ".mean(axis=0)")
-        assert finished.snakemake().returncode == 0
-    assert finished.jobs() == {}
+def test_an_edited_method_reruns_exactly_its_runs(copy):
+    copy.edit("src/selectbench/methods/el2n.py", ".mean(axis=0)", ".mean(axis=0) + 0.0")
+    jobs = copy.jobs()
+    assert {rule: jobs[rule] for rule in ("score_samples", "select_subsets", "train_targets", "evaluate_targets")} == {
+        "score_samples": 4,  # two seeds of two pools
+        "select_subsets": 4,
+        "train_targets": 3,  # the batches that hold its runs
+        "evaluate_targets": 3,
+    }
+    assert "train_proxy" not in jobs
+    assert "prepare_data" not in jobs
+    why = copy.run("selectbench", "why").stdout
+    assert "score_samples: code changed: 4 jobs\n" in why
+    assert re.search(r"^train_targets: an input will be made again: 3 jobs, \d+ runs$", why, flags=re.MULTILINE)
+    before = read_rows(copy)
+    assert copy.snakemake("--", ROWS).returncode == 0
+    after = read_rows(copy)
+    assert [run for run in after if after[run]["run"]["method"] != "el2n" and after[run] != before[run]] == []
+    copy.edit("src/selectbench/methods/el2n.py", ".mean(axis=0) + 0.0", ".mean(axis=0)")
+    assert copy.snakemake("--", ROWS).returncode == 0
+    assert copy.jobs("--", ROWS) == {}
 
 
 def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
@@ -238,21 +240,21 @@ def test_an_edited_engine_reruns_all_trainings_and_no_data(finished):
     assert finished.jobs() == {}
 
 
-def test_lost_outputs_are_made_again_and_finished_runs_kept(finished):
+def test_lost_outputs_are_made_again_and_finished_runs_kept(copy):
     run = f"{OUT}/runs/digits/convnet-to-resnet8/equal_epochs/el2n/keep-0.5/seed-0/train.json"
     manifest = f"{OUT}/batches/train/digits/resnet8/equal_epochs/0.json"
-    before = read_rows(finished)
-    finished.path(run).unlink()
-    result = finished.snakemake()  # Snakemake knows about manifests alone, and the check before it plans about records
+    before = read_rows(copy)
+    copy.path(run).unlink()
+    result = copy.snakemake()  # Snakemake knows about manifests alone, and the check before it plans about records
     assert result.returncode != 0
     repair = f"rm -rf {manifest} && snakemake --cores 2 -- all {manifest}"
     assert f"{run}: missing, though {manifest} says that it is done; to repair: {repair}\n" in result.stderr
-    finished.path(manifest).unlink()
-    finished.path(f"{PAPER}/verdict.md").unlink()
-    result = finished.snakemake()
+    copy.path(manifest).unlink()
+    copy.path(f"{PAPER}/verdict.md").unlink()
+    result = copy.snakemake("--", manifest, ROWS, f"{PAPER}/verdict.md")
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stderr.count("already done") >= 3
-    after = read_rows(finished)
+    after = read_rows(copy)
     assert {run: strip_time_and_host(row) for run, row in after.items()} == {run: strip_time_and_host(row) for run, row in before.items()}
     assert sum(after[run]["provenance"]["finished"] != before[run]["provenance"]["finished"] for run in after) <= 1
 
@@ -261,11 +263,13 @@ def test_cores_change_nothing(finished, root, tmp_path):
     from conftest import make_project
 
     other = make_project(root, tmp_path / "other")
-    result = other.run("snakemake", "--cores", "1")
+    other.edit("config/scale/smoke.yaml", "seeds: [0, 1]", "seeds: [0]")  # the runs of each seed are the same kinds
+    result = other.run("snakemake", "--cores", "1", "--", ROWS)
     assert result.returncode == 0, result.stderr[-2000:]
-    one, two = read_rows(finished), read_rows(other)
-    assert {run: strip_time_and_host(row) for run, row in one.items()} == {run: strip_time_and_host(row) for run, row in two.items()}
-    for name in ("proxies/digits/convnet/seed-0.npz", "subsets/digits/convnet/el2n/seed-1.npz"):
+    one, two = read_rows(other), read_rows(finished)
+    assert len(one) == MAIN // 2
+    assert {run: strip_time_and_host(row) for run, row in one.items()} == {run: strip_time_and_host(two[run]) for run in one}
+    for name in ("proxies/digits/convnet/seed-0.npz", "subsets/digits/convnet/el2n/seed-0.npz"):
         assert finished.path(f"{OUT}/{name}").read_bytes() == other.path(f"{OUT}/{name}").read_bytes()
 
 
@@ -287,17 +291,21 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     assert reader.path("results/index.html").read_bytes() == finished.path("results/index.html").read_bytes()
 
 
-def test_progress_names_runs_and_totals(finished):
-    finished.path(f"{OUT}/batches/train/digits/resnet8/equal_epochs/1.json").unlink()
-    shutil.rmtree(finished.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random_balanced"))
-    shutil.rmtree(finished.path(f"{OUT}/batches/evaluate/digits/resnet8"))
-    result = finished.snakemake()
+def test_progress_names_runs_and_totals(copy):
+    lost = [
+        f"{OUT}/batches/{manifest}"
+        for manifest in ("train/digits/resnet8/equal_epochs/1.json", "evaluate/digits/resnet8/equal_epochs/0.json")
+    ]
+    for manifest in lost:
+        copy.path(manifest).unlink()
+    shutil.rmtree(copy.path(f"{OUT}/runs/digits/none-to-resnet8/equal_epochs/random_balanced"))
+    result = copy.snakemake("--", *lost, ROWS)
     assert result.returncode == 0
     lines = re.findall(rf"^\[train (\d+)/{RUNS}[^\]]*\] (\S+): (.*)", result.stderr, flags=re.MULTILINE)
     assert [int(count) for count, _, _ in lines] == list(range(RUNS - 7, RUNS + 1))
     again = [run for _, run, text in lines if text != "already done"]
     assert len(again) == 4 and all("/random_balanced/" in run for run in again)
-    log = finished.path(f"{OUT}/logs/train/digits/resnet8/equal_epochs/1.log").read_text(encoding="utf-8")
+    log = copy.path(f"{OUT}/logs/train/digits/resnet8/equal_epochs/1.log").read_text(encoding="utf-8")
     assert log.count("[train ") == 8
 
 
