@@ -505,3 +505,20 @@ def test_a_verdict_on_added_seeds_says_how_often_it_was_looked_at():
     assert "looks" not in once and "spends a share" not in render_markdown(once)
     often = make_verdict(spec | {"looks": [5, 10, 20]}, [], records)
     assert "judged again, with 5, 10 and 20 seeds. Each look spends a share of the error rate" in render_markdown(often)
+
+
+def test_three_seeds_are_too_few_where_another_arithmetic_changes_results():
+    records, comparison = make_pair([3.0, 3.1, 2.9])
+    assert judge_claim(make_claim(comparison), records, [], RULE)["verdict"] == "supported"
+    judged = judge_claim(make_claim(comparison | {"least_seeds": 5}), records, [], RULE)
+    assert (judged["verdict"], judged["seeds"]) == ("undecided", 5)
+    assert judged["why"] == (
+        "the comparison has fewer than the 5 seeds that methods need whose results another arithmetic changes; n ≈ 5 seeds would decide"
+    )
+    records, comparison = make_pair([3.0, 3.1, 2.9, 3.0, 3.0])
+    assert judge_claim(make_claim(comparison | {"least_seeds": 5}), records, [], RULE)["verdict"] == "supported"
+    # what contradicts a claim elsewhere still does
+    three, bad = make_pair([3.0, 3.1, 2.9])[1], [-5.0, -5.1, -4.9, -5.0, -5.0]
+    records, worse = make_pair(bad)
+    both = make_claim(three | {"least_seeds": 5}, worse | {"against": "another"})
+    assert judge_claim(both, records, [], RULE)["verdict"] == "contradicted"

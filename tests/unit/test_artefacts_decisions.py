@@ -32,6 +32,13 @@ def test_p_values_are_those_of_students_t():
     assert find_p(Effect(3.0, 0.1, 1)) == 1.0  # one seed proves nothing
 
 
+def test_nothing_is_shown_below_the_least_number_of_seeds():
+    clear = Effect(3.0, 0.1, 3, margin=1.0, least=5)
+    assert find_p(clear) == find_p_against(clear._replace(mean=-3.0)) == 1.0 and not is_negligible(clear._replace(mean=0.0), LEVEL)
+    assert find_p(clear._replace(n=5)) < 0.001
+    assert find_seeds(lambda n: decide_every([clear._replace(n=n)], [], LEVEL)) == 5
+
+
 def test_equal_costs_are_certain():
     assert [find_p(Effect(mean, 0.0, 3)) for mean in (0.1, 0.0, -0.1)] == [0.0, 1.0, 1.0]
     assert [find_p_against(Effect(mean, 0.0, 3)) for mean in (0.1, 0.0, -0.1)] == [1.0, 0.0, 0.0]

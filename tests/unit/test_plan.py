@@ -275,3 +275,11 @@ def copy_configuration(root, target) -> None:
 
 def rows_of(plan, table) -> list[dict]:
     return plan.tables["rl_selector", table]["panels"][0]["rows"]
+
+
+def test_methods_that_another_arithmetic_changes_need_five_seeds(plan):
+    claims = {claim["id"]: claim for claims in plan.claims.values() for claim in claims}
+    (stable,) = {item.get("least_seeds") for item in claims["el2n_beats_random"]["comparisons"]}
+    (changed,) = {item.get("least_seeds") for item in claims["agent_beats_static"]["comparisons"]}
+    (cost,) = {item.get("least_seeds") for item in claims["agent_saves_time"]["comparisons"]}
+    assert (stable, changed, cost) == (None, 5, None)  # numbers of sample visits are the same everywhere

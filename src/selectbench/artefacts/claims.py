@@ -212,7 +212,8 @@ def decide(claim: ClaimSpec, compared: Sequence[Compared], means: Sequence[Compa
     - *holds by construction*, if the configuration says why it must;
     - *undecided*, if runs are missing or failed, there are fewer than two seeds, or a method to compare with is not built;
     - *not asked*, if the methods to compare with leave no headroom;
-    - *supported*, *equivalent* or *undecided*, the last with the number of seeds that would decide.
+    - *supported*, *equivalent* or *undecided*, the last with the number of seeds that would decide; or *undecided*, if there are too few
+      seeds for methods whose results depend on the arithmetic.
     """
     if claim["unavailable"] is not None:
         return Verdict(UNDECIDED, claim["unavailable"])
@@ -238,6 +239,9 @@ def decide(claim: ClaimSpec, compared: Sequence[Compared], means: Sequence[Compa
     if not asked:
         return Verdict(NOT_ASKED, "no headroom: what is compared with is so close to 100 % that a difference that counts cannot exist")
     named = "; no headroom in others" if len(asked) < len(compared) else ""
+    if found == UNDECIDED and (lack := explain_few(asked)):
+        seeds = find_seeds(judge)
+        return Verdict(UNDECIDED, f"{lack}; {tell_seeds(seeds)}", seeds)
     if claim["scope"] == "best":
         return explain_best(found, judge, asked, level)
     why = explain_intervals(means or asked, bool(means), level) + named
@@ -297,6 +301,16 @@ def explain_lack(claim: ClaimSpec, compared: Sequence[Compared], tested: Sequenc
     if len(tested) < total:
         return tell_share(total - len(tested), total, "comparison", "has fewer than 2 seeds", "have fewer than 2 seeds")
     return f"not built yet, so not compared: {', '.join(claim['not_compared'])}" if claim["not_compared"] else None
+
+
+def explain_few(asked: Sequence[Compared]) -> str | None:
+    """Return that seeds are too few for methods whose results depend on the arithmetic; None if they are not."""
+    few = [item.effect for item in asked if item.effect is not None and item.effect.n < item.effect.least]
+    if not few:
+        return None
+    seeds = f"fewer than the {few[0].least} seeds"
+    share = tell_share(len(few), len(asked), "comparison", f"has {seeds}", f"have {seeds}")
+    return f"{share} that methods need whose results another arithmetic changes"
 
 
 def explain_contradiction(scope: Scope, tested: Sequence[Compared], means: Sequence[Compared], level: float) -> str:

@@ -113,7 +113,8 @@ def compare(spec: ComparisonSpec, records: Records, rule: Rule) -> Compared:
         return Compared(result | {"hole": "the two sides have no seed in common"}, spec["panel"], pair)
     least_sd = max(least_sd, spec.get("least_sd", 0.0), 0.0 if metric in COST_METRICS else LEAST_SD)
     differences = {seed: value + spec["allowance"] for seed, value in measured.items()}
-    effect = find_effect(list(differences.values()), least_sd, None if spec["allowance"] else spec.get("equivalence"), rule.looks)
+    margin = None if spec["allowance"] else spec.get("equivalence")
+    effect = find_effect(list(differences.values()), least_sd, margin, rule.looks, spec.get("least_seeds", 2))
     if metric in WALL_METRICS:
         spread = [min(differences.values()), max(differences.values())]
         timed = result | {"n": effect.n, "mean": effect.mean, "spread": spread}
@@ -211,7 +212,7 @@ def average(group: Sequence[Compared], rule: Rule) -> Compared | None:
         return None
     differences = {seed: float(np.mean([item.differences[seed] for item in group])) for seed in seeds}
     least_sd = math.sqrt(sum(item.least_sd**2 for item in group)) / len(group)
-    effect = find_effect(list(differences.values()), least_sd, effects[0].margin, rule.looks)
+    effect = find_effect(list(differences.values()), least_sd, effects[0].margin, rule.looks, max(effect.least for effect in effects))
     keeps = [format_keep(keep) for item in group if (keep := item.comparison.get("keep")) is not None]
     label = first.comparison["label"].replace(f" at {keeps[0]}", "") + f", mean over {', '.join(keeps)}"
     blank = compare_nothing(label, first.comparison["metric"], first.comparison["test_set"])

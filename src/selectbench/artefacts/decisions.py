@@ -44,6 +44,7 @@ class Effect(NamedTuple):
     margin : differences smaller than this count as none; None if the claim declares no such margin
     share : of the error rate, which this look spends
     earlier : the same mean at earlier looks, over the first of these seeds
+    least : number of seeds below which nothing is shown
     """
 
     mean: float
@@ -52,6 +53,7 @@ class Effect(NamedTuple):
     margin: float | None = None
     share: float = 1.0
     earlier: "tuple[Effect, ...]" = ()
+    least: int = 2
 
 
 class Rule(NamedTuple):
@@ -82,7 +84,7 @@ def list_shares(looks: Sequence[int]) -> list[float]:
     return [(n - before) / looks[-1] for before, n in pairwise((0, *looks))]
 
 
-def find_effect(differences: Sequence[float], least_sd: float, margin: float | None, looks: Sequence[int] = ()) -> Effect:
+def find_effect(differences: Sequence[float], least_sd: float, margin: float | None, looks: Sequence[int] = (), least: int = 2) -> Effect:
     """Return the mean of differences with their standard deviation, which is no smaller than the least one.
 
     Parameters
@@ -92,11 +94,12 @@ def find_effect(differences: Sequence[float], least_sd: float, margin: float | N
     margin : differences smaller than this count as none
     looks : numbers of seeds at which differences are looked at; the last one that there are seeds for counts, and those before it.
         Before the first look there is one at what there is.
+    least : number of seeds below which nothing is shown
     """
 
     def describe(n: int, share: float) -> Effect:
         sd = float(np.std(differences[:n], ddof=1)) if n > 1 else 0.0
-        return Effect(float(np.mean(differences[:n])), max(sd, least_sd), n, margin, share)
+        return Effect(float(np.mean(differences[:n])), max(sd, least_sd), n, margin, share, least=least)
 
     reached = [(n, share) for n, share in zip(looks, list_shares(looks) if looks else (), strict=True) if n <= len(differences)]
     *earlier, last = [describe(n, share) for n, share in reached or [(len(differences), looks[0] / looks[-1] if looks else 1.0)]]
@@ -104,7 +107,7 @@ def find_effect(differences: Sequence[float], least_sd: float, margin: float | N
 
 
 def find_p(effect: Effect, bound: float = 0.0) -> float:
-    """Return the one-sided p-value of "the mean is not above the bound"; 1 for fewer than two seeds.
+    """Return the one-sided p-value of "the mean is not above the bound".
 
     With several looks it is the smallest p of a look, divided by the share that the look spends. Whatever decides when to stop, the
     chance that this is at most α is at most α if the mean is not above the bound: the sum over looks of share · α, by Boole's
@@ -114,11 +117,11 @@ def find_p(effect: Effect, bound: float = 0.0) -> float:
 
 
 def find_single_p(effect: Effect, bound: float) -> float:
-    """Return the p-value of one look.
+    """Return the p-value of one look; 1 for fewer seeds than the least number.
 
     Differences that are the same in every seed and have no resolution, such as numbers of sample visits, are certain.
     """
-    if effect.n < 2:
+    if effect.n < effect.least:
         return 1.0
     if effect.sd < _EXACT:
         return 0.0 if effect.mean - bound > _EXACT else 1.0

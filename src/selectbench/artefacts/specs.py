@@ -207,6 +207,7 @@ class ComparisonSpec(TypedDict):
     allowance : added to every difference: what the better side may lose or, if negative, must win by; of costs, a logarithm
     equivalence : differences smaller than this count as none; missing where nothing does
     least_sd : the least standard deviation that differences are taken to have, as the arithmetic alone makes them differ
+    least_seeds : number of seeds below which nothing is shown, where the arithmetic alone makes differences differ
     better, worse : ids of the runs of both sides, as claimed; of a spread, those of all keep fractions; none are worse than a bound
     than_better, than_worse : of a change: ids of the runs at the other keep fraction
     bound : in place of the worse side
@@ -225,6 +226,7 @@ class ComparisonSpec(TypedDict):
     allowance: float
     equivalence: NotRequired[float]
     least_sd: NotRequired[float]
+    least_seeds: NotRequired[int]
     better: list[str]
     worse: list[str]
     than_better: NotRequired[list[str]]
