@@ -517,6 +517,12 @@ def test_three_seeds_are_too_few_where_another_arithmetic_changes_results():
     )
     records, comparison = make_pair([3.0, 3.1, 2.9, 3.0, 3.0])
     assert judge_claim(make_claim(comparison | {"least_seeds": 5}), records, [], RULE)["verdict"] == "supported"
+    # numbers of sample visits are the same everywhere
+    records, comparison = make_pair([0.0, 0.0, 0.0])
+    for record in records.values():
+        record["training"]["sample_visits"] = 500 if record["run"]["id"] in comparison["better"] else 1000
+    cheaper = comparison | {"metric": "training_visits", "higher_is_better": False, "least_seeds": 5}
+    assert judge_claim(make_claim(cheaper), records, [], RULE)["verdict"] == "supported"
     # what contradicts a claim elsewhere still does
     three, bad = make_pair([3.0, 3.1, 2.9])[1], [-5.0, -5.1, -4.9, -5.0, -5.0]
     records, worse = make_pair(bad)

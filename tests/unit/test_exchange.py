@@ -63,7 +63,7 @@ def load_smoke():
     """Plan four runs at scale smoke."""
     plan = load_plan(ROOT, {"scale": "smoke", "papers": ["data_agent"]})
     plan.runs = {run: plan.runs[run] for run in (FULL, SAMPLED, RANDOM.format(0), RANDOM.format(1))}
-    assert set(plan._test_sets_of) > set(plan.runs)
+    assert set(plan._test_sets_of) > {run.cell for run in plan.runs.values()}
     return plan
 
 
@@ -401,10 +401,11 @@ def test_another_subset_is_refused_where_one_is_here(there, here, tmp_path, bund
 
 
 def test_missing_and_further_test_sets_are_refused(there, here, tmp_path):
-    here._test_sets_of = {name: {"mnist_shift"} for name in here.prepared_for}
+    own = here._test_sets_of
+    here._test_sets_of = {run.cell: {"mnist_shift"} for run in here.prepared_for.values()}
     check_refusal(there, here, tmp_path, "evaluation: test sets missing: mnist_shift", *there.runs)
     there._test_sets_of = here._test_sets_of
-    here.__dict__.pop("_test_sets_of")
+    here._test_sets_of = own
     make_all(there)
     check_refusal(there, here, tmp_path / "b", "evaluation: test sets that are not asked for here: mnist_shift", *there.runs)
 
@@ -442,6 +443,13 @@ def test_a_bundle_of_another_scale_is_refused(there, here, tmp_path):
     write_bundle(type(bundle)("tiny", bundle.rows), tmp_path / "tiny.zip")
     with pytest.raises(SelectbenchError, match=r"tiny\.zip: scale: its runs are of tiny, not of smoke; name it with --scale"):
         import_files(here, [tmp_path / "tiny.zip"])
+
+
+def test_runs_of_the_scale_that_one_is_based_on_are_taken(there, here, tmp_path):
+    bundle = gather_runs(there)
+    write_bundle(type(bundle)("tiny", bundle.rows), tmp_path / "tiny.zip")
+    here.config.scale["base"] = "tiny"
+    assert len(import_files(here, [tmp_path / "tiny.zip"]).added) == len(there.runs)
 
 
 # Runs that are here already

@@ -281,5 +281,4 @@ def test_methods_that_another_arithmetic_changes_need_five_seeds(plan):
     claims = {claim["id"]: claim for claims in plan.claims.values() for claim in claims}
     (stable,) = {item.get("least_seeds") for item in claims["el2n_beats_random"]["comparisons"]}
     (changed,) = {item.get("least_seeds") for item in claims["agent_beats_static"]["comparisons"]}
-    (cost,) = {item.get("least_seeds") for item in claims["agent_saves_time"]["comparisons"]}
-    assert (stable, changed, cost) == (None, 5, None)  # numbers of sample visits are the same everywhere
+    assert (stable, changed) == (None, 5)

@@ -161,15 +161,14 @@ def list_open(claim: ClaimSpec, records: Records, rule: Rule) -> list[Comparison
     """Return the comparisons that keep a claim undecided: those that are neither shown to hold nor to be negligible.
 
     If a claim is judged by means over keep fractions, these are all comparisons of such a mean; if it is about the best keep fraction,
-    those at the fraction that comes closest.
+    those at the fraction that comes closest in each panel.
     """
     asked, _ = list_asked(claim, records)
     compared = [compare(item, records, rule) for item in asked]
     if claim["scope"] == "best":
-        panels = group_panels(compared)
-        closest = min(panels[0].items(), key=lambda item: max(map(find_p, item[1])))[0] if panels else None
-        compared_here = [item.comparison.get("keep") == closest for item in compared]
-        return [spec for spec, item, here in zip(asked, compared, compared_here, strict=True) if here and not is_shown(item, rule.level)]
+        closest = {panel: min(keeps, key=lambda keep: max(map(find_p, keeps[keep]))) for panel, keeps in group_panels(compared).items()}
+        near = [item.comparison.get("keep") == closest.get(item.panel) for item in compared]
+        return [spec for spec, item, is_near in zip(asked, compared, near, strict=True) if is_near and not is_shown(item, rule.level)]
     means = average_over_keeps(compared, rule)
     shown = {(item.panel, *item.pair): is_shown(item, rule.level) for item in means}
     return [
@@ -260,7 +259,7 @@ def follow_every(tested: Sequence[Compared], means: Sequence[Compared], level: f
 def follow_best(tested: Sequence[Compared], level: float) -> Callable[[int | None], VerdictName]:
     """Return the rule for comparisons that must hold together at the best keep fraction, as ``follow_every`` does."""
     panels = group_panels(tested)
-    return lambda n: decide_some([[[resize(effect, n) for effect in keep] for keep in panel.values()] for panel in panels], level)
+    return lambda n: decide_some([[[resize(effect, n) for effect in keep] for keep in panel.values()] for panel in panels.values()], level)
 
 
 def resize(effect: Effect, n: int | None) -> Effect:
@@ -273,13 +272,13 @@ def list_effects(compared: Iterable[Compared]) -> list[Effect]:
     return [item.effect for item in compared if item.effect is not None and item.comparison.get("outcome") != NO_HEADROOM]
 
 
-def group_panels(compared: Iterable[Compared]) -> list[dict[str | None, list[Effect]]]:
-    """Return, per panel, keep fraction → the effects that must hold together."""
+def group_panels(compared: Iterable[Compared]) -> dict[str, dict[str | None, list[Effect]]]:
+    """Return panel → keep fraction → the effects that must hold together."""
     panels: dict[str, dict[str | None, list[Effect]]] = {}
     for item in compared:
         if item.effect is not None:
             panels.setdefault(item.panel, {}).setdefault(item.comparison.get("keep"), []).append(item.effect)
-    return list(panels.values())
+    return panels
 
 
 def is_impossible_everywhere(compared: Iterable[Compared]) -> bool:

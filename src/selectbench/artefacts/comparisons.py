@@ -114,7 +114,8 @@ def compare(spec: ComparisonSpec, records: Records, rule: Rule) -> Compared:
     least_sd = max(least_sd, spec.get("least_sd", 0.0), 0.0 if metric in COST_METRICS else LEAST_SD)
     differences = {seed: value + spec["allowance"] for seed, value in measured.items()}
     margin = None if spec["allowance"] else spec.get("equivalence")
-    effect = find_effect(list(differences.values()), least_sd, margin, rule.looks, spec.get("least_seeds", 2))
+    least = 2 if metric in COST_METRICS else spec.get("least_seeds", 2)  # arithmetic changes no cost
+    effect = find_effect(list(differences.values()), least_sd, margin, rule.looks, least)
     if metric in WALL_METRICS:
         spread = [min(differences.values()), max(differences.values())]
         timed = result | {"n": effect.n, "mean": effect.mean, "spread": spread}

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-from selectbench.artefacts.cells import COST_METRICS
 from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, LearnerSpec, PanelSpec, Reported, RowSpec, TableSpec
 from selectbench.errors import ConfigError, suggest
 from selectbench.planning.config import Config, as_list, list_table_seeds
@@ -361,7 +360,7 @@ def resolve_compare(config: Config, table: TableSpec, compare: Compare, where: s
                 "better": [],
                 "worse": [],
             }
-            if compare["metric"] not in COST_METRICS and {name, other} & config.scale.get("arithmetic_sd", {}).keys():
+            if {name, other} & config.scale.get("arithmetic_sd", {}).keys():
                 shared["least_seeds"] = LEAST_SEEDS
             margins = config.papers[table["paper"]].get("equivalence", {})
             if compare["metric"] in margins:
