@@ -53,6 +53,10 @@ INSTEAD = {  # command as written → what runs instead, and why
     "selectbench verify --scale tiny": ("selectbench verify --scale smoke --minutes 0", "the copy has results of scale smoke alone"),
     "selectbench decide --scale decided --minutes 0": ("selectbench decide --help", DECIDED),
     "selectbench decide --scale decided --minutes 120": ("selectbench decide --help", DECIDED),
+    "selectbench records import runs.zip --scale decided": (
+        "selectbench records import --help",
+        "the copy has runs of scale smoke alone; tests/unit/test_exchange.py imports those of a base",
+    ),
     "selectbench compare OTHER_RESULTS": ("selectbench compare results", "there are no results of another machine"),
     "selectbench export --crate results.zip --scale tiny": (
         "selectbench export --crate results.zip --scale smoke",
