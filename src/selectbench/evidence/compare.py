@@ -78,13 +78,24 @@ def describe_comparison(plan: Plan, other: Path) -> Iterator[str]:
 
 def gather_rows(plan: Plan, root: Path) -> "dict[str, Row]":
     """Return the collected rows of all papers of a scale in a results folder."""
-    rows: dict[str, Row] = {}
+    return {run: row for rows in read_papers(plan, root).values() for run, row in rows.items()}
+
+
+def read_papers(plan: Plan, root: Path) -> "dict[str, dict[str, Row]]":
+    """Return paper → run id → collected row, of a scale in a results folder.
+
+    Raises
+    ------
+    ConfigError
+        A paper's records are not collected yet.
+    """
+    papers: dict[str, dict[str, Row]] = {}
     for paper in plan.config.papers:
         path = root / plan.scale / paper / COLLECTION
         if not path.exists():
             raise ConfigError(f"{path}: no such file; run `snakemake --cores 2 --config scale={plan.scale} results={root}`")
-        rows |= read_records(path)
-    return rows
+        papers[paper] = read_records(path)
+    return papers
 
 
 def read_verdicts(plan: Plan, paper: str, root: Path) -> dict[str, str]:

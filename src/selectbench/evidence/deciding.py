@@ -12,11 +12,12 @@ from selectbench.artefacts.decisions import UNDECIDED, Rule
 from selectbench.artefacts.measurements import Measurement
 from selectbench.artefacts.specs import ClaimSpec, list_compared
 from selectbench.errors import ConfigError, spell_count
+from selectbench.evidence.compare import read_papers
 from selectbench.planning.config import SEEDS, list_looks
 from selectbench.planning.plan import Plan
 from selectbench.planning.resolve import list_cells
 from selectbench.records.files import write_text
-from selectbench.records.records import COLLECTION, read_record, read_records
+from selectbench.records.records import read_record
 from selectbench.records.rows import Row
 from selectbench.stages.judge_claims import JudgeClaims
 
@@ -37,23 +38,6 @@ class Wish(NamedTuple):
     name: str
     needed: int | None
     cells: dict[str, int]
-
-
-def read_papers(plan: Plan) -> dict[str, dict[str, Row]]:
-    """Return paper → run id → collected record.
-
-    Raises
-    ------
-    ConfigError
-        A paper's records are not collected yet.
-    """
-    rows: dict[str, dict[str, Row]] = {}
-    for paper in plan.config.papers:
-        path = Path(plan.folder) / paper / COLLECTION
-        if not path.exists():
-            raise ConfigError(f"{path}: no such file; run `snakemake --cores 2 --config scale={plan.scale}`")
-        rows[paper] = read_records(path)
-    return rows
 
 
 def judge_papers(plan: Plan, rows: Mapping[str, Mapping[str, Row]]) -> dict[str, list[JudgedClaim]]:
@@ -177,7 +161,7 @@ def decide_next(root: Path, plan: Plan, limit: float) -> bool:
     """
     if not list_looks(plan.config.scale):
         raise ConfigError(f"config/scale/{plan.scale}.yaml: the key 'decide' is missing, so this scale adds no seeds")
-    rows = read_papers(plan)
+    rows = read_papers(plan, Path(plan.layout.root))
     judged = judge_papers(plan, rows)
     seconds = measure_seconds(row for found in rows.values() for row in found.values())
     wishes = list_wishes(plan, rows, judged)
