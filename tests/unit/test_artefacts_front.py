@@ -131,7 +131,7 @@ def test_a_verdict_that_cannot_be_read_is_one_line_and_leaves_the_page(results):
 
 def test_scales_for_trying_are_not_listed_and_leave_the_front_page_alone(root):
     tiny, smoke = (load_plan(root, {"scale": scale}) for scale in ("tiny", "smoke"))
-    assert list(tiny.config.listed) == ["decided", "tiny", "small_cpu", "fast", "small", "full"]
+    assert list(tiny.config.listed) == ["decided", "small_cpu", "tiny", "medium_cpu", "fast", "small", "full"]
     page = BuildFrontPage()
     assert page.find_output(tiny, "html") in list_wanted_files(tiny) and page.find_output(smoke, "html") not in list_wanted_files(smoke)
     assert page.specify(tiny) == page.specify(smoke)
