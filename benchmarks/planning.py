@@ -84,7 +84,7 @@ def copy_project(folder: Path) -> None:
     for part in ("Snakefile", "config", "profiles", "src", "workflow"):
         source = ROOT / part
         shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
-    for records in (ROOT / "results").glob("*/*/records.jsonl"):
+    for records in (ROOT / "results").glob("*/*/records.jsonl.gz"):
         target = folder / records.relative_to(ROOT)
         target.parent.mkdir(parents=True)
         shutil.copy(records, target)

@@ -368,10 +368,10 @@ def export_results(arguments: argparse.Namespace) -> None:
 def _add_records_parser(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="action", dest="action")
     export = actions.add_parser("export", help="write every finished run of a scale, with its subsets, to a zip file", allow_abbrev=False)
-    take = actions.add_parser("import", help="add runs from zip files or records.jsonl, where they fit", allow_abbrev=False)
+    take = actions.add_parser("import", help="add runs from zip files or collections of records, where they fit", allow_abbrev=False)
     merge = actions.add_parser("merge", help="write the runs of several files to one zip file", allow_abbrev=False)
     for action in (take, merge):
-        action.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a zip file of `export` or `merge`, or a records.jsonl")
+        action.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a zip file of `export` or `merge`, or a records.jsonl.gz")
     for action in (export, merge):
         action.add_argument("--output", type=Path, required=True, metavar="FILE.zip", help="the zip file to write; never overwritten")
     for action in (export, take):

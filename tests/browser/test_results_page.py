@@ -15,6 +15,7 @@ from selectbench.artefacts.break_even import find_break_even
 from selectbench.artefacts.formats import format_cost
 from selectbench.planning.plan import Plan, load_plan
 from selectbench.records.files import read_sealed, write_array, write_arrays, write_sealed
+from selectbench.records.records import read_records
 from selectbench.stages.build_front_page import BuildFrontPage, build_front_page
 from selectbench.stages.build_page import BuildPage, build_page
 from selectbench.stages.collect_subsets import CollectSubsets, collect_subsets
@@ -99,7 +100,7 @@ def site(root, committed, tmp_path_factory) -> Path:
                     for paper, (_, folder) in zip(spec["papers"], papers, strict=True)
                     for item in paper["figures"]
                 ],
-                "records": [folder / "records.jsonl" for _, folder in papers],
+                "records": [folder / "records.jsonl.gz" for _, folder in papers],
                 "subsets": [Path(CollectSubsets(paper).find_output(plan, "browser")) for paper in plan.browsing_papers()],
                 "overlaps": [Path(CompareSubsets(paper).find_output(plan, "overlaps")) for paper in plan.browsing_papers()],
             },
@@ -252,7 +253,7 @@ def test_a_number_opens_to_its_runs_by_mouse(page, site):
     assert page.run("!document.getElementById('inspector').hidden && document.getElementById('tip').hidden")
     rows = page.run("[...document.querySelectorAll('#inspector tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))")
     assert [row[1] for row in rows] == ["0", "1", "2", "3", "4"]
-    records = {record["run"]["id"]: record for record in map(json.loads, (site / f"tiny/{PAPER}/records.jsonl").open())}
+    records = read_records(site / f"tiny/{PAPER}/records.jsonl.gz")
     for run, _, value, seconds, origin in rows:
         record = records[run]
         assert value == f"{record['test']['test']['top1']:.2f}"

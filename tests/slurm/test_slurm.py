@@ -15,6 +15,8 @@ import torch
 import yaml
 from cluster import Cluster, install_slurm, start_cluster, wait_for
 
+from selectbench.records.records import read_records
+
 OUT = "results/smoke"
 ASK = {"threads": 1, "gpu": 1, "mem_mb": 900, "runtime": 7}
 METHODS = ["el2n", "moso", "ssp", "rl_selector"]  # one per kind of signal: outputs, gradients, an encoder; and an agent
@@ -220,8 +222,8 @@ def local(copies):
 
 
 def read_rows(project) -> dict[str, dict]:
-    rows = map(json.loads, project.path(f"{OUT}/rl_selector/records.jsonl").read_text(encoding="utf-8").splitlines())
-    return {row["run"]["id"]: strip_volatile(row) for row in rows}
+    rows = read_records(project.path(f"{OUT}/rl_selector/records.jsonl.gz"))
+    return {run: strip_volatile(row) for run, row in rows.items()}
 
 
 def read_arrays(project, kind: str) -> dict[str, bytes]:

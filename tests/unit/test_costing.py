@@ -22,7 +22,7 @@ from selectbench.models.counting import count_model
 from selectbench.planning.jobs import find_needs, list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import make_rules
-from selectbench.records.records import SCHEMA, TRAIN, write_collection
+from selectbench.records.records import SCHEMA, TRAIN, read_records, write_collection
 from selectbench.stages.build_front_page import BuildFrontPage
 from selectbench.stages.build_page import BuildPage
 from selectbench.stages.collect_records import CollectRecords
@@ -35,7 +35,7 @@ def project(root, committed, tmp_path, monkeypatch):
     """A folder with the configuration and the committed records of scale tiny; runs added since then get the record of another run."""
     for part in ("config", "workflow/schemas"):
         shutil.copytree(root / part, tmp_path / part)
-    kept = ("*/records.jsonl", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json")
+    kept = ("*/records.jsonl.gz", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json")
     for path in (path for pattern in kept for path in (committed / "results/tiny").glob(pattern)):
         target = tmp_path / path.relative_to(committed)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def project(root, committed, tmp_path, monkeypatch):
     plan = plan_scale(tmp_path, "tiny")
     for paper in plan.config.papers:
         path = tmp_path / CollectRecords(paper).find_output(plan, "records")
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = list(read_records(path).values())
         by_id = {row["run"]["id"]: row for row in rows}
         added = [rows[0] | {"run": {"id": run, **asdict(plan.runs[run])}} for run in plan.paper_runs(paper) if run not in by_id]
         write_collection(path, [*rows, *added])
@@ -182,13 +182,13 @@ def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):
 
 
 def test_a_recorded_gpu_replaces_the_published_one(project):
-    path = project / "results/tiny/rl_selector/records.jsonl"
-    row = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    path = project / "results/tiny/rl_selector/records.jsonl.gz"
+    row = next(iter(read_records(path).values()))
     row["run"] |= {"dataset": "cifar10", "target": "resnet18", "id": "cifar10/one"}
     row["model"], row["recipe"] = {"title": "ResNet-18", **load_plan(project).config.models["resnet18"]}, {"stem": "small"}
     row["provenance"]["device"] = "Some GPU"
     row["training"] |= {"wall_s": 50.0, "sample_visits": 100_000}
-    target = project / "results/small/rl_selector/records.jsonl"
+    target = project / "results/small/rl_selector/records.jsonl.gz"
     write_collection(target, [row])
     costing = Costing(plan_scale(project, "full"))
     assert costing.device == "Some GPU"

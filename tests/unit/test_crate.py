@@ -1,5 +1,6 @@
 """Crates: every file described and checked, valid by the validator of the RO-Crate community, and never half written."""
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -127,7 +128,7 @@ def test_artefacts_have_titles_and_say_what_they_were_made_from(crate, plan):
         table = graph[f"results/tiny/rl_selector/tables/main.{suffix}"]
         assert paper["tables"]["main"]["title"] in table["name"]
         assert paper["title"] in table["description"]
-        assert list_references(table["isBasedOn"]) == ["results/tiny/rl_selector/records.jsonl"]
+        assert list_references(table["isBasedOn"]) == ["results/tiny/rl_selector/records.jsonl.gz"]
     assert len({graph[f"results/tiny/rl_selector/tables/main.{suffix}"]["name"] for suffix in ("csv", "md", "tex")}) == 3
     overlap = graph["results/tiny/rl_selector/figures/overlap.svg"]
     assert paper["figures"]["overlap"]["title"] in overlap["name"]
@@ -147,7 +148,7 @@ def test_artefacts_have_titles_and_say_what_they_were_made_from(crate, plan):
 def test_the_run_leads_from_the_configuration_to_the_results(crate):
     graph = read_graph(crate)
     run, workflow = graph["#run-tiny"], graph["workflow/Snakefile"]
-    rows = [row for path in (crate / "results/tiny").glob("*/records.jsonl") for row in read_records(path).values()]
+    rows = [row for path in (crate / "results/tiny").glob("*/records.jsonl.gz") for row in read_records(path).values()]
     provenances = [part["provenance"] for row in rows for part in (row, row["evaluation"]) if part]
     assert run["@type"] == "CreateAction"
     assert list_references(graph["./"]["mentions"]) == ["#run-tiny"]
@@ -279,7 +280,7 @@ def test_copies_of_figures_are_included_where_they_exist(small_project, root, co
 
 def test_results_without_records_are_one_line(small_project, root, committed, tmp_path):
     shutil.copytree(committed / "results/tiny", tmp_path / "results/tiny")
-    (tmp_path / "results/tiny/cluster_mdp/records.jsonl").write_text("")
+    (tmp_path / "results/tiny/cluster_mdp/records.jsonl.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(RecordError, match="no records of runs"):
         write_crate(plan_tiny(root, tmp_path / "results", papers=["cluster_mdp"]), tmp_path / "crate", small_project)
 

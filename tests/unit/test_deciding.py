@@ -177,6 +177,6 @@ def test_the_command_names_what_is_missing(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     with pytest.raises(SystemExit):
         main(["decide", "--scale", "decided", "--minutes", "0"])
-    assert "results/decided/rl_selector/records.jsonl: no such file; run `snakemake" in capsys.readouterr().err
+    assert "results/decided/rl_selector/records.jsonl.gz: no such file; run `snakemake" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["decide", "--scale", "decided", "--minutes", "-1"])

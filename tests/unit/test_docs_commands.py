@@ -62,8 +62,8 @@ INSTEAD = {  # command as written → what runs instead, and why
         "selectbench export --crate results.zip --scale smoke",
         "the copy has results of scale smoke alone",
     ),
-    "selectbench records import results/tiny/*/records.jsonl --scale tiny": (
-        "selectbench records import results/smoke/*/records.jsonl --scale smoke",
+    "selectbench records import results/tiny/*/records.jsonl.gz --scale tiny": (
+        "selectbench records import results/smoke/*/records.jsonl.gz --scale smoke",
         "the copy has results of scale smoke alone",
     ),
     "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from selectbench import cli
 from selectbench.errors import RecordError, SelectbenchError
-from selectbench.evidence.bundle import read_bundle, write_bundle
+from selectbench.evidence.bundle import ROWS, read_bundle, write_bundle
 from selectbench.evidence.damage import find_damage, open_inventory
 from selectbench.evidence.exchange import export_runs, gather_runs, import_files
 from selectbench.evidence.fitting import Standard
@@ -300,7 +300,7 @@ def test_papers_that_collected_another_row_of_a_run_are_named(there):
     write_rows(paths[1], [merge_record(folder, FULL)])
     assert FULL in gather_runs(there).rows
     record_path(folder, FULL, TRAIN).unlink()
-    with pytest.raises(RecordError, match=r"data_agent/records\.jsonl, .*other/records\.jsonl: digits.*: not the same row") as caught:
+    with pytest.raises(RecordError, match=r"data_agent/records\.jsonl\.gz, .*other/records\.jsonl\.gz: digits.*: not the same row") as caught:
         gather_runs(there)
     assert "\n" not in str(caught.value)
 
@@ -782,7 +782,7 @@ MEMBERS = {
     "hidden": (lambda members: [*members, ("subsets/.x/seed.json", b"{}")], "not a file of a bundle"),
     "foreign": (lambda members: [*members, ("readme.exe", b"")], "readme.exe': not a file of a bundle"),
     "unnamed": (lambda members: [*members, ("subsets/a.json", b"{}")], r"subsets/a\.json: not named by bundle\.json"),
-    "missing": (lambda members: [member for member in members if member[0] != COLLECTION], r"records\.jsonl: missing from the zip file"),
+    "missing": (lambda members: [member for member in members if member[0] != ROWS], r"records\.jsonl: missing from the zip file"),
     "no contents": (lambda members: members[1:], r"has no bundle\.json"),
     "edited contents": (
         lambda members: [("bundle.json", members[0][1].replace(b'"runs": 4', b'"runs": 5')), *members[1:]],
@@ -790,7 +790,7 @@ MEMBERS = {
     ),
     "other contents": (lambda members: [("bundle.json", b"[]"), *members[1:]], "digest: edited, or not a bundle"),
     "edited records": (
-        lambda members: [(name, content.replace(b"90.0", b"91.0") if name == COLLECTION else content) for name, content in members],
+        lambda members: [(name, content.replace(b"90.0", b"91.0") if name == ROWS else content) for name, content in members],
         r"records\.jsonl: edited or damaged: its SHA-256",
     ),
     "edited subset": (

@@ -131,8 +131,7 @@ def test_members_of_a_zip_that_lead_outside_are_refused(tmp_path, name, mode, me
 @pytest.fixture
 def small_memory(monkeypatch):
     """Set the memory limit to 1 MB, so that the bombs in tests are small."""
-    for module in ("records.files", "data.layouts"):
-        monkeypatch.setattr(f"selectbench.{module}.MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("selectbench.records.files.MOST_UNPACKED", 1 << 20)
 
 
 def test_archives_that_would_fill_the_memory_are_refused(tmp_path, small_memory):

@@ -1,6 +1,7 @@
 """Records and rows: what seals them, how they are merged, and that nothing malformed passes or ends in a traceback."""
 
 import copy
+import gzip
 import json
 import types
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from selectbench.records.files import (
     write_text,
 )
 from selectbench.records.records import (
+    COLLECTION,
     EVALUATE,
     SCHEMA,
     TRAIN,
@@ -280,6 +282,21 @@ def test_collections_are_read_as_written_and_edits_name_the_line(tmp_path):
     with pytest.raises(RecordError) as caught:
         read_records(path)
     assert_one_line(caught, f"{path}: line 2 ({rows[1]['run']['id']}): edited or damaged; delete the file and run again")
+
+
+def test_a_collection_is_compressed_if_its_name_says_so_and_damage_is_one_line(tmp_path):
+    plain, packed, rows = tmp_path / "records.jsonl", tmp_path / COLLECTION, make_records()[:3]
+    for path in (plain, packed):
+        write_collection(path, rows)
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes() and read_records(packed) == read_records(plain)
+    content = packed.read_bytes()
+    write_collection(packed, rows)
+    assert packed.read_bytes() == content  # without the time of writing
+    for damaged in (content[: len(content) // 2], content[:-1] + b"?", b"no gzip", gzip.compress(b"\xff")):
+        packed.write_bytes(damaged)
+        with pytest.raises(RecordError) as caught:
+            read_records(packed)
+        assert_one_line(caught, f"{packed}: not readable UTF-8 text (", "); delete it and run again")
 
 
 # Types and ranges, walked as rows.py declares them

@@ -127,7 +127,7 @@ def copy(root, committed, tmp_path):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert old in text, name
         (tmp_path / name).write_text(text.replace(old, new), encoding="utf-8")
-    records = Path("results/tiny/data_agent/records.jsonl")  # tell how fast this kind of processor trains
+    records = Path("results/tiny/data_agent/records.jsonl.gz")  # tell how fast this kind of processor trains
     (tmp_path / records).parent.mkdir(parents=True)
     shutil.copy(committed / records, tmp_path / records)
     before = list_jobs(load_plan(tmp_path))

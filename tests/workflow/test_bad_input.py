@@ -91,7 +91,7 @@ def test_a_corrupt_record(copy):
         assert f"; to repair: rm -rf {run} {manifest} && snakemake --cores 2 -- all {manifest}\n" in output
     for path in (run, manifest):
         copy.path(path).unlink()
-    assert copy.snakemake("--", manifest, "results/smoke/rl_selector/records.jsonl").returncode == 0
+    assert copy.snakemake("--", manifest, "results/smoke/rl_selector/records.jsonl.gz").returncode == 0
     after = {path: path.read_bytes() for path in copy.path("results/smoke/runs").rglob("*.json")}
     changed = {path for path in before if before[path] != after[path]}
     assert {path.parent for path in changed} <= {copy.path(run).parent}

@@ -5,6 +5,7 @@ import json
 import yaml
 
 from conftest import Project, copy_project
+from selectbench.records.records import read_records
 
 CLAIM = {"method": ["random_dynamic"], "against": ["full"], "metric": "top1", "margin": 0.5, "keep": [0.5]}
 
@@ -30,7 +31,7 @@ def test_a_claim_gets_seeds_until_there_are_no_more(root, tmp_path):
     assert "data_agent/lossless: " in result.stdout and "4 seeds next, 4 runs in" in result.stdout
     added = yaml.safe_load(project.path("config/seeds/smoke.yaml").read_text(encoding="utf-8"))
     assert set(added.values()) == {4} and {cell.split("/")[3] for cell in added} == {"full", "random_dynamic"}
-    rows = list(map(json.loads, project.path("results/smoke/data_agent/records.jsonl").read_text(encoding="utf-8").splitlines()))
+    rows = list(read_records(project.path("results/smoke/data_agent/records.jsonl.gz")).values())
     seeds = {
         method: {row["run"]["seed"] for row in rows if row["run"]["method"] == method} for method in ("full", "random_dynamic", "random")
     }

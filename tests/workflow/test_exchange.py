@@ -1,7 +1,6 @@
 """Runs made elsewhere are not run again: after an import, Snakemake plans what is missing and nothing else, and the tables are the same."""
 
 import csv
-import json
 import re
 import shutil
 import sys
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import Project, cut_project, make_project
+from selectbench.records.records import read_records
 
 OUT = "results/smoke"
 MADE = {"prepare_data", "train_replicates", "score_samples", "select_subsets", "train_targets", "evaluate_targets"}
@@ -73,8 +73,8 @@ def test_a_clone_with_imported_runs_makes_artefacts_alone_and_the_same_tables(fi
     assert tables
     assert {name: clone.path(str(name)).read_bytes() for name in tables} == tables
     assert not list_trained(clone)
-    lines = clone.path(f"{OUT}/rl_selector/records.jsonl").read_text(encoding="utf-8").splitlines()
-    assert {json.loads(line)["imported"]["file"] for line in lines} == {"all.zip"}
+    rows = read_records(clone.path(f"{OUT}/rl_selector/records.jsonl.gz"))
+    assert {row["imported"]["file"] for row in rows.values()} == {"all.zip"}
 
 
 def test_two_partial_runs_give_the_tables_of_one_whole_run(finished_table, root, parts, tmp_path):

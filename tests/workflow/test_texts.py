@@ -11,16 +11,13 @@ import pytest
 
 from conftest import make_text_project
 from selectbench.records.files import read_arrays
+from selectbench.records.records import read_records
 
-RUNS = "results/smoke/cluster_mdp/records.jsonl"
-
-
-def read_rows(path) -> dict[str, dict]:
-    return {row["run"]["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+RUNS = "results/smoke/cluster_mdp/records.jsonl.gz"
 
 
 def read_runs(project) -> dict[str, dict]:
-    return read_rows(project.path(RUNS))
+    return read_records(project.path(RUNS))
 
 
 def test_every_artefact_is_there_and_a_second_run_starts_nothing(finished_texts):
@@ -64,7 +61,7 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
 def test_a_head_answers_questions_by_how_their_options_match(finished_texts):
     embedded = read_arrays(finished_texts.path("results/smoke/texts/commonsenseqa_few/encoder.splits.npz"))
     assert embedded["pool-matches"].shape == (60, 5, 384) and embedded["test-matches"].shape == (40, 5, 384)
-    rows = read_rows(finished_texts.path("results/smoke/data_agent/records.jsonl"))
+    rows = read_records(finished_texts.path("results/smoke/data_agent/records.jsonl.gz"))
     assert len(rows) == 2 * 4  # controls and Data Agent; two seeds
     for row in rows.values():
         assert row["status"] == "ok" and row["run"]["dataset"] == "commonsenseqa_few"

@@ -1,5 +1,6 @@
 """selectbench verify and compare on a finished project: what adds up, and what an edit that is consistent in itself cannot hide."""
 
+import gzip
 import json
 import shutil
 
@@ -30,7 +31,7 @@ def test_a_forged_record_is_found_by_making_the_run_again(finished_table, tmp_pa
         for outcome in content["test"].values():
             outcome["top1"] = min(100.0, outcome["top1"] + 5.0)
         write_sealed(record, content)
-    for collection in results.glob("*/records.jsonl"):
+    for collection in results.glob("*/records.jsonl.gz"):
         collection.unlink()
     again = copy.snakemake()
     assert again.returncode == 0, again.stderr[-2000:]
@@ -46,17 +47,17 @@ def test_what_does_not_follow_is_named(copy):
     write_sealed(table, {**read_sealed(table), "title": "Another title"})
     verdict = copy.path("results/smoke/rl_selector/verdict.json")
     verdict.write_text(verdict.read_text(encoding="utf-8").replace("undecided", "supported", 1), encoding="utf-8")
-    rows = copy.path("results/smoke/data_agent/records.jsonl")
-    lines = rows.read_text(encoding="utf-8").splitlines()
+    rows = copy.path("results/smoke/data_agent/records.jsonl.gz")
+    lines = gzip.decompress(rows.read_bytes()).decode().splitlines()
     row = json.loads(lines[0])
     row["test"]["test"]["top1"] = 150.0
-    rows.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n", encoding="utf-8")
+    rows.write_bytes(gzip.compress(("\n".join([json.dumps(row), *lines[1:]]) + "\n").encode()))
     result = copy.run("selectbench", "verify", "--minutes", "0")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "tables/main.cells.json: not what follows from the records" in result.stdout
     assert "verdict.json: edited or damaged" in result.stdout
-    assert "data_agent/records.jsonl: line 1" in result.stdout
+    assert "data_agent/records.jsonl.gz: line 1" in result.stdout
     assert "to repair: rm -rf" in result.stdout
 
 

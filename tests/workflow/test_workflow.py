@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from conftest import DYNAMIC, ENCODER_EPOCHS, FIGURES, VIT_EPOCHS
+from selectbench.records.records import read_records
 
 OUT = "results/smoke"
 PAPER = f"{OUT}/rl_selector"
 
-ROWS = f"{PAPER}/records.jsonl"
+ROWS = f"{PAPER}/records.jsonl.gz"
 
 MAIN = 2 * (1 + 5 * 2) + 2 * (1 + 3) + 2 * (1 + 3)  # main, one other family, one noisy pool
 RUNS = MAIN + 2 * (3 + len(DYNAMIC))
@@ -27,8 +28,7 @@ PAID = {  # sample visits that each method is charged for its signals
 
 
 def read_rows(project, paper="rl_selector") -> dict[str, dict]:
-    rows = map(json.loads, project.path(f"{OUT}/{paper}/records.jsonl").read_text(encoding="utf-8").splitlines())
-    return {row["run"]["id"]: row for row in rows}
+    return read_records(project.path(f"{OUT}/{paper}/records.jsonl.gz"))
 
 
 def strip_time_and_host(value):
@@ -279,7 +279,7 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     reader = Project(tmp_path)
     for part in ("config", "src", "workflow"):
         shutil.copytree(finished.path(part), reader.path(part))
-    for name in ("rl_selector/records.jsonl", "rl_selector/overlaps.json", "rl_selector/subsets.json", "data_agent/records.jsonl"):
+    for name in ("rl_selector/records.jsonl.gz", "rl_selector/overlaps.json", "rl_selector/subsets.json", "data_agent/records.jsonl.gz"):
         reader.path(f"{OUT}/{name}").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(finished.path(f"{OUT}/{name}"), reader.path(f"{OUT}/{name}"))
     shutil.copytree(finished.path(f"{OUT}/theory"), reader.path(f"{OUT}/theory"))

@@ -4,7 +4,6 @@ Each takes name → content of the files and the entry of the data set, and retu
 int64)}`` in the publisher's order.
 """
 
-import gzip
 import io
 import json
 import pickle
@@ -19,7 +18,7 @@ from PIL import Image
 from selectbench.data.images import UNREADABLE
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError
-from selectbench.records.files import MOST_GROWTH, MOST_UNPACKED, refuse_bomb
+from selectbench.records.files import expand_gzip
 
 if TYPE_CHECKING:
     from selectbench.data.entries import DatasetEntry
@@ -34,15 +33,6 @@ def find_file(files: Mapping[str, bytes], ending: str) -> bytes:
     if len(found) != 1:
         raise DataError(f"holds {len(found)} files {ending!r} instead of one")
     return files[found[0]]
-
-
-def expand_gzip(compressed: bytes) -> bytes:
-    """Return the content of a gzip file; one that would fill the memory is refused in time."""
-    most = max(MOST_UNPACKED, MOST_GROWTH * len(compressed))
-    with gzip.GzipFile(fileobj=io.BytesIO(compressed)) as stream:
-        content = stream.read(most + 1)
-    refuse_bomb(len(compressed), len(content))
-    return content
 
 
 def decode_digits(files: Mapping[str, bytes], entry: "DatasetEntry") -> dict[str, Arrays]:

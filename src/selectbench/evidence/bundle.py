@@ -40,6 +40,7 @@ from selectbench.stages._origins import identify_subset
 if TYPE_CHECKING:
     from selectbench.records.rows import Row
 
+ROWS = "records.jsonl"  # of a bundle
 CONTENTS = "bundle.json"  # names every other file of a bundle, with its SHA-256
 KIND = "selectbench records"
 MOST_MEMBERS = 1 << 20
@@ -103,7 +104,7 @@ def write_bundle(bundle: Bundle, output: Path) -> None:
     """
     if os.path.lexists(output):
         raise SelectbenchError(f"{output}: already exists; name another file, or delete it first")
-    members = {COLLECTION: spell_collection(bundle.rows[run] for run in sorted(bundle.rows)).encode()}
+    members = {ROWS: spell_collection(bundle.rows[run] for run in sorted(bundle.rows)).encode()}
     members |= {name: content for choice in bundle.choices.values() for name, content in choice.files.items()}
     contents = {
         "kind": KIND,
@@ -202,10 +203,10 @@ def _read_zip(path: Path) -> Bundle:
         raise RecordError(f"{path}: not a readable zip file ({first_line(error)})") from None
     contents = _read_contents(path, members.pop(CONTENTS, None), members)
     try:
-        text = members[COLLECTION].decode()
+        text = members[ROWS].decode()
     except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: {COLLECTION}: not UTF-8 text ({error})") from None
-    rows = parse_records(f"{path}: {COLLECTION}", text)
+        raise RecordError(f"{path}: {ROWS}: not UTF-8 text ({error})") from None
+    rows = parse_records(f"{path}: {ROWS}", text)
     choices = {
         record: Choice(record, {name: members[name] for name in choice["files"]}, choice["asked"])
         for record, choice in contents["choices"].items()
@@ -223,7 +224,7 @@ def _read_members(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
     refuse_bomb(path.stat().st_size, sum(entry.file_size for entry in entries))
     members: dict[str, bytes] = {}
     for entry in entries:
-        if entry.filename != COLLECTION and not _NAME.fullmatch(entry.filename):
+        if entry.filename != ROWS and not _NAME.fullmatch(entry.filename):
             raise RecordError(f"{path}: {shorten(repr(entry.filename))}: not a file of a bundle")
         if entry.filename in members:
             raise RecordError(f"{path}: {entry.filename}: twice in this zip file")
@@ -242,8 +243,8 @@ def _read_contents(path: Path, content: bytes | None, members: Mapping[str, byte
     if not isinstance(found, dict) or not is_sealed(found) or found.get("kind") != KIND:
         raise RecordError(f"{path}: {CONTENTS}: digest: edited, or not a bundle of `selectbench records export`")
     digests, choices = found.get("sha256"), found.get("choices")
-    if not isinstance(digests, dict) or COLLECTION not in digests or not isinstance(found.get("scale"), str | None):
-        raise RecordError(f"{path}: {CONTENTS}: sha256: should name {COLLECTION} and all other files")
+    if not isinstance(digests, dict) or ROWS not in digests or not isinstance(found.get("scale"), str | None):
+        raise RecordError(f"{path}: {CONTENTS}: sha256: should name {ROWS} and all other files")
     for name in sorted({*digests, *members}, key=str):
         if name not in members or name not in digests:
             raise RecordError(f"{path}: {shorten(name)}: {'missing from the zip file' if name in digests else f'not named by {CONTENTS}'}")

@@ -24,7 +24,7 @@ SPECIFICATION = "1.3"  # the version whose JSON-LD context the library holds, so
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 MEDIA_TYPES = {
     **{".csv": "text/csv", ".html": "text/html", ".md": "text/markdown", ".tex": "application/x-tex"},
-    **{".json": "application/json", ".jsonl": "application/jsonl", ".cff": "application/yaml", ".yaml": "application/yaml"},
+    **{".json": "application/json", ".gz": "application/gzip", ".cff": "application/yaml", ".yaml": "application/yaml"},
     **{".yml": "application/yaml", ".toml": "application/toml", ".pdf": "application/pdf", ".png": "image/png", ".svg": "image/svg+xml"},
 }
 FACTS = {  # property of the run → what its values are

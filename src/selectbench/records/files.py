@@ -1,6 +1,8 @@
 """Reading and writing files, so that a reader never sees a partly written one."""
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -153,6 +155,15 @@ def refuse_bomb(packed: int, unpacked: int) -> None:
     """
     if unpacked > max(MOST_UNPACKED, MOST_GROWTH * packed):
         raise ValueError(f"{packed:,} bytes would become more than {max(MOST_UNPACKED, MOST_GROWTH * packed):,}")
+
+
+def expand_gzip(compressed: bytes) -> bytes:
+    """Return the content of a gzip file; one that would fill the memory is refused in time."""
+    most = max(MOST_UNPACKED, MOST_GROWTH * len(compressed))
+    with gzip.GzipFile(fileobj=io.BytesIO(compressed)) as stream:
+        content = stream.read(most + 1)
+    refuse_bomb(len(compressed), len(content))
+    return content
 
 
 def digest_file(path: Path, algorithm: str = "sha256") -> str:

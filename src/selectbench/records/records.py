@@ -1,6 +1,8 @@
 """Records: one JSON file per run and stage, written last; a failed run has a record too. Each carries a digest of itself."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +13,13 @@ from selectbench.records.files import (
     check_seal,
     digest_file,
     digest_value,
+    expand_gzip,
     is_sealed,
     read_json,
     read_sealed,
     seal,
+    write_atomically,
     write_sealed,
-    write_text,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ SCHEMA = 2
 TRAIN, EVALUATE = "train", "evaluate"
 IMPORTED = "imported"  # beside the records of an imported run: where they come from
 WEIGHTS = "model.pt"  # beside the record of a training
-COLLECTION = "records.jsonl"  # in the folder of each paper: all its runs
+COLLECTION = "records.jsonl.gz"  # in the folder of each paper: all its runs
 _FIELDS = {  # of the records of runs; those that a failed run did not reach are None
     TRAIN: (
         *("num_pool", "num_kept", "training", "selection", "best_epoch", "noise", "tokens", "warm_start", "model", "recipe", "seeds"),
@@ -270,7 +273,7 @@ def split_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | 
 
 
 def read_records(path: Path) -> "dict[str, Row]":
-    """Read ``records.jsonl``: run id → record.
+    """Read a collection, compressed if its name ends in ``.gz``: run id → record.
 
     Raises
     ------
@@ -278,16 +281,17 @@ def read_records(path: Path) -> "dict[str, Row]":
         The file is missing, a line is not a record or was edited, or a run has two; the message names the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
+        text = (expand_gzip(content) if Path(path).suffix == ".gz" else content).decode()
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise RecordError(f"{path}: not readable UTF-8 text ({error}); delete it and run again") from None
     return parse_records(path, text)
 
 
 def parse_records(path: object, text: str) -> "dict[str, Row]":
-    """Return run id → record of the text of ``records.jsonl``.
+    """Return run id → record of the text of a collection.
 
     Parameters
     ----------
@@ -317,12 +321,14 @@ def parse_records(path: object, text: str) -> "dict[str, Row]":
 
 
 def write_collection(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as JSON lines, in the given order, each with its digest."""
-    write_text(path, spell_collection(rows))
+    """Write rows as JSON lines, in the given order, each with its digest; compressed if the file's name ends in ``.gz``."""
+    content = spell_collection(rows).encode()
+    content = gzip.compress(content, mtime=0) if path.suffix == ".gz" else content
+    write_atomically(path, lambda stream: stream.write(content))
 
 
 def spell_collection(rows: Iterable[Mapping[str, object]]) -> str:
-    """Return the text of ``records.jsonl``: one row per line, in the given order, each with its digest."""
+    """Return the text of a collection: one row per line, in the given order, each with its digest."""
     return "".join(json.dumps(seal({"schema": SCHEMA, **row}), sort_keys=True, allow_nan=False) + "\n" for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Types of what artefacts read: the rows of ``records.jsonl``, one per run, its training and its evaluation merged.
+"""Types of what artefacts read: the rows of ``records.jsonl.gz``, one per run, its training and its evaluation merged.
 
 These types describe JSON. A row is a ``FinishedRow`` or a ``FailedRow``; its ``status`` tells which.
 """
