@@ -53,3 +53,35 @@ def test_a_reported_share_is_compared_where_the_scale_is_the_paper_s(records):
 def test_another_metric_is_refused(records):
     with pytest.raises(ConfigError, match="a table of kind 'cost_shares' needs the metric total_visits, not 'top1'"):
         fill_table(SPEC | {"metric": "top1"}, records)
+
+
+def test_repeats_show_the_median_and_the_spread_by_hand(records):
+    for seed in range(3):
+        records[run_id(DIGITS, "el2n", "0.5", seed)]["training"]["encode_s"] = 1.0
+    seconds = {
+        ("full", "1"): ((10.0, 0.0), (8.0, 0.0), (20.0, 0.0)),
+        ("el2n", "0.5"): ((4.0, 0.0), (6.0, 0.0), (5.0, 0.0)),
+        ("random", "0.5"): ((5.0, 1.0), (5.0, 2.0), (9.0, 3.0)),
+    }
+    times = {
+        run_id(DIGITS, *cell, 0): [{"training": training, "selection": selection} for training, selection in repeats]
+        for cell, repeats in seconds.items()
+    }
+    table = fill_table(SPEC, records, times)
+    cell = find_cell(table, "el2n", "0.5")
+    assert cell["cost"]["repeated"] == {"number": 3, "low": 0.5, "median": 0.6, "high": 0.7, "selection": 0.0}  # an encoder works once
+    selection = cell["cost"]["selection"]  # of a static method, as recorded
+    assert (
+        "".join(KINDS["cost_shares"].format(cell, "")) == f"{cell['cost']['sample_visits']:.2f} (time {selection:.2f} + 0.60 [0.50–0.70])"
+    )
+    assert "".join(KINDS["cost_shares"].format(find_cell(table, "random", "0.5"), "")).endswith("(time 0.20 + 0.50 [0.50–0.90])")
+    assert find_cell(table, "full", "1")["cost"]["repeated"] == {"number": 3, "low": 0.8, "median": 1.0, "high": 2.0, "selection": 0.0}
+    assert "repeated" not in find_cell(table, "el2n", "0.3")["cost"]  # not timed
+    assert dict(KINDS["cost_shares"].list_facts(cell, table))["Training, 3 repeats"].startswith("0.600 × full data's, 0.500 to 0.700")
+    assert "median of 3 repeats of one seed" in table["caption"] and "repeated_low" in render_csv(table)
+    assert "repeats" not in fill_table(SPEC, records)["caption"]
+
+
+def test_without_repeats_of_full_data_nothing_is_relative_to_it(records):
+    times = {run_id(DIGITS, "el2n", "0.5", 0): [{"training": 4.0, "selection": 0.0}] * 2}
+    assert "repeated" not in find_cell(fill_table(SPEC, records, times), "el2n", "0.5")["cost"]

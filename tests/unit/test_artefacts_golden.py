@@ -62,7 +62,7 @@ def built(tmp_path_factory):
     for spec in (make_table_spec(), make_costs_spec()):
         endings = {"csv": "csv", "markdown": "md", "latex": "tex", "cells": "json"}
         outputs = [f"--{name}={place / spec['id']}.{ending}" for name, ending in endings.items()]
-        done.append(run_stage("make_table", spec, "--records", RECORDS, *outputs))
+        done.append(run_stage("make_table", spec, "--records", RECORDS, "--times", *outputs))
     for kind in FIGURE_TITLES:
         outputs = [f"--{name}={place / kind}.{ending}" for name, ending in DRAWN.items()]
         files = read.get(kind, {"records": [RECORDS]})
@@ -94,13 +94,17 @@ def test_the_sidecar_is_what_the_library_returns_and_names_its_inputs_and_the_fi
     table = fill_table(spec, {record["run"]["id"]: record for record in make_records()})
     sidecar = read_sealed(built / f"{spec['id']}.json")
     beside = [built / f"{spec['id']}.{ending}" for ending in ("csv", "md", "tex")]
-    about = {"code": CODE, "made_from": {"records": [digest_file(RECORDS)]}, "sha256": {path.name: digest_file(path) for path in beside}}
+    about = {
+        "code": CODE,
+        "made_from": {"records": [digest_file(RECORDS)], "times": []},
+        "sha256": {path.name: digest_file(path) for path in beside},
+    }
     assert sidecar == json.loads(json.dumps(table)) | about | {"digest": sidecar["digest"]}
 
 
 def test_a_strict_table_ends_with_one_line(tmp_path):
     outputs = [f"--{name}={tmp_path / name}" for name in ("csv", "markdown", "latex", "cells")]
-    process = run_stage("make_table", make_table_spec(partial=False), "--records", RECORDS, *outputs)
+    process = run_stage("make_table", make_table_spec(partial=False), "--records", RECORDS, "--times", *outputs)
     assert process.returncode == 2
     assert process.stderr.startswith("error: rl_selector/main: 2 of 39 runs have no value; first: ")
     assert process.stderr.count("\n") == 1

@@ -300,7 +300,9 @@ def test_papers_that_collected_another_row_of_a_run_are_named(there):
     write_rows(paths[1], [merge_record(folder, FULL)])
     assert FULL in gather_runs(there).rows
     record_path(folder, FULL, TRAIN).unlink()
-    with pytest.raises(RecordError, match=r"data_agent/records\.jsonl\.gz, .*other/records\.jsonl\.gz: digits.*: not the same row") as caught:
+    with pytest.raises(
+        RecordError, match=r"data_agent/records\.jsonl\.gz, .*other/records\.jsonl\.gz: digits.*: not the same row"
+    ) as caught:
         gather_runs(there)
     assert "\n" not in str(caught.value)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import DYNAMIC, ENCODER_EPOCHS, FIGURES, VIT_EPOCHS
-from selectbench.records.records import read_records
+from selectbench.records.records import read_record, read_records
 
 OUT = "results/smoke"
 PAPER = f"{OUT}/rl_selector"
@@ -133,6 +133,13 @@ def test_dynamic_runs_say_what_they_visited_and_what_choosing_cost(finished):
             assert all(0 <= weight <= 1 for weight in selection["trajectory"]["weight"])
     table = finished.path(f"{OUT}/data_agent/tables/cost.md").read_text(encoding="utf-8")
     assert "| Random, resampled every epoch | 0.62 (time 0.0" in table  # (2 + 6 / 2) of 8 epochs
+    times = read_record(finished.path(f"{OUT}/times/data_agent/cost/digits-on-convnet.json"))["times"]
+    assert times.keys() == {run for run, row in rows.items() if row["run"]["seed"] == 0}
+    assert all(len(repeats) == 2 and all(repeat["training"] > 0 for repeat in repeats) for repeats in times.values())
+    assert all(
+        (max(repeat["selection"] for repeat in repeats) > 0) == ("sampler" in rows[run]["selection"]) for run, repeats in times.items()
+    )
+    assert "median of 2 repeats" in table
     assert "half the sample visits of full data" in finished.path(f"{OUT}/data_agent/verdict.md").read_text(encoding="utf-8")
 
 
@@ -282,7 +289,8 @@ def test_figures_are_redrawn_from_records_without_torch_or_snakemake(finished, t
     for name in ("rl_selector/records.jsonl.gz", "rl_selector/overlaps.json", "rl_selector/subsets.json", "data_agent/records.jsonl.gz"):
         reader.path(f"{OUT}/{name}").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(finished.path(f"{OUT}/{name}"), reader.path(f"{OUT}/{name}"))
-    shutil.copytree(finished.path(f"{OUT}/theory"), reader.path(f"{OUT}/theory"))
+    for name in ("theory", "times"):
+        shutil.copytree(finished.path(f"{OUT}/{name}"), reader.path(f"{OUT}/{name}"))
     program = "import sys; sys.modules['torch'] = sys.modules['snakemake'] = None;from selectbench.cli import main; main(['report'])"
     result = reader.run("python", "-c", program)
     assert result.returncode == 0, result.stderr

@@ -28,7 +28,7 @@ rule make_table:
     message:
         "Make table {wildcards.table} of {wildcards.paper}"
     shell:
-        "python -m selectbench.stages.make_table --records {input.records:q}"
+        "python -m selectbench.stages.make_table --records {input.records:q} --times {input.times:q}"
         " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} --cells {output.cells:q} <<< {params.spec:q} 2>&1 | tee {log:q} >&2"
 
 

@@ -38,3 +38,24 @@ rule evaluate_targets:
     shell:
         "python -m selectbench.stages.evaluate_targets --spec {params.spec:q} --data {input.data:q} --trained {input.trained:q}"
         " --manifest {output.manifest:q} 2>&1 | tee {log:q} >&2"
+
+
+rule time_trainings:
+    input:
+        **declared["time_trainings"].input,
+    output:
+        **declared["time_trainings"].output,
+    log:
+        declared["time_trainings"].log,
+    wildcard_constraints:
+        **declared["time_trainings"].wildcard_constraints,
+    threads: declared["time_trainings"].threads
+    resources:
+        **declared["time_trainings"].resources,
+    params:
+        spec=declared["time_trainings"].spec,
+    message:
+        "Time the trainings of table {wildcards.table} of {wildcards.paper} on {wildcards.dataset}"
+    shell:
+        "python -m selectbench.stages.time_trainings --spec {params.spec:q} --data {input.data:q} --subsets {input.subsets:q}"
+        " --embeddings {input.embeddings:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"

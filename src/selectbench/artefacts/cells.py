@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, TypedDict
+from typing import Any, Literal, NamedTuple, NoReturn, NotRequired, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
@@ -77,6 +77,23 @@ class Hole(TypedDict):
     reason: str
 
 
+class Repeated(TypedDict):
+    """Wall time of repeated trainings of one seed, relative to the median of full data's.
+
+    Parameters
+    ----------
+    number : of repeats
+    low, median, high : of the training
+    selection : median of a sampler that selects during the training
+    """
+
+    number: int
+    low: float
+    median: float
+    high: float
+    selection: float
+
+
 class Cost(TypedDict):
     """Mean cost over seeds, relative to the full-data training of the same seed.
 
@@ -84,12 +101,14 @@ class Cost(TypedDict):
     ----------
     selection, training, total : wall time
     sample_visits : of selection and training
+    repeated : wall time of repeated trainings, where they were repeated
     """
 
     selection: float
     training: float
     total: float
     sample_visits: float
+    repeated: NotRequired[Repeated]
 
 
 class Difference(TypedDict):

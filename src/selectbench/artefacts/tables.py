@@ -7,6 +7,7 @@ import pandas as pd
 
 from selectbench.artefacts import cost_shares, costs, grids, shifts
 from selectbench.artefacts.cells import Cell, list_cells
+from selectbench.artefacts.cost_shares import Times
 from selectbench.artefacts.costs import Answer
 from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
 from selectbench.artefacts.kinds import Footnote, Kind, Line, Table
@@ -48,8 +49,13 @@ KINDS: Mapping[TableKind, Kind[Any]] = {
 }
 
 
-def fill_table(spec: TableSpec, records: Records) -> Table[AnyCell]:
+def fill_table(spec: TableSpec, records: Records, times: Times | None = None) -> Table[AnyCell]:
     """Return a table with every cell filled: the JSON sidecar that all renderings read.
+
+    Parameters
+    ----------
+    spec, records : of the table and its runs
+    times : how long repeated trainings took, for tables of costs
 
     Raises
     ------
@@ -62,6 +68,8 @@ def fill_table(spec: TableSpec, records: Records) -> Table[AnyCell]:
         raise ConfigError(f"table {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], KINDS)}")
     kind = KINDS[spec["kind"]]
     filled = kind.fill(spec, records)
+    if times:
+        cost_shares.add_repeats(filled.panels, records, times)
     table = Table[AnyCell](
         paper=spec["paper"],
         id=spec["id"],

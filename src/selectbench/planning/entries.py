@@ -106,6 +106,7 @@ class Scale(TypedDict):
     ----------
     title : for people
     base : the scale whose keys it takes over
+    repeats : how often trainings are repeated to time them, in tables of costs
     decide : where claims get seeds until they are decided, how many
     listed : whether the front page lists it
     axes : the ids that the papers' names are mapped to
@@ -121,6 +122,7 @@ class Scale(TypedDict):
 
     title: str
     base: NotRequired[str]
+    repeats: NotRequired[int]
     decide: NotRequired[Decide]
     listed: NotRequired[bool]
     axes: Axes

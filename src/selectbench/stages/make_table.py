@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Self
 from selectbench.artefacts.specs import TableSpec
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import write_text
-from selectbench.records.records import read_records
+from selectbench.records.records import read_record, read_records
 from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
 from selectbench.stages.collect_records import CollectRecords
+from selectbench.stages.time_trainings import TimeTrainings
 
 if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
@@ -24,7 +25,7 @@ class MakeTable(Stage):
     table: str
 
     name = "make_table"
-    reads = ("records",)
+    reads = ("records", "times")
     writes = {
         "csv": "{results}/{paper}/tables/{table}.csv",
         "markdown": "{results}/{paper}/tables/{table}.md",
@@ -40,8 +41,11 @@ class MakeTable(Stage):
         yield from (cls(paper, table) for paper, entry in plan.config.papers.items() for table in entry["tables"])
 
     def list_inputs(self, plan: "Plan") -> Inputs:
-        """Return the records of the paper."""
-        return {"records": [Output(CollectRecords(self.paper), "records")]}
+        """Return the records of the paper, and how long repeated trainings took, for a table of costs."""
+        return {
+            "records": [Output(CollectRecords(self.paper), "records")],
+            "times": [Output(job, "record") for job in TimeTrainings.list_of(plan, self.paper, self.table)],
+        }
 
     def specify(self, plan: "Plan") -> TableSpec:
         """Return the table with the runs of every cell."""
@@ -53,7 +57,8 @@ def make_table(spec: TableSpec, inputs: InputFiles, outputs: OutputFiles) -> Non
     from selectbench.artefacts.tables import fill_table, render_csv, render_latex, render_markdown
 
     (records,) = inputs["records"]
-    table = fill_table(spec, read_records(records))
+    times = {run: seconds for path in inputs["times"] for run, seconds in read_record(path)["times"].items()}
+    table = fill_table(spec, read_records(records), times)
     for name, render in (("csv", render_csv), ("markdown", render_markdown), ("latex", render_latex)):
         write_text(outputs[name], render(table))
     seal_artefact(outputs["cells"], table, spec["code"], inputs, [outputs[name] for name in ("csv", "markdown", "latex")])
