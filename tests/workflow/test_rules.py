@@ -61,7 +61,7 @@ def test_every_rule_takes_its_directives_from_the_declaration_of_its_name(rules,
         rule, source = rules[name], f'declared["{name}"]'
         assert rule["log"] == f"{source}.log,", name
         assert rule["params"] == f"spec={source}.spec,", name
-        assert rule.get("input") == (f"**{source}.input," if stage.reads else None), name
+        assert rule.get("input") == (f"unpack({source}.input)," if stage.reads else None), name
         # workflows of several scales share the front page
         updated = "\n        ".join(f'{output}=update({source}.output["{output}"]),' for output in stage.writes)
         assert rule["output"] == (updated if name == "build_front_page" else f"**{source}.output,"), name
