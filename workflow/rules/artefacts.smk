@@ -157,4 +157,4 @@ rule build_front_page:
 
 rule report:
     input:
-        list(list_wanted_files(plan)),
+        list_wanted,

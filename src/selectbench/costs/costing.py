@@ -94,10 +94,12 @@ class Observed:
     Parameters
     ----------
     plan : of all papers, as the workflow ran them
+    jobs : of the plan
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, jobs: Mapping[str, Job]) -> None:
         self.plan = plan
+        self.jobs = jobs
         self.recorded = Recorded(plan)
 
     def list_works(self, job: Job) -> list[Work | None]:
@@ -109,7 +111,7 @@ class Observed:
     def start_s(self) -> dict[str, float]:
         """Rule → median seconds that its jobs take in addition to their recorded work, mostly the start of a process."""
         gaps: dict[str, list[float]] = {}
-        for name, job in list_jobs(self.plan).items():
+        for name, job in self.jobs.items():
             times = read_own_times(name)
             works = know_all(self.list_works(job)) if times else None
             if times and works is not None and is_inside(times, works):
@@ -147,7 +149,7 @@ class Costing:
     def __init__(self, plan: Plan, observed: Observed | None = None) -> None:
         self.plan = plan
         self.jobs = list_jobs(plan)
-        self.observed = observed or Observed(plan)
+        self.observed = observed or Observed(plan, self.jobs)
         self.asks_gpu = asks_for_gpu(plan)
 
     @cached_property
