@@ -69,6 +69,7 @@ INSTEAD = {  # command as written → what runs instead, and why
     "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),
     "selectbench plan --scale full": ("selectbench plan --scale smoke", COUNTS),
     "selectbench plan --scale small": ("selectbench plan --scale smoke", COUNTS),
+    "selectbench plan --config scale=small papers=[rl_selector]": ("selectbench plan --config scale=smoke papers=[rl_selector]", COUNTS),
     "snakemake --profile profiles/slurm --config scale=full --dry-run": (
         "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
         "the same DAG; at scale full every model is checked against its image shape, which takes ten seconds",
