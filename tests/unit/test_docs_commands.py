@@ -33,7 +33,7 @@ EXTRAS = (
     "tests/contract",
 )
 
-COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
+COUNTS = "plans of large scales take several seconds; tests/unit/test_costing.py makes them"
 DECIDED = "the copy has results of scale smoke alone; tests/workflow/test_deciding.py runs the command"
 INSTEAD = {  # command as written → what runs instead, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
