@@ -74,6 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--gpus", type=_parse_count, nargs="+", help="numbers of GPUs, one schedule for each (default: 8 64)")
     for command, default in ((plan, "those of this machine"), (simulate, "as many as jobs request; without GPUs, those of this machine")):
         command.add_argument("--scale", help="a scale other than that of config/config.yaml")
+        command.add_argument(
+            "--config", nargs="+", default=[], metavar="KEY=VALUE", help="values that replace those of config/config.yaml, as for snakemake"
+        )
         command.add_argument("--cores", type=_parse_count, help=f"number of cores (default: {default})")
     for name, run, help_text in (
         ("status", show_status, "Show which runs are done, missing or failed."),
@@ -148,19 +151,31 @@ def _parse_minutes(text: str) -> float:
 def _load_plan(arguments: argparse.Namespace) -> "Plan":
     from selectbench.planning.plan import load_plan
 
-    return load_plan(Path(), {"scale": arguments.scale} if arguments.scale else None)
+    scale = {"scale": arguments.scale} if arguments.scale else {}
+    return load_plan(Path(), {**_parse_settings(getattr(arguments, "config", [])), **scale})
+
+
+def _parse_settings(settings: Sequence[str]) -> dict[str, object]:
+    """Return key → value, given what ``--config`` names as Snakemake's option of that name does."""
+    from selectbench.planning.strict_yaml import parse_yaml
+
+    values: dict[str, object] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--config {setting}: should be KEY=VALUE")
+        values[key] = parse_yaml(value, f"--config {key}")
+    return values
 
 
 def show_plan(arguments: argparse.Namespace) -> None:
     """Print the jobs of a scale, the cost of each paper and of all, the basis of these numbers, and how accurate the last estimate was."""
     from selectbench.costs.costing import Costing
     from selectbench.costs.estimates import describe_costs, describe_last_estimate
-    from selectbench.planning.plan import load_plan
 
     costing = Costing(_load_plan(arguments))
     plan, rows = costing.plan, costing.observed.recorded.rows
-    alone = {paper: load_plan(Path(), {"scale": plan.scale, "papers": [paper]}) for paper in plan.config.papers}
-    parts = {plan.config.papers[paper]["title"]: Costing(part, costing.observed) for paper, part in alone.items()}
+    parts = {entry["title"]: Costing(plan.take_paper(paper), costing.observed) for paper, entry in plan.config.papers.items()}
     runs, seeds = spell_count(len(plan.runs), "run"), plan.config.scale["seeds"]
     print(f"{plan.config.scale['title']}: {runs}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}")
     for rule, count in Counter(job.rule for job in costing.jobs.values()).items():

@@ -70,6 +70,28 @@ def test_commands_outside_a_project_say_so(tmp_path):
         assert result.stderr.startswith("error: config/config.yaml: no such file")
 
 
+def test_plan_takes_the_configuration_as_snakemake_does(root):
+    named = run("plan", "--config", "scale=smoke", "papers=[data_agent]", "--cores", "2", cwd=root)
+    assert named.returncode == 0, named.stderr
+    assert named.stdout.startswith("smoke ") and "Data Agent: " in named.stdout and "RL-Selector: " not in named.stdout
+    assert run("plan", "--config", "scale=tiny", "--scale", "smoke", "--cores", "2", cwd=root).stdout.startswith("smoke ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("scale", "error: --config scale: should be KEY=VALUE"),
+        ("=tiny", "error: --config =tiny: should be KEY=VALUE"),
+        ("scale=tinny", "error: config/config.yaml: scale: unknown 'tinny'; did you mean 'tiny'?"),
+        ("scales=tiny", "error: config/config.yaml: scales: unknown key; did you mean 'scale'?"),
+        ("papers={", "error: --config papers: not valid YAML in line 2: did not find expected node content"),
+    ],
+)
+def test_plan_names_a_wrong_setting(root, setting, message):
+    result = run("plan", "--config", setting, cwd=root)
+    assert (result.returncode, result.stderr.strip()) == (2, message)
+
+
 def test_data_names_the_closest_data_set(root):
     result = run("data", "check", "cifar01", cwd=root)
     assert result.stderr == "error: config/datasets.yaml: unknown data set 'cifar01'; did you mean 'cifar10'?\n"

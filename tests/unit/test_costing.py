@@ -16,6 +16,7 @@ from selectbench.costs.disk import measure_bytes
 from selectbench.costs.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
 from selectbench.costs.reasons import compare_specs, explain_status, find_reasons
 from selectbench.costs.recorded import measure_run, read_times
+from selectbench.costs.sizes import KEPT, PUBLISHED_MODEL, ImageNetwork, count_networks, list_networks, size_model
 from selectbench.costs.visits import visit_run
 from selectbench.errors import RecordError, SelectbenchError
 from selectbench.models.counting import count_model
@@ -229,6 +230,18 @@ def test_multiply_adds_and_parameters_are_the_published_ones():
     assert resnet50.width == 2048
     vit = count_model({"library": "timm", "name": "vit_base_patch16_224"}, "standard", (3, 224, 224), 1000)
     assert vit.multiply_adds == pytest.approx(17.5e9, rel=0.02)
+
+
+def test_kept_sizes_are_those_of_every_network_that_a_scale_trains(root):
+    kept = KEPT.read_text(encoding="utf-8")
+    assert kept == count_networks(list_networks(root)), "`python -m selectbench.costs.sizes` counts them again"
+    assert size_model(PUBLISHED_MODEL) == count_model(*RESNET50)
+
+
+def test_a_network_that_is_not_kept_is_counted():
+    network = ImageNetwork({"library": "selectbench", "name": "convnet", "width": 3}, "small", (1, 8, 8), 7)
+    assert '"width": 3}' not in KEPT.read_text(encoding="utf-8")
+    assert size_model(network) == count_model(*network)
 
 
 def describe_works(costing, job):

@@ -33,7 +33,7 @@ EXTRAS = (
     "tests/contract",
 )
 
-COUNTS = "counting the multiply-adds of large models takes ten seconds; tests/unit/test_costing.py does it"
+COUNTS = "plans of large scales take several seconds; tests/unit/test_costing.py makes them"
 DECIDED = "the copy has results of scale smoke alone; tests/workflow/test_deciding.py runs the command"
 INSTEAD = {  # command as written → what runs instead, and why
     "make reproduce": ("make reproduce SCALE=smoke", "scale tiny takes half an hour"),
@@ -69,6 +69,7 @@ INSTEAD = {  # command as written → what runs instead, and why
     "selectbench simulate --scale full --gpus 8 64": ("selectbench simulate --scale smoke --gpus 8 64", COUNTS),
     "selectbench plan --scale full": ("selectbench plan --scale smoke", COUNTS),
     "selectbench plan --scale small": ("selectbench plan --scale smoke", COUNTS),
+    "selectbench plan --config scale=small papers=[rl_selector]": ("selectbench plan --config scale=smoke papers=[rl_selector]", COUNTS),
     "snakemake --profile profiles/slurm --config scale=full --dry-run": (
         "snakemake --profile profiles/slurm --config scale=smoke --dry-run",
         "the same DAG; at scale full every model is checked against its image shape, which takes ten seconds",

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from selectbench.planning.config import as_list
+from selectbench.planning.jobs import list_jobs
 from selectbench.planning.plan import list_panel_runs, load_plan, pack_groups
 from selectbench.stages.embed_samples import EmbedSamples
 from selectbench.stages.embed_texts import EmbedTexts
@@ -133,6 +134,14 @@ def test_a_scale_may_run_some_tables_only(root):
     left_out = plan.tables["rl_selector", "ablation_metric"]["panels"]
     assert [(panel["absent"], panel["rows"]) for panel in left_out] == [("the table is left out at scale small_cpu", [])]
     assert JudgeClaims("rl_selector").specify(plan)["claims"]
+
+
+def test_the_plan_of_one_paper_is_taken_from_that_of_all(root):
+    whole = load_plan(root, {"scale": "decided"})
+    for paper in whole.config.papers:
+        part, alone = whole.take_paper(paper), load_plan(root, {"scale": "decided", "papers": [paper]})
+        assert (part.runs, part.tables, part.claims, part.batches) == (alone.runs, alone.tables, alone.claims, alone.batches)
+        assert list_jobs(part) == list_jobs(alone)
 
 
 def test_options_are_embedded_where_heads_or_influences_read_them(plan, root):

@@ -84,7 +84,7 @@ RULE = """
 
 rule count_labels:
     input:
-        **declared["count_labels"].input,
+        unpack(declared["count_labels"].input),
     output:
         **declared["count_labels"].output,
     log:

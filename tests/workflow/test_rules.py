@@ -61,7 +61,7 @@ def test_every_rule_takes_its_directives_from_the_declaration_of_its_name(rules,
         rule, source = rules[name], f'declared["{name}"]'
         assert rule["log"] == f"{source}.log,", name
         assert rule["params"] == f"spec={source}.spec,", name
-        assert rule.get("input") == (f"**{source}.input," if stage.reads else None), name
+        assert rule.get("input") == (f"unpack({source}.input)," if stage.reads else None), name
         # workflows of several scales share the front page
         updated = "\n        ".join(f'{output}=update({source}.output["{output}"]),' for output in stage.writes)
         assert rule["output"] == (updated if name == "build_front_page" else f"**{source}.output,"), name
@@ -135,10 +135,11 @@ def test_the_full_plan_is_a_dry_run_away(project):
     assert jobs["train_targets"] == rl_selector + 3 * (1 + 2 + len(DYNAMIC))
 
 
-def test_planning_imports_no_torch_and_no_pandas():
+def test_planning_and_costing_import_no_torch_and_no_pandas():
     program = (
         "import sys; from pathlib import Path; import selectbench.workflow;"
-        "from selectbench.planning.plan import load_plan; load_plan(Path());"
+        "from selectbench.planning.plan import load_plan; from selectbench.costs.costing import Costing;"
+        "from selectbench.costs.estimates import sum_costs; sum_costs(Costing(load_plan(Path(), {'scale': 'small'})), 1, 8);"
         "print([name for name in ('torch', 'pandas', 'timm', 'sklearn', 'matplotlib', 'scipy', 'torchvision') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)

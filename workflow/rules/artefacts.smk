@@ -1,6 +1,6 @@
 rule collect_records:
     input:
-        **declared["collect_records"].input,
+        unpack(declared["collect_records"].input),
     output:
         **declared["collect_records"].output,
     log:
@@ -17,7 +17,7 @@ rule collect_records:
 
 rule make_table:
     input:
-        **declared["make_table"].input,
+        unpack(declared["make_table"].input),
     output:
         **declared["make_table"].output,
     log:
@@ -34,7 +34,7 @@ rule make_table:
 
 rule compare_subsets:
     input:
-        **declared["compare_subsets"].input,
+        unpack(declared["compare_subsets"].input),
     output:
         **declared["compare_subsets"].output,
     log:
@@ -51,7 +51,7 @@ rule compare_subsets:
 
 rule collect_subsets:
     input:
-        **declared["collect_subsets"].input,
+        unpack(declared["collect_subsets"].input),
     output:
         **declared["collect_subsets"].output,
     log:
@@ -68,7 +68,7 @@ rule collect_subsets:
 
 rule map_states:
     input:
-        **declared["map_states"].input,
+        unpack(declared["map_states"].input),
     output:
         **declared["map_states"].output,
     log:
@@ -85,7 +85,7 @@ rule map_states:
 
 rule draw_figure:
     input:
-        **declared["draw_figure"].input,
+        unpack(declared["draw_figure"].input),
     output:
         **declared["draw_figure"].output,
     log:
@@ -103,7 +103,7 @@ rule draw_figure:
 
 rule judge_claims:
     input:
-        **declared["judge_claims"].input,
+        unpack(declared["judge_claims"].input),
     output:
         **declared["judge_claims"].output,
     log:
@@ -120,7 +120,7 @@ rule judge_claims:
 
 rule build_page:
     input:
-        **declared["build_page"].input,
+        unpack(declared["build_page"].input),
     output:
         **declared["build_page"].output,
     log:
@@ -139,7 +139,7 @@ rule build_page:
 # Workflows of several scales may run at once: each builds the page from the results that exist, and none deletes it.
 rule build_front_page:
     input:
-        **declared["build_front_page"].input,
+        unpack(declared["build_front_page"].input),
     output:
         html=update(declared["build_front_page"].output["html"]),
         sources=update(declared["build_front_page"].output["sources"]),
@@ -157,4 +157,4 @@ rule build_front_page:
 
 rule report:
     input:
-        list(list_wanted_files(plan)),
+        list_wanted,

@@ -1,6 +1,6 @@
 rule train_proxy:
     input:
-        **declared["train_proxy"].input,
+        unpack(declared["train_proxy"].input),
     output:
         **declared["train_proxy"].output,
     log:
@@ -20,7 +20,7 @@ rule train_proxy:
 
 rule train_replicates:
     input:
-        **declared["train_replicates"].input,
+        unpack(declared["train_replicates"].input),
     output:
         **declared["train_replicates"].output,
     log:
@@ -42,7 +42,7 @@ rule train_replicates:
 
 rule measure_gradients:
     input:
-        **declared["measure_gradients"].input,
+        unpack(declared["measure_gradients"].input),
     output:
         **declared["measure_gradients"].output,
     log:
@@ -64,7 +64,7 @@ rule measure_gradients:
 
 rule embed_samples:
     input:
-        **declared["embed_samples"].input,
+        unpack(declared["embed_samples"].input),
     output:
         **declared["embed_samples"].output,
     log:
@@ -84,7 +84,7 @@ rule embed_samples:
 
 rule measure_theory:
     input:
-        **declared["measure_theory"].input,
+        unpack(declared["measure_theory"].input),
     output:
         **declared["measure_theory"].output,
     log:

@@ -5,7 +5,7 @@ localrules:
 
 rule score_samples:
     input:
-        **declared["score_samples"].input,
+        unpack(declared["score_samples"].input),
     output:
         **declared["score_samples"].output,
     log:
@@ -25,7 +25,7 @@ rule score_samples:
 
 rule select_subsets:
     input:
-        **declared["select_subsets"].input,
+        unpack(declared["select_subsets"].input),
     output:
         **declared["select_subsets"].output,
     log:
@@ -43,7 +43,7 @@ rule select_subsets:
 
 rule train_selectors:
     input:
-        **declared["train_selectors"].input,
+        unpack(declared["train_selectors"].input),
     output:
         **declared["train_selectors"].output,
     log:

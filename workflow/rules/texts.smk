@@ -1,6 +1,6 @@
 rule embed_texts:
     input:
-        **declared["embed_texts"].input,
+        unpack(declared["embed_texts"].input),
     output:
         **declared["embed_texts"].output,
     log:
@@ -20,7 +20,7 @@ rule embed_texts:
 
 rule measure_texts:
     input:
-        **declared["measure_texts"].input,
+        unpack(declared["measure_texts"].input),
     output:
         **declared["measure_texts"].output,
     log:
@@ -42,7 +42,7 @@ rule measure_texts:
 
 rule measure_influences:
     input:
-        **declared["measure_influences"].input,
+        unpack(declared["measure_influences"].input),
     output:
         **declared["measure_influences"].output,
     log:
@@ -62,7 +62,7 @@ rule measure_influences:
 
 rule cluster_texts:
     input:
-        **declared["cluster_texts"].input,
+        unpack(declared["cluster_texts"].input),
     output:
         **declared["cluster_texts"].output,
     log:
@@ -83,7 +83,7 @@ rule cluster_texts:
 
 rule search_clusters:
     input:
-        **declared["search_clusters"].input,
+        unpack(declared["search_clusters"].input),
     output:
         **declared["search_clusters"].output,
     log:
@@ -106,7 +106,7 @@ rule search_clusters:
 
 rule measure_validity:
     input:
-        **declared["measure_validity"].input,
+        unpack(declared["measure_validity"].input),
     output:
         **declared["measure_validity"].output,
     log:
@@ -127,7 +127,7 @@ rule measure_validity:
 
 rule finetune_targets:
     input:
-        **declared["finetune_targets"].input,
+        unpack(declared["finetune_targets"].input),
     output:
         **declared["finetune_targets"].output,
     log:
@@ -148,7 +148,7 @@ rule finetune_targets:
 
 rule evaluate_texts:
     input:
-        **declared["evaluate_texts"].input,
+        unpack(declared["evaluate_texts"].input),
     output:
         **declared["evaluate_texts"].output,
     log:

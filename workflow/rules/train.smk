@@ -1,6 +1,6 @@
 rule train_targets:
     input:
-        **declared["train_targets"].input,
+        unpack(declared["train_targets"].input),
     output:
         **declared["train_targets"].output,
     log:
@@ -21,7 +21,7 @@ rule train_targets:
 
 rule evaluate_targets:
     input:
-        **declared["evaluate_targets"].input,
+        unpack(declared["evaluate_targets"].input),
     output:
         **declared["evaluate_targets"].output,
     log:

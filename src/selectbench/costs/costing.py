@@ -4,12 +4,13 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selectbench.costs.recorded import Recorded, Times, Work, is_inside, know_all, measure_run, read_times
 from selectbench.costs.simulation import Schedule, Task, simulate
+from selectbench.costs.sizes import PUBLISHED_MODEL, ImageNetwork, describe_images, identify_network, size_model
 from selectbench.costs.visits import visit_run
 from selectbench.errors import SelectbenchError
 from selectbench.planning.jobs import Job, find_needs, list_jobs
@@ -28,7 +29,6 @@ CPU = "cpu"
 # PyTorch/Classification/ConvNets/README.md): 9,488 images per second on eight A100 of 40 GB in mixed precision.
 PUBLISHED_DEVICE = "one NVIDIA A100, at NVIDIA's published 1,186 ResNet-50 images per second (not recorded here)"
 PUBLISHED_IMAGES_PER_S = 9488.39 / 8
-PUBLISHED_MODEL = ({"library": "timm", "name": "resnet50"}, "standard", (3, 224, 224), 1000)
 
 RECORDED = "recorded work"
 SNAKEMAKE = "Snakemake's times of them"
@@ -61,18 +61,6 @@ class Pace:
     seconds_per_visit: Mapping[str, float] = field(default_factory=dict)
 
 
-def identify_network(entry: Mapping[str, object], stem: str, inputs: object) -> str:
-    """Return the identity of a network; networks with the same identity train at the same pace.
-
-    Parameters
-    ----------
-    entry : its entry in ``config/models.yaml``
-    stem : the stem that its recipe names
-    inputs : the shape of the images, or the text data set
-    """
-    return json.dumps([{name: value for name, value in entry.items() if name != "title"}, stem, inputs], sort_keys=True)
-
-
 def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gpu: bool) -> Pace | None:
     """Return the pace of the device with the most recorded work, among runs on GPUs or on CPUs; None if there are none.
 
@@ -100,29 +88,18 @@ def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gp
     return Pace(device, {network: seconds / visits for network, (seconds, visits) in work[device].items()})
 
 
-def size_model(entry: Mapping[str, object], stem: str, input_shape: tuple[int, int, int], num_classes: int) -> "ModelSize":
-    """Return the size of a model of ``config/models.yaml`` as built for images of a given shape; results are cached."""
-    return _size_identity(identify_network(entry, stem, [input_shape, num_classes]))
-
-
-@cache
-def _size_identity(identity: str) -> "ModelSize":
-    from selectbench.models.counting import count_model
-
-    entry, stem, (input_shape, num_classes) = json.loads(identity)
-    return count_model(entry, stem, tuple(input_shape), num_classes)
-
-
 class Observed:
     """Costs recorded at a plan's scale, and paces of devices recorded at any scale.
 
     Parameters
     ----------
     plan : of all papers, as the workflow ran them
+    jobs : of the plan
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, jobs: Mapping[str, Job]) -> None:
         self.plan = plan
+        self.jobs = jobs
         self.recorded = Recorded(plan)
 
     def list_works(self, job: Job) -> list[Work | None]:
@@ -134,7 +111,7 @@ class Observed:
     def start_s(self) -> dict[str, float]:
         """Rule → median seconds that its jobs take in addition to their recorded work, mostly the start of a process."""
         gaps: dict[str, list[float]] = {}
-        for name, job in list_jobs(self.plan).items():
+        for name, job in self.jobs.items():
             times = read_own_times(name)
             works = know_all(self.list_works(job)) if times else None
             if times and works is not None and is_inside(times, works):
@@ -172,7 +149,7 @@ class Costing:
     def __init__(self, plan: Plan, observed: Observed | None = None) -> None:
         self.plan = plan
         self.jobs = list_jobs(plan)
-        self.observed = observed or Observed(plan)
+        self.observed = observed or Observed(plan, self.jobs)
         self.asks_gpu = asks_for_gpu(plan)
 
     @cached_property
@@ -228,9 +205,7 @@ class Costing:
 
     def size_network(self, network: Network) -> "ModelSize":
         """Return the multiply-adds, parameters and width of an image network."""
-        dataset = self.plan.config.find_images(network.dataset)
-        channels, height, width = dataset["input_shape"]
-        return size_model(self.plan.config.models[network.model], network.stem, (channels, height, width), dataset["classes"])
+        return size_model(describe_images(self.plan.config, network))
 
     @cached_property
     def multiply_adds_per_s(self) -> float:
@@ -239,8 +214,8 @@ class Costing:
         for identity, seconds in (pace.seconds_per_visit if pace else {}).items():
             entry, stem, inputs = json.loads(identity)
             if entry["library"] != "transformers":
-                paces.append(size_model(entry, stem, tuple(inputs), 10).multiply_adds / seconds)
-        return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * size_model(*PUBLISHED_MODEL).multiply_adds
+                paces.append(size_model(ImageNetwork(entry, stem, tuple(inputs), 10)).multiply_adds / seconds)
+        return statistics.median(paces) if paces else PUBLISHED_IMAGES_PER_S * size_model(PUBLISHED_MODEL).multiply_adds
 
     def schedule(self, gpus: int, cores: int | None) -> Schedule:
         """Schedule all jobs; a job without a cost takes no time, and a job that requests more cores than there are gets all of them.

@@ -28,6 +28,7 @@ class Total(NamedTuple):
     hours : of GPUs, or of CPUs if the scale requests no GPU
     is_whole : whether the cost of every such job is known
     disk : bytes
+    unsized : jobs whose bytes are not known
     wall_s : length of the schedule in seconds
     """
 
@@ -36,18 +37,20 @@ class Total(NamedTuple):
     hours: float
     is_whole: bool
     disk: int
+    unsized: int
     wall_s: float
 
 
 def sum_costs(costing: Costing, gpus: int, cores: int | None) -> Total:
     """Return what the jobs of a plan cost on this many GPUs and cores."""
-    schedule = costing.schedule(gpus, cores)
+    schedule, sizes = costing.schedule(gpus, cores), size_jobs(costing).values()
     return Total(
         runs=len(costing.plan.runs),
         jobs=len(costing.jobs),
         hours=(schedule.gpu_seconds if costing.asks_gpu else schedule.core_seconds) / HOUR,
         is_whole=all(costing.costs[name].basis for name, job in costing.jobs.items() if job.stage.computes),
-        disk=sum(size or 0 for size in size_jobs(costing).values()),
+        disk=sum(size or 0 for size in sizes),
+        unsized=sum(size is None for size in sizes),
         wall_s=schedule.makespan,
     )
 
@@ -74,16 +77,15 @@ def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, co
     rows = {**parts, "all papers": costing}
     width = max(map(len, rows))
     yield f"{'':<{width}}{'runs':>8}{'jobs':>8}{unit:>13}{'disk':>11}{'wall time':>14}"
-    for title, part in rows.items():
-        total = sum_costs(part, gpus, cores)
+    totals = {title: sum_costs(part, gpus, cores) for title, part in rows.items()}
+    for title, total in totals.items():
         least = "" if total.is_whole else "≥ "
         hours, wall = (f"{least}{text}" if total.wall_s else "unknown" for text in (f"{total.hours:,.2f}", format_seconds(total.wall_s)))
         yield f"{title:<{width}}{total.runs:>8,}{total.jobs:>8,}{hours:>13}{format_bytes(total.disk):>11}{wall:>14}"
     yield "Each paper's line is its cost alone; jobs that papers share are counted once in the last line."
     yield f"Wall time: a schedule on {describe_machine(gpus, cores)}."
     yield from describe_basis(costing)
-    unsized = sum(size is None for size in size_jobs(costing).values())
-    if unsized:
+    if unsized := totals["all papers"].unsized:
         unknown = f"the files of {spell_count(unsized, 'job')} cannot be estimated"
         yield f"Disk: measured where files exist, otherwise estimated from shapes; {unknown}."
 

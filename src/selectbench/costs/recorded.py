@@ -114,11 +114,11 @@ class Recorded:
         """
         if run.id not in self.rows:
             folder = Path(self.plan.folder)
-            train, evaluate = (record_path(folder, run.id, name) for name in (TRAIN, EVALUATE))
+            train = record_path(folder, run.id, TRAIN)
             if not train.exists():
                 return None
             failed = read_record(train)["status"] != "ok"
-            if not (failed or evaluate.exists()):
+            if not (failed or record_path(folder, run.id, EVALUATE).exists()):
                 return measure_run(cast("Row", read_record(train)), stage) if stage == TRAIN else None
             self.rows[run.id] = merge_record(folder, run.id)
         try:

@@ -1,6 +1,7 @@
 """How much a job trains: sample visits by model, as the recipe and the keep fraction ask for them."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from selectbench.planning.stage import Network, Visits
@@ -41,13 +42,26 @@ def count_trained(plan: "Plan", run: "Run", num_pool: int, epochs: int) -> tuple
     epochs : of the recipe
     """
     if plan.config.is_dynamic(run.method):
-        from selectbench.dynamic import make
-
         parameters = plan.config.methods[run.method].get("parameters", {})
-        sampler = make(plan.config.method_file(run.method), num_samples=num_pool, keep=run.keep, epochs=epochs, **parameters)
-        return sampler.planned_visits, sampler.num_epochs
+        return count_sampled(plan.config.method_file(run.method), num_pool, run.keep, epochs, tuple(parameters.items()))
     share = 1.0 if run.regime == "equal_steps" else float(parse_keep(run.keep))
     return epochs * share * num_pool, epochs
+
+
+@cache
+def count_sampled(sampler: str, num_pool: int, keep: str, epochs: int, parameters: tuple[tuple[str, Any], ...]) -> tuple[float, int]:
+    """Return the sample visits and the number of epochs that a dynamic sampler plans.
+
+    Parameters
+    ----------
+    sampler : its file
+    num_pool, keep, epochs : samples of the pool, keep fraction, epochs of the recipe
+    parameters : name and value of each parameter of the sampler
+    """
+    from selectbench.dynamic import make
+
+    made = make(sampler, num_samples=num_pool, keep=keep, epochs=epochs, **dict(parameters))
+    return made.planned_visits, made.num_epochs
 
 
 def size_test_set(dataset: "Entry", name: str) -> int:

@@ -2,11 +2,6 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from selectbench.models.factory import build_model, features_and_logits
-
 if TYPE_CHECKING:
     from selectbench.models.entries import ModelEntry
 
@@ -31,6 +26,11 @@ def count_model(entry: "ModelEntry", stem: str, input_shape: tuple[int, int, int
 
     Convolutions, matrix products and attention are counted, elementwise operations are not.
     """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from selectbench.models.factory import build_model, features_and_logits
+
     with torch.device("meta"):
         model = build_model(entry, stem, input_shape, num_classes).eval()
         image = torch.empty(1, *input_shape)

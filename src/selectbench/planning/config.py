@@ -78,9 +78,15 @@ class Config:
 
     def make_agent(self, name: str) -> "ClusterAgent":
         """Return the agent of an entry that searches clusters, with its parameters."""
-        from selectbench.llm.agents import make_agent
+        if name not in self._agents:
+            from selectbench.llm.agents import make_agent
 
-        return make_agent(self.method_file(name), self.methods[name].get("parameters", {}))
+            self._agents[name] = make_agent(self.method_file(name), self.methods[name].get("parameters", {}))
+        return self._agents[name]
+
+    @cached_property
+    def _agents(self) -> dict[str, "ClusterAgent"]:
+        return {}
 
     def find_method(self, name: str) -> type["Method"]:
         """Return the class of a static method by the id of its entry, which may be a variant that runs another method's file."""

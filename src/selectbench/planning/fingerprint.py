@@ -16,6 +16,7 @@ _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # the fields tha
 _TYPES = ("TypedDict", "Spec")  # how the names of bases end whose classes are types, if they hold annotations alone
 
 
+@cache
 def fingerprint(*modules: str, files: tuple[str, ...] = ()) -> str:
     """Return a digest of the modules and of every module of this package they import, at any depth and anywhere in a file.
 

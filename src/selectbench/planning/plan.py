@@ -14,7 +14,7 @@ from pathlib import Path
 from selectbench.artefacts.specs import ClaimSpec, PanelSpec, TableSpec, list_compared
 from selectbench.errors import ConfigError, SelectbenchError, find_closest, first_line, shorten, suggest
 from selectbench.planning.config import SEEDS, Config, list_seeds, load_config
-from selectbench.planning.entries import ClaimEntry, Paper
+from selectbench.planning.entries import ClaimEntry, Main, Paper
 from selectbench.planning.layout import Layout
 from selectbench.planning.resolve import add_runs, resolve_claim, resolve_table
 from selectbench.planning.runs import Run
@@ -44,6 +44,7 @@ class Plan:
 
     def __init__(self, config: Config, reported: Mapping[str, list[dict[str, str]]]) -> None:
         self.config = config
+        self.reported = reported
         self.scale: str = config.main["scale"]
         self.layout = Layout(config.main["results"], f"{config.main['results']}/{self.scale}", config.main["resources"])
         self.runs: dict[str, Run] = {}
@@ -81,6 +82,11 @@ class Plan:
                 problem = f"scale {self.scale} has no runs and no measured claim {name!r}"
                 raise ConfigError(f"{SEEDS}/{self.scale}.yaml: {problem}{suggest(name, first.keys() | measured)}")
         return added
+
+    def take_paper(self, paper: str) -> "Plan":
+        """Return the plan of one of the papers alone."""
+        main: Main = {**self.config.main, "papers": [paper]}
+        return Plan(replace(self.config, main=main, papers={paper: self.config.papers[paper]}), self.reported)
 
     def restrict(self, ids: Iterable[str]) -> "Plan":
         """Return the plan of some of the runs, without artefacts.

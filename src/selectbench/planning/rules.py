@@ -21,7 +21,7 @@ class Rule:
 
     Attributes
     ----------
-    input : name → function of the wildcards that lists files
+    input : function of the wildcards that returns name → files, for Snakemake to unpack
     output : name → path, with wildcards
     log : path, with wildcards
     spec : function of the wildcards that returns the specification as one line of JSON
@@ -36,11 +36,8 @@ class Rule:
         def make_job(wildcards: Wildcards) -> Stage:
             return stage(**{name: getattr(wildcards, name) for name in names})
 
-        def make_input(name: str) -> Callable[[Wildcards], list[str]]:
-            return lambda wildcards: make_job(wildcards).list_input_paths(plan)[name]
-
         asked = plan.config.scale["resources"]
-        self.input = {name: make_input(name) for name in stage.reads}
+        self.input = lambda wildcards: make_job(wildcards).list_input_paths(plan)
         self.output = {name: plan.layout.fill(template) for name, template in stage.writes.items()}
         self.log = plan.layout.fill(stage.log)
         self.spec = lambda wildcards: to_json(make_job(wildcards).specify(plan))

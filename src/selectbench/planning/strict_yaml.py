@@ -114,17 +114,31 @@ def read_yaml(path: Path, name: Path) -> dict[str, Any]:
         if size > MOST_BYTES:
             raise ConfigError(f"{name}: has {size:,} bytes; a configuration has at most {MOST_BYTES:,}")
         text = path.read_text(encoding="utf-8")
-        check_depth(text)
-        content = yaml.load(text, Loader=_StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"{name}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: not valid YAML: {error}") from None
+    content = parse_yaml(text, str(name))
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name}: holds a {type(content).__name__} instead of keys and values")
+    return content
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the value that a text spells; ``name`` is the place errors show.
+
+    Raises
+    ------
+    ConfigError
+        In one line: it is not YAML, or not what a configuration may hold.
+    """
+    try:
+        check_depth(text)
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{name}: not valid YAML{line}: {error.problem}") from None
     except (yaml.YAMLError, *_UNREADABLE) as error:
         raise ConfigError(f"{name}: not valid YAML: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{name}: holds a {type(content).__name__} instead of keys and values")
-    return content
