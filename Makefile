@@ -69,6 +69,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.arithmetic
 	$(BIN)/python -m benchmarks.tune_selector
 	$(BIN)/python -m benchmarks.selectors $(SELECTORS)
+	$(BIN)/python -m benchmarks.public
 
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra benchmark --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import selectbench as sb
+from selectbench.methods.glister import add_bias, add_greedily
 from selectbench.models.factory import build_model
 from selectbench.rl.geometry import normalise_rows
 from selectbench.seeds import isolated_torch_rng
@@ -64,6 +65,12 @@ def add_in_rounds(add: Callable[..., np.ndarray], rounds: int | None = None) -> 
         return add(logits, features, pool["labels"], 0.1, -(-len(logits) // (rounds or len(logits))))
 
     return apply
+
+
+def add_all(logits: np.ndarray, features: np.ndarray, labels: np.ndarray, step_size: float, per_round: int) -> np.ndarray:
+    """Order all samples by Glister."""
+    biased = add_bias(features, np.arange(len(features)))
+    return add_greedily(logits, biased, labels, step_size, per_round, len(logits))
 
 
 def score_with(method: str) -> Form:

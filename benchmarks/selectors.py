@@ -25,6 +25,7 @@ from benchmarks import naive
 from benchmarks.forms import (
     Form,
     Pool,
+    add_all,
     add_in_rounds,
     make_pool,
     measure_batches,
@@ -38,7 +39,6 @@ from benchmarks.forms import (
 from benchmarks.tables import format_cells, format_markdown
 from selectbench.errors import suggest
 from selectbench.methods.cg_score import complexity_gaps
-from selectbench.methods.glister import add_greedily
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -116,8 +116,12 @@ class Series:
         return self.classes or max(1, round(n / CLASS))
 
 
-HERDING = {"selector": "herding", "fast": per_class(herd), "naive": per_class(naive.herd)}
-K_CENTER = {"selector": "k_center", "fast": per_class(lambda rows: traverse_farthest_first(rows, 0)), "naive": per_class(naive.traverse)}
+HERDING = {"selector": "herding", "fast": per_class(lambda rows: herd(rows, len(rows))), "naive": per_class(naive.herd)}
+K_CENTER = {
+    "selector": "k_center",
+    "fast": per_class(lambda rows: traverse_farthest_first(rows, 0, len(rows))),
+    "naive": per_class(naive.traverse),
+}
 COVER = {
     "selector": "sample_cover",
     "fast": lambda pool: sample_cover(pool["features"], pool["labels"]),
@@ -154,7 +158,7 @@ TABLE = [
     Series(
         panel="one class",
         selector="glister",
-        fast=add_in_rounds(add_greedily),
+        fast=add_in_rounds(add_all),
         naive=add_in_rounds(naive.glister),
         reads=("features", "logits"),
         both=(500, 1000),
@@ -184,7 +188,7 @@ TABLE = [
     Series(
         panel="classes",
         selector="glister (15 rounds)",
-        fast=add_in_rounds(add_greedily, 15),
+        fast=add_in_rounds(add_all, 15),
         naive=add_in_rounds(naive.glister, 15),
         reads=("features", "logits"),
         both=(1000, 2562, 12_812),

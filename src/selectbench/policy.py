@@ -120,24 +120,52 @@ def centrality(values: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
     return -np.abs(rank - ((len(values) - 1) / 2 - 0.25))
 
 
-def score_class_orders(labels: np.ndarray, ids: np.ndarray, seed: int, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Score samples by the step t at which they are taken within their class: 1 − t/n_c, in (0, 1].
+def count_needed(labels: np.ndarray, most: int, quota: Quota, tail: Tail) -> dict[int, int]:
+    """Return how many samples of each class selections of up to ``most`` samples can need, if classes are ordered one by one.
+
+    The orders are those of ``score_class_orders``. A class needs its places among ``most`` and one more: by largest remainders, it may
+    have one place less than in a smaller selection, and without quotas equal steps of several classes compete for the last places. Other
+    tails than ``"high"`` need the whole order.
+
+    Parameters
+    ----------
+    labels : (N,) class of every sample
+    most : size of the largest selection
+    quota, tail : as in ``choose_positions``
+
+    Returns
+    -------
+    Class label → number of samples.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+    if tail != "high":
+        return size
+    places = class_quotas(labels, most, "equal" if quota == "equal" else "proportional")
+    return {label: min(count, places[label] + 1) for label, count in size.items()}
+
+
+def score_class_orders(
+    labels: np.ndarray, ids: np.ndarray, seed: int, order: Callable[[np.ndarray, int], np.ndarray], needed: Mapping[int, int]
+) -> np.ndarray:
+    """Score samples by the step t at which they are taken within their class: 1 − t/n_c, in (0, 1]; −∞ for those not taken.
 
     Parameters
     ----------
     labels : (N,) class of every sample
     ids, seed : a class's members are passed on in the order of the seeded hash of their ids, so that "the earlier row" is a fair tie-break
-    order : positions of a class's members (n_c,) → the order (n_c,) in which to take them
+    order : positions of a class's members (n_c,), and how many are needed → those to take first, in order
+    needed : class label → how many of its members are needed
 
     Returns
     -------
     (N,) float64
     """
-    scores = np.empty(len(labels))
-    for label in np.unique(labels):
+    scores = np.full(len(labels), -np.inf)
+    for label, count in needed.items():
         members = np.flatnonzero(labels == label)
         members = members[np.argsort(hash_ids(ids[members], seed), kind="stable")]
-        scores[members[order(members)]] = 1.0 - np.arange(len(members)) / len(members)
+        scores[members[order(members, count)]] = 1.0 - np.arange(count) / len(members)
     return scores
 
 
@@ -156,7 +184,7 @@ def choose_positions(
     Raises
     ------
     SelectbenchError
-        A score is NaN, the quota or the tail is unknown, or a class quota is requested without labels.
+        A score is NaN, a score that would be taken is −∞, the quota or the tail is unknown, or a class quota is requested without labels.
     """
     for name, word, valid in (("quota", quota, get_args(Quota)), ("tail", tail, get_args(Tail))):
         if word not in valid:
@@ -166,7 +194,7 @@ def choose_positions(
             f"scores: {int(np.isnan(scores).sum())} of {len(scores)} are NaN; the first at {int(np.isnan(scores).argmax())}"
         )
     if quota == "none":
-        return _order_by_tail(scores, ids, tail, seed)[:num_kept]
+        return _check_ordered(_order_by_tail(scores, ids, tail, seed)[:num_kept], scores)
     if labels is None:
         raise SelectbenchError(f"quota: {quota!r} needs labels")
     chosen = []
@@ -176,7 +204,17 @@ def choose_positions(
     positions = np.concatenate(chosen)
     ranks = np.empty(len(scores), dtype=np.int64)
     ranks[_order_by_tail(scores, ids, tail, seed)] = np.arange(len(scores))
-    return positions[np.argsort(ranks[positions])]
+    return _check_ordered(positions[np.argsort(ranks[positions])], scores)
+
+
+def _check_ordered(positions: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the chosen positions, unless a score among them is −∞: a greedy method stopped before it reached these samples."""
+    if np.isneginf(scores[positions]).any():
+        raise SelectbenchError(
+            f"scores: only {int((~np.isneginf(scores)).sum())} of {len(scores)} samples are ordered (the others have −∞), "
+            f"too few to keep {len(positions)}; score for a larger keep"
+        )
+    return positions
 
 
 def choose_with_floor(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.errors import SelectbenchError, needing_packages
-from selectbench.methods import make_method
+from selectbench.methods import GreedyMethod, make_method
 from selectbench.policy import Quota, Tail, choose_positions, count_kept, parse_keep
 from selectbench.signals import Signals
 
@@ -19,7 +19,8 @@ class Subset:
     ids : (k,) int64
         Sample ids, best first.
     scores : (N,) float64 or None
-        The score of every sample of the pool, in pool order; higher = keep first.
+        The score of every sample of the pool, in pool order; higher = keep first. Greedy methods stop at the subset's size: samples that
+        they did not reach have −∞.
     method, keep, seed
         The arguments of the selection.
     """
@@ -34,13 +35,14 @@ class Subset:
         return len(self.ids)
 
 
-def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object) -> np.ndarray:
+def score(method: str, signals: Signals, *, keep: float | str = 1, seed: int = 0, **parameters: object) -> np.ndarray:
     """Score every sample.
 
     Parameters
     ----------
     method : id of a method
     signals : the recorded signals
+    keep : the largest keep fraction that will be taken; greedy methods stop there, and give −∞ to samples that they did not reach
     seed : of the selection stream (random methods and ties)
     **parameters : of the method; unknown names are errors
 
@@ -51,16 +53,18 @@ def score(method: str, signals: Signals, *, seed: int = 0, **parameters: object)
     Raises
     ------
     SelectbenchError
-        The method or a parameter is unknown, or a score is NaN.
+        The method or a parameter is unknown, the keep fraction is invalid, or a score is NaN.
     MissingSignal
         The method needs a signal that ``signals`` lacks.
     MissingPackage
         The method needs a package that is not installed.
     """
+    most = count_kept(keep, len(signals))
     with needing_packages(f"method {method!r}"):
         made = make_method(method, parameters)
         signals.require(method, *made.reads)
-        scores = np.asarray(made.score(signals, seed), dtype=np.float64)
+        found = made.score_first(signals, seed, most) if isinstance(made, GreedyMethod) else made.score(signals, seed)
+        scores = np.asarray(found, dtype=np.float64)
     if scores.shape != (len(signals),) or np.isnan(scores).any():
         raise SelectbenchError(
             f"method {method!r} gave {int(np.isnan(scores).sum())} NaN among {scores.shape} scores of {len(signals)} samples"
@@ -86,7 +90,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
         As in ``score``; also if the keep fraction is invalid.
     """
     num_kept = count_kept(keep, len(signals))
-    scores = score(method, signals, seed=seed, **parameters)
+    scores = score(method, signals, keep=keep, seed=seed, **parameters)
     with needing_packages(f"method {method!r}"):
         positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
     return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(parse_keep(keep)), seed=seed)
@@ -106,7 +110,7 @@ def take(
 
     Parameters
     ----------
-    scores : (N,) numbers, higher = keep first
+    scores : (N,) numbers, higher = keep first; taking a sample with −∞, which a greedy method did not reach, is an error
     keep : share kept, in (0, 1]
     labels : (N,) integers, needed for a class quota
     quota : {"none", "proportional", "equal"}

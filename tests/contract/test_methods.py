@@ -11,11 +11,12 @@ import pytest
 import selectbench as sb
 from conftest import AXES
 from selectbench import signals as signals_module
-from selectbench.methods import load_method
+from selectbench.methods import GreedyMethod, load_method, make_method
 from selectbench.policy import class_quotas, count_kept
 
 METHODS = [name for name in sb.available_methods() if not load_method(name).learned]  # agents: test_learned.py
 SELECTING = [name for name in METHODS if name != "full"]
+GREEDY = [name for name in METHODS if issubclass(load_method(name), GreedyMethod)]
 SIGNALS = {*AXES, "errors", "recorded_at", "step_sizes", "validation_embeddings"}
 KEEPS = ["0.01", "0.1", "0.25", "1/3", "0.5", "0.7", "0.9", "0.999", "1"]
 
@@ -59,7 +60,7 @@ def test_keeps_exactly_k_unique_ids_in_range(name, keep, signals):
     assert len(np.unique(subset.ids)) == len(subset.ids)
     assert np.isin(subset.ids, signals.ids).all()
     assert subset.scores.shape == (203,)
-    assert np.isfinite(subset.scores).all()
+    assert np.isfinite(subset.scores[np.isin(signals.ids, subset.ids)]).all()
 
 
 @pytest.mark.parametrize("name", SELECTING)
@@ -89,6 +90,44 @@ def test_permuting_the_data_permutes_the_answer(name, signals):
     here, there = sb.select(name, signals, 0.3, seed=2), sb.select(name, moved, 0.3, seed=2)
     np.testing.assert_allclose(there.scores, here.scores[order], rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(there.ids, here.ids)
+
+
+@pytest.mark.parametrize("most", ["0.01", "0.1", "1/3", "0.7"])
+@pytest.mark.parametrize("quota", ["none", "proportional", "equal"])
+@pytest.mark.parametrize("name", GREEDY)
+def test_stopping_early_changes_no_selection_that_is_complete_by_then(name, quota, most, signals):
+    whole, made = sb.score(name, signals, seed=2, quota=quota), make_method(name, {"quota": quota})
+    largest = count_kept(most, len(signals))
+    scores = sb.score(name, signals, keep=most, seed=2, quota=quota)
+    reached = np.isfinite(scores)
+    np.testing.assert_array_equal(scores[reached], whole[reached])
+    assert (scores[~reached] == -np.inf).all()
+    for num_kept in range(1, largest + 1):
+        positions = made.choose(scores, signals, num_kept, 2)
+        np.testing.assert_array_equal(positions, made.choose(whole, signals, num_kept, 2))
+    np.testing.assert_array_equal(sb.select(name, signals, most, seed=2, quota=quota).ids, signals.ids[positions])
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_greedy_methods_stop_early(name, signals):
+    scores = sb.score(name, signals, keep=0.1, seed=2)
+    assert np.isfinite(scores).sum() <= count_kept(0.1, len(signals)) + len(np.unique(signals.labels))
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_other_tails_order_everything(name, signals):
+    for tail in ("low", "middle"):
+        assert np.isfinite(sb.score(name, signals, keep=0.1, seed=2, tail=tail)).all()
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_more_than_was_ordered_is_one_clear_line(name, signals):
+    scores = sb.score(name, signals, keep=0.1, seed=2)
+    message = r"^scores: only \d+ of 203 samples are ordered \(the others have −∞\), too few to keep 102; score for a larger keep$"
+    with pytest.raises(sb.SelectbenchError, match=message):
+        make_method(name, {}).choose(scores, signals, 102, 2)
+    with pytest.raises(sb.SelectbenchError, match=message):
+        sb.take(scores, 0.5, seed=2)
 
 
 @pytest.mark.parametrize("name", SELECTING)
@@ -159,7 +198,7 @@ def test_all_equal_signals_still_give_k_ids(name):
     )
     one, other = (sb.select(name, flat, 0.5, seed=seed, quota="none") for seed in (0, 1))
     assert len(np.unique(one.ids)) == len(np.unique(other.ids)) == 10
-    assert np.isfinite(one.scores).all()
+    assert np.isfinite(one.scores[one.ids]).all()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -45,7 +45,7 @@ def test_equals_the_rule_as_it_is_stated(quantile, seed):
     radius = find_distance(rows, quantile)
     near = (squareform(pdist(rows)) <= radius) & ~np.eye(60, dtype=bool)
     np.testing.assert_array_equal(mark_near(rows, radius), near)
-    assert cover_in_rounds(near).tolist() == cover_plainly(near)
+    assert cover_in_rounds(near, 60).tolist() == cover_plainly(near)
 
 
 def test_the_first_round_is_the_greedy_cover_of_the_class():

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from selectbench.methods._base import Method
+from selectbench.methods._base import GreedyMethod, Method
 from selectbench.registry import check_parameter_names, list_ids, load_class
+
+__all__ = ["GreedyMethod", "Method", "available_methods", "load_method", "make_method"]
 
 
 def available_methods() -> list[str]:

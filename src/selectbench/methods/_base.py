@@ -1,13 +1,14 @@
 """Base classes of static methods: typed parameters, the signals they need, and a score."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, get_type_hints
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
-from selectbench.policy import Quota, Tail, choose_positions
+from selectbench.policy import Quota, Tail, choose_positions, count_needed, score_class_orders
 from selectbench.registry import check_parameter
 from selectbench.signals import PROXY_SOURCES, REPLICATES, SOURCES, TEXT_SIGNALS, Signals
 
@@ -78,6 +79,32 @@ class Method(ABC):
     def choose(self, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
         """Return the ``num_kept`` selected positions in selection order, given the method's own scores."""
         return choose_positions(scores, num_kept, labels=signals.labels, ids=signals.ids, quota=self.quota, tail=self.tail, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyMethod(Method):
+    """A method that takes samples one after another, and can stop once the largest selection that is asked for is complete.
+
+    The samples that are taken, and their scores, are the same however early it stops.
+    """
+
+    def score(self, signals: Signals, seed: int) -> np.ndarray:
+        """Return (N,) scores that order the whole pool."""
+        return self.score_first(signals, seed, len(signals))
+
+    @abstractmethod
+    def score_first(self, signals: Signals, seed: int, most: int) -> np.ndarray:
+        """Return (N,) scores in (0, 1], higher = taken earlier; −∞ for samples that no selection of up to ``most`` samples needs."""
+
+    def score_classes(self, signals: Signals, seed: int, most: int, order: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        """Return the scores of a method that orders each class by itself, see ``policy.score_class_orders``."""
+        needed = count_needed(signals.labels, most, self.quota, self.tail)
+        return score_class_orders(signals.labels, signals.ids, seed, order, needed)
+
+    def score_pool(self, signals: Signals, seed: int, most: int, order: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        """Return the scores of a method that orders the pool regardless of class; with a class quota, it cannot stop early."""
+        needed = most if (self.quota, self.tail) == ("none", "high") else len(signals)
+        return score_class_orders(np.zeros(len(signals), dtype=np.int64), signals.ids, seed, order, {0: needed})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import Method
-from selectbench.policy import Quota, score_class_orders
+from selectbench.methods._base import GreedyMethod
+from selectbench.policy import Quota
 from selectbench.rl.cover import cover_greedily, distance_blocks, near_blocks
 from selectbench.signals import Signals
 
@@ -15,7 +15,7 @@ _BINS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoverGreedy(Method):
+class CoverGreedy(GreedyMethod):
     """Greedy set cover with ε-balls within each class, repeated on the samples not yet taken until all are ranked.
 
     A class of n_c samples needs n_c² bytes, plus blocks of bounded size.
@@ -40,16 +40,16 @@ class CoverGreedy(Method):
         if not 0 <= self.quantile <= 1:
             raise SelectbenchError(f"quantile: {self.quantile!r} is outside [0, 1]; it is a share of a class's pairs")
 
-    def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
+    def score_first(self, signals: Signals, seed: int, most: int) -> np.ndarray:
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class; −∞ if it is not reached."""
         signals.require("cover_greedy", "features")
-        features = np.asarray(signals.features, dtype=np.float64)
+        features = np.asarray(signals.features)
 
-        def take(members: np.ndarray) -> np.ndarray:
-            rows = features[members]
-            return cover_in_rounds(mark_near(rows, find_distance(rows, self.quantile)))
+        def take(members: np.ndarray, count: int) -> np.ndarray:
+            rows = np.asarray(features[members], dtype=np.float64)
+            return cover_in_rounds(mark_near(rows, find_distance(rows, self.quantile)), count)
 
-        return score_class_orders(signals.labels, signals.ids, seed, take)
+        return self.score_classes(signals, seed, most, take)
 
 
 def find_distance(rows: np.ndarray, quantile: float) -> float:
@@ -83,19 +83,21 @@ def mark_near(rows: np.ndarray, epsilon: float) -> np.ndarray:
     return near
 
 
-def cover_in_rounds(near: np.ndarray) -> np.ndarray:
-    """Return the order (n,) in which repeated greedy covers take all samples; ties go to the earlier row.
+def cover_in_rounds(near: np.ndarray, count: int) -> np.ndarray:
+    """Return the first samples (count,) that repeated greedy covers take, in order; ties go to the earlier row.
 
     Each round covers the samples left over by the rounds before it, using only those samples.
 
     Parameters
     ----------
     near : (n, n) bool, symmetric, the diagonal False
+    count : how many samples are taken
     """
     left, degrees, keys = np.ones(len(near), dtype=bool), np.count_nonzero(near, axis=1), np.arange(len(near))
-    rounds = []
-    while left.any():
-        rounds.append(cover_greedily(lambda sample: np.flatnonzero(near[sample]), left, degrees, keys))
+    rounds, wanted = [np.empty(0, dtype=np.int64)], count
+    while wanted:
+        rounds.append(cover_greedily(lambda sample: np.flatnonzero(near[sample]), left, degrees, keys, wanted))
+        wanted -= len(rounds[-1])
         left[rounds[-1]] = False
         for sample in rounds[-1]:
             degrees -= near[sample]

@@ -1,19 +1,21 @@
 """D² pruning: difficulty is propagated over a neighbour graph, then samples are picked with a penalty on their neighbours."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import ReplicatedMethod
+from selectbench.methods._base import GreedyMethod, ReplicatedMethod
 from selectbench.methods.forgetting import count_forgetting
-from selectbench.policy import Quota, score_class_orders
+from selectbench.policy import Quota
 from selectbench.rl.cover import distance_blocks
+from selectbench.rl.ranks import find_smallest
 from selectbench.signals import Signals
 
 
 @dataclass(frozen=True, kw_only=True)
-class D2(ReplicatedMethod):
+class D2(ReplicatedMethod, GreedyMethod):
     """Within each class, set s_i = x_i + Σ_{j near i} e^{−γ_f·dist}·x_j; take the largest s, lower the neighbours by e^{−γ_r·dist}·s.
 
     The difficulty x is the number of forgetting events; neighbours come from a symmetric k-nearest-neighbour graph.
@@ -44,42 +46,72 @@ class D2(ReplicatedMethod):
             if getattr(self, name) < 0:
                 raise SelectbenchError(f"{name}: {getattr(self, name)} is negative")
 
-    def score(self, signals: Signals, seed: int) -> np.ndarray:
-        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class."""
+    def score_first(self, signals: Signals, seed: int, most: int) -> np.ndarray:
+        """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class; −∞ if it is not reached."""
         signals.require("d2", "features", "correct")
         difficulty = count_forgetting(np.asarray(signals.correct))
-        features = np.asarray(signals.features, dtype=np.float64)
+        features = np.asarray(signals.features)
 
-        def pick(members: np.ndarray) -> np.ndarray:
-            graph = connect_neighbours(features[members], self.neighbours)
-            return pick_by_messages(difficulty[members], graph, self.forward_decay, self.reverse_decay)
+        def pick(members: np.ndarray, count: int) -> np.ndarray:
+            graph = connect_neighbours(np.asarray(features[members], dtype=np.float64), self.neighbours)
+            return pick_by_messages(difficulty[members], graph, self.forward_decay, self.reverse_decay, count)
 
-        return score_class_orders(signals.labels, signals.ids, seed, pick)
+        return self.score_classes(signals, seed, most, pick)
 
 
-Graph = list[tuple[np.ndarray, np.ndarray]]  # for each node, its neighbours and their distances
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The edges of n nodes: those of node i are at places starts[i] … starts[i + 1] − 1.
+
+    Parameters
+    ----------
+    starts : (n + 1,) int64
+    near : (E,) int64
+        The node at the other end of every edge.
+    far : (E,) float64
+        The length of every edge.
+    """
+
+    starts: np.ndarray
+    near: np.ndarray
+    far: np.ndarray
 
 
 def connect_neighbours(features: np.ndarray, neighbours: int) -> Graph:
-    """Return the symmetric k-nearest-neighbour graph of the rows (n, d); ties go to the earlier row."""
-    edges: list[dict[int, float]] = [{} for _ in features]
+    """Return the symmetric k-nearest-neighbour graph of the rows (n, d); ties go to the earlier row.
+
+    Row after row finds its neighbours, nearest first, and adds an edge at both ends. The edges of a node are in the order in which they
+    are first added; where two rows find each other, the length is that of the later one.
+    """
+    num = len(features)
+    count = min(neighbours, num - 1)
+    near, far = np.empty((num, count), dtype=np.int64), np.empty((num, count))
     for block, distances in distance_blocks(features):
         for row, line in zip(range(block.start, block.stop), distances, strict=True):
             line[row] = np.inf
-            for near in np.argsort(line, kind="stable")[: min(neighbours, len(features) - 1)]:
-                edges[row][int(near)] = edges[int(near)][row] = float(line[near])
-    return [(np.array(list(near), dtype=np.int64), np.array(list(near.values()))) for near in edges]
+            near[row] = find_smallest(line, count)
+            far[row] = line[near[row]]
+    finders, added = np.repeat(np.arange(num), count), np.arange(near.size)
+    first, second = np.r_[finders, near.ravel()], np.r_[near.ravel(), finders]
+    times, lengths = np.r_[added, added], np.r_[far.ravel(), far.ravel()]
+    by_edge = np.lexsort((times, second, first))
+    is_new = np.diff(first[by_edge] * num + second[by_edge], prepend=-1) != 0
+    is_last = np.r_[is_new[1:], np.ones(min(1, len(is_new)), dtype=bool)]
+    once, lengths = by_edge[is_new], lengths[by_edge[is_last]]
+    in_time = np.lexsort((times[once], first[once]))
+    degrees = np.bincount(first[once], minlength=num)
+    return Graph(starts=np.r_[0, np.cumsum(degrees)], near=second[once][in_time], far=lengths[in_time])
 
 
-def pick_by_messages(difficulty: np.ndarray, graph: Graph, forward_decay: float, reverse_decay: float) -> np.ndarray:
-    """Return the order in which all nodes are picked; ties go to the earlier node."""
-    spread = np.array(
-        [score + np.exp(-forward_decay * far) @ difficulty[near] for score, (near, far) in zip(difficulty, graph, strict=True)]
-    )
-    order = np.empty(len(difficulty), dtype=np.int64)
-    for step in range(len(difficulty)):
+def pick_by_messages(difficulty: np.ndarray, graph: Graph, forward_decay: float, reverse_decay: float, count: int) -> np.ndarray:
+    """Return the first nodes (count,) that are picked, in order; ties go to the earlier node."""
+    forward, reverse = np.exp(-forward_decay * graph.far), np.exp(-reverse_decay * graph.far)
+    edges = [slice(start, stop) for start, stop in pairwise(graph.starts.tolist())]
+    spread = np.array([score + forward[at] @ difficulty[graph.near[at]] for score, at in zip(difficulty, edges, strict=True)])
+    order = np.empty(count, dtype=np.int64)
+    for step in range(count):
         order[step] = chosen = int(spread.argmax())
-        near, far = graph[chosen]
-        spread[near] -= np.exp(-reverse_decay * far) * spread[chosen]
+        at = edges[chosen]
+        spread[graph.near[at]] -= reverse[at] * spread[chosen]
         spread[chosen] = -np.inf
     return order

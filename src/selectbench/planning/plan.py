@@ -151,6 +151,16 @@ class Plan:
         """List the keep fractions at which runs ask for a method's subsets, ascending."""
         return sorted(self._keeps_of[dataset, proxy, method, seed], key=Fraction)
 
+    @cached_property
+    def _browsed(self) -> set[tuple[str, str, str, str]]:
+        runs = [run for paper in self.config.papers for run in self.browsed_runs(paper)]
+        return {(run.dataset, run.proxy, run.method, str(run.seed)) for run in runs}
+
+    def find_largest_keep(self, dataset: str, proxy: str, method: str, seed: str) -> str:
+        """Return the largest keep fraction for which a method's scores are read; a page that ranks all samples by them reads 1."""
+        key = (dataset, proxy, method, seed)
+        return "1" if key in self._browsed else self.list_keeps(*key)[-1]
+
     def datasets(self) -> list[str]:
         """List the data sets that runs need."""
         return list_unique(run.dataset for run in self.runs.values())

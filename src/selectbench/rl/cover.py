@@ -83,7 +83,7 @@ def sum_distances(rows: np.ndarray) -> np.ndarray:
     rows = np.subtract(rows, rows.mean(axis=0, dtype=np.float64), dtype=np.float64)
     num, squares = len(rows), np.einsum("nd,nd->n", rows, rows)
     sums = np.zeros(num)
-    for block in _split_rows(num, min(max(_SUM_BYTES, 8 * num * _LEAST_ROWS), 8 * num * max(1, num // _LEAST_BLOCKS))):
+    for block in split_rows(num, num, min(max(_SUM_BYTES, 8 * num * _LEAST_ROWS), 8 * num * max(1, num // _LEAST_BLOCKS))):
         added = np.add.outer(squares[block], squares[block.start :])
         distances = dgemm(-2.0, rows[block.start :].T, rows[block].T, 1.0, added.T, trans_a=True, overwrite_c=True).T
         np.fill_diagonal(distances, 0.0)
@@ -99,7 +99,7 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (slice of rows, their Euclidean distances to all rows) for rows (n, d) float64, in blocks of bounded memory."""
     rows = rows - rows.mean(axis=0)
     squares = np.einsum("nd,nd->n", rows, rows)
-    for block in _split_rows(len(rows), _BLOCK_BYTES):
+    for block in split_rows(len(rows), len(rows), _BLOCK_BYTES):
         distances = rows[block] @ rows.T
         distances *= -2.0
         distances += squares
@@ -110,9 +110,9 @@ def distance_blocks(rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield block, distances
 
 
-def _split_rows(num: int, num_bytes: int) -> Iterator[slice]:
-    """Yield slices of rows whose float64 distances to all ``num`` rows fit into a block."""
-    height = max(1, num_bytes // (8 * num))
+def split_rows(num: int, width: int, num_bytes: int) -> Iterator[slice]:
+    """Yield slices of ``num`` rows; with ``width`` float64 numbers per row, each fits into a block of this size."""
+    height = max(1, num_bytes // (8 * max(1, width)))
     for start in range(0, num, height):
         yield slice(start, min(start + height, num))
 
@@ -135,7 +135,7 @@ def _sum_distances_of_tensor(rows: "torch.Tensor") -> "torch.Tensor":
     rows = rows - rows.mean(dim=0)
     squares = rows.square().sum(dim=1)
     sums = rows.new_empty(len(rows))
-    for block in _split_rows(len(rows), _BLOCK_BYTES):
+    for block in split_rows(len(rows), len(rows), _BLOCK_BYTES):
         distances = (rows[block] @ rows.T).mul_(-2.0).add_(squares).add_(squares[block, None]).clamp_(min=0.0).sqrt_()
         distances[:, block].fill_diagonal_(0.0)
         sums[block] = distances.sum(dim=1)
@@ -247,10 +247,13 @@ def greedy_cover(relation: "csr_array", keys: np.ndarray) -> np.ndarray:
         found: np.ndarray = relation.indices[relation.indptr[sample] : relation.indptr[sample + 1]]
         return found
 
-    return cover_greedily(neighbours, np.ones(relation.shape[0], dtype=bool), cover_counts(relation), keys)
+    num = relation.shape[0]
+    return cover_greedily(neighbours, np.ones(num, dtype=bool), cover_counts(relation), keys, num)
 
 
-def cover_greedily(neighbours: Callable[[int], np.ndarray], left: np.ndarray, degrees: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def cover_greedily(
+    neighbours: Callable[[int], np.ndarray], left: np.ndarray, degrees: np.ndarray, keys: np.ndarray, most: int
+) -> np.ndarray:
     """Return the positions of a greedy cover of the remaining samples by each other, in the order in which they are taken.
 
     The number of samples that a sample newly covers can only shrink (coverage is submodular), so an old count is an upper bound:
@@ -262,10 +265,11 @@ def cover_greedily(neighbours: Callable[[int], np.ndarray], left: np.ndarray, de
     left : (N,) bool, the remaining samples, to cover and to cover with
     degrees : (N,) how many other remaining samples each one covers
     keys : (N,) break ties, smallest first
+    most : after how many samples to stop, whether or not they cover all
 
     Returns
     -------
-    (m,) positions
+    (m,) positions, m ≤ most
     """
     uncovered = left.copy()
     order: list[int] = []
@@ -273,7 +277,7 @@ def cover_greedily(neighbours: Callable[[int], np.ndarray], left: np.ndarray, de
     heap = list(zip((-1 - degrees[samples]).tolist(), keys[samples].tolist(), samples.tolist(), strict=True))
     heapq.heapify(heap)
     waiting = len(samples)
-    while waiting:
+    while waiting and len(order) < most:
         bound, key, sample = heapq.heappop(heap)
         near = neighbours(sample)
         newly = int(uncovered[sample]) + int(np.count_nonzero(uncovered[near]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selectbench.methods import GreedyMethod
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.records.files import digest_array, write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
@@ -32,10 +33,12 @@ class Spec(SelectionSpec):
 
     Parameters
     ----------
+    keep : the largest keep fraction that is taken from the scores, where greedy methods stop; 1 for all other methods
     threads : number of processors of the job
     code : fingerprint of the code, including the method's
     """
 
+    keep: str
     threads: int
     code: str
 
@@ -65,9 +68,12 @@ class ScoreSamples(Stage):
         return {"data": [Output(PrepareData(self.dataset), "manifest")], "signals": signals}
 
     def specify(self, plan: "Plan") -> Spec:
-        """Return the method with its parameters."""
+        """Return the method with its parameters, and where it may stop."""
+        key = (self.dataset, self.proxy, self.method, self.seed)
+        can_stop = isinstance(plan.config.make_static(self.method), GreedyMethod)
         return {
-            **specify_selection(plan, self.dataset, self.proxy, self.method, self.seed),
+            **specify_selection(plan, *key),
+            "keep": plan.find_largest_keep(*key) if can_stop else "1",
             "threads": self.count_threads(plan),
             "code": fingerprint_stage(self.name, f"selectbench.methods.{plan.config.method_file(self.method)}"),
         }
@@ -107,7 +113,7 @@ def main() -> None:
         signals = replace(signals, inputs=open_split(data.parent, "pool").load(np.arange(len(labels))))
     clock = time.perf_counter()
     with threadpool_limits(spec["threads"]):
-        scores = score(spec["method"], signals, seed=spec["selection_seed"], **spec["parameters"])
+        scores = score(spec["method"], signals, keep=spec["keep"], seed=spec["selection_seed"], **spec["parameters"])
     score_s = time.perf_counter() - clock
     write_arrays(arguments.scores, {"scores": scores, "ids": signals.ids, "labels": signals.labels})
     write_made(
@@ -117,6 +123,7 @@ def main() -> None:
             "method": spec["method"],
             "parameters": spec["parameters"],
             "seed": spec["selection_seed"],
+            "keep": spec["keep"],
             "scores_sha256": digest_array(scores),
             "score_s": score_s,
             "peak_memory_mb": read_peak_memory_mb(),
