@@ -29,8 +29,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def committed(root, tmp_path_factory) -> Path:
-    """A folder with README and the results of scales tiny and decided as committed, whatever lies in the working folder; without git, that folder."""
-    archive = subprocess.run(["git", "-C", str(root), "archive", "HEAD", "README.md", "results/tiny", "results/decided"], capture_output=True, check=False)
+    """A folder with README and results as committed, whatever lies in the working folder; without git, that folder."""
+    kept = ("README.md", "results/tiny", "results/decided")
+    archive = subprocess.run(["git", "-C", str(root), "archive", "HEAD", *kept], capture_output=True, check=False)
     if archive.returncode:
         return root
     place = tmp_path_factory.mktemp("committed")

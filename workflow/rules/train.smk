@@ -42,7 +42,7 @@ rule evaluate_targets:
 
 rule time_trainings:
     input:
-        **declared["time_trainings"].input,
+        unpack(declared["time_trainings"].input),
     output:
         **declared["time_trainings"].output,
     log:

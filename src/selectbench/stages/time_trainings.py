@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
+from selectbench.costs.visits import visit_run
+from selectbench.planning.stage import Inputs, Output, Stage, Visits, fingerprint_stage
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.records import TRAIN
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._sources import find_embeddings
 from selectbench.stages._specs import TrainedRun, TrainingSpec, specify_training
@@ -120,6 +122,12 @@ class TimeTrainings(Stage):
             "folder": plan.folder,
             "code": fingerprint_stage(self.name),
         }
+
+    def count_visits(self, plan: "Plan") -> Visits:
+        """Count the visits of all repeats, and of the training that precedes them."""
+        visits = [visit_run(plan, run, TRAIN) for run in self.list_timed(plan)]
+        repeated = plan.config.scale["repeats"] * sum(found.visits for found in visits)
+        return Visits(visits[0].network, visits[0].visits + repeated)
 
     def measure_work(self, record: Mapping[str, Any]) -> float:
         """Return the seconds of all trainings."""
