@@ -1,7 +1,14 @@
 """The Snakefile's door: the plan, the directives of its rules, and checks before the first job, so that a mistake costs seconds."""
 
+import atexit
+import os
+import shlex
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from selectbench.costs.estimates import write_estimate
@@ -11,18 +18,35 @@ from selectbench.errors import ConfigError, SelectbenchError, spell_count
 from selectbench.evidence.damage import refuse_damage
 from selectbench.evidence.marks import drop_outdated
 from selectbench.planning.entries import NGRAM, EncoderEntry, LanguageModelEntry
-from selectbench.planning.jobs import list_jobs, list_wanted_files
+from selectbench.planning.jobs import list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import Plan, load_plan
-from selectbench.planning.rules import make_rules
+from selectbench.planning.rules import make_rules, to_json
 from selectbench.planning.runs import NO_PROXY
 from selectbench.planning.scheduling import mend_scheduler
 from selectbench.records.leases import try_lock
 from selectbench.records.progress import start_progress
 from selectbench.records.records import EVALUATE, TRAIN
+from selectbench.stages._warm_start import FOLDER
 
 Training = tuple[str, str, tuple[int, int, int], int]  # model, stem, (channels, height, width), number of classes
 
-__all__ = ["check_before_start", "check_results", "check_results_folder", "list_wanted_files", "load_plan", "make_rules", "mend_scheduler"]
+WARM = {"torch": True, "numpy": False}  # libraries of a warm process → whether it serves the stages that compute, or all others
+WARM_MODULE = "selectbench.stages._warm_process"
+SINGLE = (  # what Snakemake sets to the number of a job's processors; only jobs of one are started warm
+    *("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+)
+TEMPORARY = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")  # what it sets to the folder for temporary files
+
+__all__ = [
+    "check_before_start",
+    "check_results",
+    "check_results_folder",
+    "list_wanted_files",
+    "load_plan",
+    "make_rules",
+    "mend_scheduler",
+    "offer_warm_start",
+]
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -154,3 +178,56 @@ def list_batches(plan: Plan) -> dict[str, dict[str, int]]:
         if job.stage.run_record:
             batches[job.stage.run_record][name] = len(job.runs)
     return batches
+
+
+def offer_warm_start(plan: Plan, prefix: str, local: bool) -> None:
+    """Start the warm processes that this workflow's jobs are forked from, and name them to the jobs; both end with this process.
+
+    Parameters
+    ----------
+    prefix : of every job's command
+    local : whether jobs run on this machine; others start as usual
+    """
+    os.environ.pop(FOLDER, None)
+    if not local or not plan.config.main.get("warm_start", True) or not hasattr(os, "pidfd_open"):
+        return
+    folder = tempfile.mkdtemp(prefix="selectbench-")
+    os.environ[FOLDER] = folder
+    stages = load_stages().values()
+    served = {libraries: [stage.name for stage in stages if stage.computes == computes] for libraries, computes in WARM.items()}
+    processes = [start_warm_process(Path(folder), libraries, names, plan.arithmetic, prefix) for libraries, names in served.items()]
+    atexit.register(end_warm_processes, processes, folder)
+
+
+def start_warm_process(folder: Path, libraries: str, stages: Iterable[str], arithmetic: str, prefix: str) -> "subprocess.Popen[bytes]":
+    """Start a warm process as a job is started; it ends when its standard input is closed.
+
+    Parameters
+    ----------
+    folder : of the sockets: one of the process, and a link to it for every stage that it serves
+    libraries : name of the libraries that it imports
+    stages : that it serves
+    arithmetic : that it holds libraries to
+    prefix : of every job's command
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / f"{libraries}.socket"))
+        listener.listen(128)
+        for stage in stages:
+            (folder / stage).symlink_to(f"{libraries}.socket")
+        command = ["python", "-m", WARM_MODULE, to_json({"arithmetic": arithmetic}), libraries, str(listener.fileno())]
+        return subprocess.Popen(
+            ["bash", "-c", f"{prefix}exec {shlex.join(command)}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            env=os.environ | dict.fromkeys(SINGLE, "1") | dict.fromkeys(TEMPORARY, tempfile.gettempdir()),
+        )
+
+
+def end_warm_processes(processes: "Iterable[subprocess.Popen[bytes]]", folder: str) -> None:
+    """End the warm processes and delete the folder of their sockets; running jobs are not affected."""
+    for process in processes:
+        process.communicate()
+    shutil.rmtree(folder, ignore_errors=True)

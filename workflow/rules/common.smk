@@ -14,10 +14,12 @@ from selectbench.workflow import (
     load_plan,
     make_rules,
     mend_scheduler,
+    offer_warm_start,
 )
 
 # Jobs find this environment's Python whether or not the environment is activated.
-shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+PREFIX = f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; "
+shell.prefix(PREFIX)
 
 try:
     plan = load_plan(
@@ -46,6 +48,7 @@ def before_first_job():
         check_before_start(plan)
     except SelectbenchError as error:
         raise WorkflowError(str(error)) from None
+    offer_warm_start(plan, PREFIX, workflow.local_exec)
 
 
 wildcard_constraints:

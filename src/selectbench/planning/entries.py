@@ -20,6 +20,7 @@ class Main(TypedDict):
     results, resources : folders
     only : ids of runs, if only these are run
     arithmetic : ``avx2`` (the default), ``sse4`` or ``native``
+    warm_start : whether jobs on this machine are forked from a process that has imported the libraries (the default)
     """
 
     scale: str
@@ -29,6 +30,7 @@ class Main(TypedDict):
     resources: str
     only: NotRequired[list[str]]
     arithmetic: NotRequired[Literal["avx2", "sse4", "native"]]
+    warm_start: NotRequired[bool]
 
 
 class Axes(TypedDict):

@@ -4,13 +4,16 @@ The plan imports every stage to read its declaration, so no stage imports torch,
 command imports what it needs when it runs. Modules whose names begin with an underscore are shared by several stages.
 """
 
-import gc
-import re
 import sys
 
-from selectbench.records.arithmetic import AVX2, pin_arithmetic
+if sys.argv[:1] == ["-m"]:  # a stage is being started
+    from selectbench.stages._warm_start import find_arithmetic, start_warm
 
-if sys.argv[:1] == ["-m"]:  # a stage is being started: garbage collection is paused during its imports, whose objects stay
-    gc.disable()
-    _specified = re.search(r'"arithmetic": *"(\w+)"', " ".join(sys.argv))
-    pin_arithmetic(_specified[1] if _specified else AVX2)  # now, because libraries read their settings when they are loaded
+    start_warm()  # does not return if a warm process runs the stage
+
+    import gc
+
+    from selectbench.records.arithmetic import pin_arithmetic
+
+    gc.disable()  # garbage collection is paused during imports, whose objects stay
+    pin_arithmetic(find_arithmetic(sys.argv))  # now, because libraries read their settings when they are loaded
