@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from selectbench.stages._warm_start import FOLDER, find_arithmetic
+from selectbench.stages._warm_start import FOLDER
 from selectbench.workflow import SINGLE, TEMPORARY, end_warm_processes, start_warm_process
 
 PREFIX = f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
@@ -347,8 +347,3 @@ def test_requests_that_make_no_sense_do_no_harm(warm):
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1) == b""
     assert warm.serves()
-
-
-def test_the_arithmetic_is_read_from_the_specification():
-    found = {'{"arithmetic":"sse4"}': "sse4", '{"a":1,"arithmetic": "native","b":"c"}': "native", "{}": "avx2", '{"arithmetic":1}': "avx2"}
-    assert {text: find_arithmetic(["--spec", text]) for text in found} == found

@@ -13,6 +13,7 @@ _PACKAGE = "selectbench"
 _ROOT = Path(__file__).parents[1]
 _DECLARATION = "Stage"  # how the names of bases end whose classes declare jobs to the plan
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # the fields that hold statements
+_START = "selectbench.stages._warm_start"  # lets another process run a stage, which computes the same
 _TYPES = ("TypedDict", "Spec")  # how the names of bases end whose classes are types, if they hold annotations alone
 
 
@@ -22,10 +23,10 @@ def fingerprint(*modules: str, files: tuple[str, ...] = ()) -> str:
 
     A changed statement anywhere in the closure changes the digest. What cannot influence a result does not: comments, docstrings,
     formatting and line numbers; the names and places of modules and the order of imports, since imports count by what the imported
-    module says; types, that is annotations outside of classes, classes of annotations alone and imports for type checkers; and
-    declarations of stages, since what they say reaches a job through its specification. Imports that only types and declarations need
-    are not followed, so a module must not be imported for its side effects under such a name. Modules that are imported by a name
-    computed at run time (the methods) are not found: name them.
+    module says; types, that is annotations outside of classes, classes of annotations alone and imports for type checkers; declarations
+    of stages, since what they say reaches a job through its specification; and which process a stage runs in. Imports that only types
+    and declarations need are not followed, so a module must not be imported for its side effects under such a name. Modules that are
+    imported by a name computed at run time (the methods) are not found: name them.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ def _code(name: str) -> _Code:
         raise ModuleNotFoundError(f"no module {name!r} in this package", name=name)
     tree = ast.parse(source.read_text(encoding="utf-8"))
     _drop_docstrings(tree)
+    _drop_start(tree, name)
     declared = [node for node in tree.body if _is_declaration(node)]
     checked = [node for node in tree.body if _is_for_type_checkers(node)]
     kept = [node for node in tree.body if node not in declared]
@@ -315,6 +317,14 @@ def _walk_statements(node: ast.AST) -> Iterator[ast.AST]:
         for inner in getattr(node, field, ()):
             yield inner
             yield from _walk_statements(inner)
+
+
+def _drop_start(tree: ast.Module, name: str) -> None:
+    """Drop the import of the function that lets another process run a stage, and its call."""
+    imports = [node for node in tree.body if any(module == _START for _, module in _bind_names(node, name))]
+    bound = {origin for node in imports for origin, _ in _bind_names(node, name)}
+    calls = [node for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _list_names(node) & bound]
+    tree.body = [node for node in tree.body if node not in [*imports, *calls]]
 
 
 def _drop_docstrings(tree: ast.Module) -> None:

@@ -6,14 +6,16 @@ command imports what it needs when it runs. Modules whose names begin with an un
 
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a stage is being started
-    from selectbench.stages._warm_start import find_arithmetic, start_warm
+from selectbench.stages._warm_start import start_warm
 
-    start_warm()  # does not return if a warm process runs the stage
+start_warm()  # does not return if this is the start of a stage and a warm process runs it; the imports below would be for nothing
 
-    import gc
+import gc  # noqa: E402
+import re  # noqa: E402
 
-    from selectbench.records.arithmetic import pin_arithmetic
+from selectbench.records.arithmetic import AVX2, pin_arithmetic  # noqa: E402
 
-    gc.disable()  # garbage collection is paused during imports, whose objects stay
-    pin_arithmetic(find_arithmetic(sys.argv))  # now, because libraries read their settings when they are loaded
+if sys.argv[:1] == ["-m"]:  # a stage is being started: garbage collection is paused during its imports, whose objects stay
+    gc.disable()
+    _specified = re.search(r'"arithmetic": *"(\w+)"', " ".join(sys.argv))
+    pin_arithmetic(_specified[1] if _specified else AVX2)  # now, because libraries read their settings when they are loaded

@@ -26,6 +26,7 @@ from io import TextIOWrapper
 from types import ModuleType
 from typing import NamedTuple
 
+from selectbench.records.arithmetic import AVX2
 from selectbench.stages._warm_start import ACCEPTED, FORWARDED, LENGTH, SHELL, describe_process
 
 TORCH, NUMPY = "torch", "numpy"
@@ -71,29 +72,28 @@ class Request(NamedTuple):
 
 def main() -> None:
     """Serve commands until the workflow ends; a forked process leaves the server and runs its stage."""
-    _, libraries, handle = sys.argv[1:]
-    state = describe_process(sys.argv)
+    spec, libraries, handle = sys.argv[1:]
     with socket.socket(fileno=int(handle)) as listener:
-        request = serve(listener, 0, state, LIBRARIES[libraries])
+        request = serve(listener, 0, json.loads(spec)["arithmetic"], LIBRARIES[libraries])
     if request is not None:
         run_stage(request)
 
 
-def serve(listener: socket.socket, workflow: int, state: str, libraries: Iterable[str]) -> Request | None:
+def serve(listener: socket.socket, workflow: int, arithmetic: str, libraries: Iterable[str]) -> Request | None:
     """Fork a process for every suitable request.
 
     Parameters
     ----------
     listener : the socket that commands connect to
     workflow : a pipe that the workflow holds open while it runs
-    state : text of ``describe_process``; only commands that send the same are served
+    arithmetic : that this process is held to
     libraries : modules to import first
 
     Returns
     -------
     A request in the process that is to run it, and None in the warm process at its end.
     """
-    keepers: list[int] = []
+    state, keepers = describe_process(), list[int]()
     is_warm, asking = False, listener.fileno()
     while workflow not in (ready := select.select([asking, workflow, *keepers], [], [])[0]):
         for keeper in [number for number in keepers if number in ready]:
@@ -107,7 +107,7 @@ def serve(listener: socket.socket, workflow: int, state: str, libraries: Iterabl
             request = receive_request(connection)
             if request is None:
                 continue
-            if request.state == state and computes_alone(request.arguments):
+            if request.state == state and is_suitable(request.arguments, arithmetic):
                 if not is_warm:
                     warm_up(libraries)
                     is_warm = True
@@ -142,10 +142,11 @@ def receive_request(connection: socket.socket) -> Request | None:
         return None
 
 
-def computes_alone(arguments: Sequence[str]) -> bool:
-    """Tell whether the specification among a command's arguments, if any, asks for neither a GPU nor several processes."""
+def is_suitable(arguments: Sequence[str], arithmetic: str) -> bool:
+    """Tell whether a command's specification asks for no GPU, one process and this arithmetic; without one, it asks for the default."""
     spec = json.loads(arguments[arguments.index("--spec") + 1]) if "--spec" in arguments[:-1] else {}
-    return not spec.get("gpu", 0) and spec.get("recipe", {}).get("processes", 1) == 1
+    alone = not spec.get("gpu", 0) and spec.get("recipe", {}).get("processes", 1) == 1
+    return alone and spec.get("arithmetic", AVX2) == arithmetic
 
 
 def warm_up(libraries: Iterable[str]) -> None:

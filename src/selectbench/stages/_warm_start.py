@@ -31,9 +31,12 @@ _STATUS = (  # lines of /proc/self/status that tell what a process inherits
 
 
 def start_warm() -> None:
-    """Let a warm process run the stage that this process was started for, and end as it ends; return if there is none that can."""
+    """Let a warm process run the stage that this process was started for, and end as it ends; return if there is none that can.
+
+    That is called while ``python -m`` looks for the module that it is to run, which is not imported yet.
+    """
     folder, command = os.environ.get(FOLDER), sys.orig_argv
-    if not folder or command[1:2] != ["-m"]:
+    if not folder or sys.argv[:1] != ["-m"] or command[1:2] != ["-m"]:
         return
     stage = command[2].rpartition(".")[2]
     with socket.socket(socket.AF_UNIX) as connection:
@@ -52,7 +55,7 @@ def start_warm() -> None:
 def send_request(connection: socket.socket, stage: str, arguments: list[str]) -> None:
     """Send the standard streams, and all else that a forked process needs to run a stage as this one would."""
     shell = [f"{name}={os.environ[name]}" for name in SHELL if name in os.environ]
-    parts = [describe_process(arguments), str(os.getpgrp()), stage, str(len(arguments)), *arguments, *shell]
+    parts = [describe_process(), str(os.getpgrp()), stage, str(len(arguments)), *arguments, *shell]
     content = b"\0".join(map(os.fsencode, parts))
     socket.send_fds(connection, [len(content).to_bytes(LENGTH)], [0, 1, 2])
     connection.sendall(content)
@@ -77,26 +80,19 @@ def end_as_told(connection: socket.socket) -> NoReturn:
     os._exit(status)
 
 
-def describe_process(arguments: list[str]) -> str:
+def describe_process() -> str:
     """Return all that this process inherited or was started with and that may matter to a stage, save arguments and standard streams.
 
     That is its environment, working directory, limits, priority, session, control group, user, capabilities, ignored signals and
-    processors, the interpreter, the arithmetic that the arguments ask for, and the state of the source files and libraries.
+    processors, the interpreter, and the state of the source files and libraries.
     """
     lines = [line for line in _read("/proc/self/status").splitlines() if line.startswith(_STATUS)]
     lines += [_read("/proc/self/limits"), _read("/proc/self/cgroup"), os.getcwd(), str(os.getsid(0)), str(os.nice(0))]
-    lines += [sys.executable, sys.version, find_arithmetic(arguments)]
+    lines += [sys.executable, sys.version]
     given = _read("/proc/self/environ").split("\0")  # as it was at the start, before the arithmetic was pinned
     lines += sorted(pair for pair in given if pair.partition("=")[0] not in SHELL)
     lines += [f"{path} {os.stat(path).st_mtime_ns}" for path in sys.path if path.endswith("site-packages")]
     return "\n".join([*lines, *stamp_files(os.path.dirname(os.path.dirname(__file__)))])
-
-
-def find_arithmetic(arguments: list[str]) -> str:
-    """Return the arithmetic that a specification among the arguments names, or else the default."""
-    _, _, after = " ".join(arguments).partition('"arithmetic":')
-    named = after.lstrip().split('"')[:2]
-    return named[1] if len(named) == 2 and not named[0] else "avx2"
 
 
 def stamp_files(folder: str) -> list[str]:
