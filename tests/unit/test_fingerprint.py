@@ -302,3 +302,20 @@ def test_the_real_closures_are_what_they_should_be():
     assert not {name for name in table if "engine" in name or "figures" in name}
     score = import_closure("selectbench.stages.score_samples", "selectbench.methods.el2n")
     assert {name for name in score if name.startswith("selectbench.methods.")} == {"selectbench.methods._base", "selectbench.methods.el2n"}
+
+
+def test_the_process_that_a_stage_runs_in_does_not_count_but_other_calls_do(package):
+    folder, fingerprint = package
+    (folder / "stages").mkdir()
+    (folder / "stages/_warm_start.py").write_text("def start_warm(): ...\n", encoding="utf-8")
+    (folder / "stages/one.py").write_text("", encoding="utf-8")
+    package_code, digests = "import sys\n{}import gc\nprint(gc)\n", []
+    for added in (
+        "",
+        "from selectbench.stages._warm_start import start_warm\nstart_warm()\n",
+        "from selectbench.stages._warm_start import start_warm\nstart_warm()\nprint()\n",
+        "print()\n",
+    ):
+        (folder / "stages/__init__.py").write_text(package_code.format(added), encoding="utf-8")
+        digests.append(fingerprint("selectbench.stages", "selectbench.stages.one"))
+    assert digests[0] == digests[1] != digests[2] == digests[3]

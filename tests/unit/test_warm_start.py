@@ -331,10 +331,12 @@ def test_a_command_starts_itself_once_the_code_has_changed(own):
 @pytest.mark.parametrize("place", ["nothing", "file", "deaf"])
 def test_a_command_starts_itself_if_nobody_answers(warm, tmp_path, place):
     """The folder holds no socket, a file in its place, or a socket that nobody listens to any more."""
+    (tmp_path / place).mkdir()
     if place == "file":
-        (tmp_path / "_probe").write_text("", encoding="utf-8")
+        (tmp_path / place / "_probe").write_text("", encoding="utf-8")
     elif place == "deaf":
-        shutil.copytree(warm.folder, tmp_path / "deaf", symlinks=True, copy_function=lambda *_: None, dirs_exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as closed:
+            closed.bind(str(tmp_path / place / "_probe"))
     status, output, errors = warm.run(PARENT, env=warm.environment() | {FOLDER: str(tmp_path / place)})
     assert (status, errors) == (0, "") and "_warm_process" not in output
 
