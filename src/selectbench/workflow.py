@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,10 @@ from selectbench.stages._warm_start import FOLDER
 
 Training = tuple[str, str, tuple[int, int, int], int]  # model, stem, (channels, height, width), number of classes
 
-WARM = {"torch": True, "numpy": False}  # libraries of a warm process → whether it serves the stages that compute, or all others
+WARM = {  # libraries of a warm process → whether it serves the stages that compute, or all others; number of jobs from which it pays off
+    "torch": (True, 3),
+    "numpy": (False, 12),
+}
 WARM_MODULE = "selectbench.stages._warm_process"
 SINGLE = (  # what Snakemake sets to the number of a job's processors; only jobs of one are started warm
     *("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -180,23 +184,32 @@ def list_batches(plan: Plan) -> dict[str, dict[str, int]]:
     return batches
 
 
-def offer_warm_start(plan: Plan, prefix: str, local: bool) -> None:
-    """Start the warm processes that this workflow's jobs are forked from, and name them to the jobs; both end with this process.
+def offer_warm_start(plan: Plan, prefix: str, rules: Iterable[str], local: bool) -> None:
+    """Start the warm processes that this workflow's jobs are forked from, and name them to the jobs; they end with this process.
 
     Parameters
     ----------
     prefix : of every job's command
+    rules : of the jobs that will run, one entry per job
     local : whether jobs run on this machine; others start as usual
     """
     os.environ.pop(FOLDER, None)
     if not local or not plan.config.main.get("warm_start", True) or not hasattr(os, "pidfd_open"):
         return
+    counts = Counter(rules)
+    by_kind = [(libraries, least, list_stages(computes)) for libraries, (computes, least) in WARM.items()]
+    served = {libraries: names for libraries, least, names in by_kind if sum(counts[name] for name in names) >= least}
+    if not served:
+        return
     folder = tempfile.mkdtemp(prefix="selectbench-")
     os.environ[FOLDER] = folder
-    stages = load_stages().values()
-    served = {libraries: [stage.name for stage in stages if stage.computes == computes] for libraries, computes in WARM.items()}
     processes = [start_warm_process(Path(folder), libraries, names, plan.arithmetic, prefix) for libraries, names in served.items()]
     atexit.register(end_warm_processes, processes, folder)
+
+
+def list_stages(computes: bool) -> list[str]:
+    """List the stages that compute, or all others."""
+    return [stage.name for stage in load_stages().values() if stage.computes == computes]
 
 
 def start_warm_process(folder: Path, libraries: str, stages: Iterable[str], arithmetic: str, prefix: str) -> "subprocess.Popen[bytes]":

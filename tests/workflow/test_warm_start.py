@@ -21,8 +21,8 @@ STAGES = ("prepare_data", "train_replicates", "score_samples", "select_subsets",
 
 
 def make_project(root: Path, target: Path) -> Project:
-    """Copy the project with one table for one seed; its stages tell who started them."""
-    project = cut_project(root, target, "[0]")
+    """Copy the project with one table; its stages tell who started them."""
+    project = cut_project(root, target, "[0, 1]")
     for stage in STAGES:
         project.edit(
             f"src/selectbench/stages/{stage}.py",
@@ -114,3 +114,16 @@ def test_a_killed_workflow_leaves_no_process_behind(warm, tmp_path, how):
     process.wait()
     while list_processes(project):
         time.sleep(0.05)
+
+
+def test_a_workflow_of_few_jobs_starts_no_warm_process(warm, tmp_path):
+    project = duplicate(warm, tmp_path / "copy")
+    scores, log = (
+        project.path(f"{OUT}/{folder}/digits/convnet/el2n/seed-0.{kind}") for folder, kind in (("scores", "npz"), ("logs/score", "log"))
+    )
+    scores.unlink()
+    log.unlink()
+    result = project.snakemake("--", str(scores.relative_to(project.root)))
+    assert result.returncode == 0, result.stderr[-3000:]
+    started = log.read_text(encoding="utf-8")
+    assert "started by" in started and "_warm_process" not in started

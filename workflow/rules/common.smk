@@ -48,7 +48,8 @@ def before_first_job():
         check_before_start(plan)
     except SelectbenchError as error:
         raise WorkflowError(str(error)) from None
-    offer_warm_start(plan, PREFIX, workflow.local_exec)
+    names = [job.rule.name for job in workflow.dag.needrun_jobs()]
+    offer_warm_start(plan, PREFIX, names, workflow.local_exec)
 
 
 wildcard_constraints:
