@@ -172,10 +172,11 @@ def show_plan(arguments: argparse.Namespace) -> None:
     """Print the jobs of a scale, the cost of each paper and of all, the basis of these numbers, and how accurate the last estimate was."""
     from selectbench.costs.costing import Costing
     from selectbench.costs.estimates import describe_costs, describe_last_estimate
+    from selectbench.planning.plan import take_paper
 
     costing = Costing(_load_plan(arguments))
     plan, rows = costing.plan, costing.observed.recorded.rows
-    parts = {entry["title"]: Costing(plan.take_paper(paper), costing.observed) for paper, entry in plan.config.papers.items()}
+    parts = {entry["title"]: Costing(take_paper(plan, paper), costing.observed) for paper, entry in plan.config.papers.items()}
     runs, seeds = spell_count(len(plan.runs), "run"), plan.config.scale["seeds"]
     print(f"{plan.config.scale['title']}: {runs}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}")
     for rule, count in Counter(job.rule for job in costing.jobs.values()).items():

@@ -205,4 +205,4 @@ def test_files_of_nothing_and_of_noise_are_explained(project, name):
         if not (content == b"" and name.endswith(".csv")):
             assert problem is None or name in problem
     if name.endswith(".yaml") and name != "config/scale/full.yaml":
-        assert problem is not None or name.startswith("config/scale/")
+        assert problem is not None or name.startswith(("config/scale/", "config/seeds/"))

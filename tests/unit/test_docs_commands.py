@@ -84,6 +84,11 @@ INSTEAD = {  # command as written → what runs instead, and why
     ),
 }
 ELSEWHERE = {  # command as written → the file that runs it, the text in that file, and why it does not run here
+    "python -m selectbench.costs.sizes": (
+        "tests/unit/test_costing.py",
+        "count_networks",
+        "takes half a minute, as that test does",
+    ),
     "make test": (".ci/run", "make test", "a test cannot run all tests"),
     "make test-units": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),
     "make test-systems": ("Makefile", "--jobs 2 test-units test-workflows test-systems", "a test cannot run all tests"),

@@ -25,6 +25,7 @@ from selectbench.stages.measure_theory import MeasureTheory
 from selectbench.stages.measure_validity import MeasureValidity
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.search_clusters import SearchClusters
+from selectbench.stages.time_trainings import TimeTrainings
 from selectbench.stages.train_proxy import TrainProxy
 from selectbench.stages.train_replicates import TrainReplicates
 from selectbench.stages.train_selectors import TrainSelectors
@@ -181,6 +182,7 @@ def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
     plan = load_plan(root, {"scale": "small"})
     image, text = next(run for run in plan.runs.values() if run.dataset == "cifar10"), "tweets"
     search = next(run for run in plan.runs.values() if plan.config.is_search(run.method))
+    plan.config.scale["repeats"] = 2
     jobs = [
         TrainProxy(image.dataset, "resnet18", "0"),
         TrainReplicates(image.dataset, "resnet18", "early_replicates", "0"),
@@ -193,6 +195,7 @@ def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
         MeasureTexts(text, "perplexities"),
         SearchClusters(search.dataset, search.proxy, search.method, "0"),
         MeasureValidity(search.dataset, search.proxy, search.target, "0"),
+        next(TimeTrainings.list_of(plan, "data_agent", "cost")),
     ]
     specs = {job.name: job.specify(plan) for job in jobs}
     assert {spec["gpu"] for spec in specs.values()} == {1}

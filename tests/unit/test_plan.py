@@ -7,7 +7,7 @@ import pytest
 
 from selectbench.planning.config import as_list
 from selectbench.planning.jobs import list_jobs
-from selectbench.planning.plan import list_panel_runs, load_plan, pack_groups
+from selectbench.planning.plan import list_panel_runs, load_plan, pack_groups, take_paper
 from selectbench.stages.embed_samples import EmbedSamples
 from selectbench.stages.embed_texts import EmbedTexts
 from selectbench.stages.evaluate_targets import EvaluateTargets
@@ -139,7 +139,7 @@ def test_a_scale_may_run_some_tables_only(root):
 def test_the_plan_of_one_paper_is_taken_from_that_of_all(root):
     whole = load_plan(root, {"scale": "decided"})
     for paper in whole.config.papers:
-        part, alone = whole.take_paper(paper), load_plan(root, {"scale": "decided", "papers": [paper]})
+        part, alone = take_paper(whole, paper), load_plan(root, {"scale": "decided", "papers": [paper]})
         assert (part.runs, part.tables, part.claims, part.batches) == (alone.runs, alone.tables, alone.claims, alone.batches)
         assert list_jobs(part) == list_jobs(alone)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from selectbench.stages._warm_start import FOLDER
+from selectbench.stages._warm_start import FOLDER, FORWARDED
 from selectbench.workflow import SINGLE, TEMPORARY, end_warm_processes, start_warm_process
 
 PREFIX = f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
@@ -105,6 +105,17 @@ def start(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, libraries: 
         patch.delenv("PYTEST_CURRENT_TEST", raising=False)
         patch.chdir(root)
         return Warm(root, folder, start_warm_process(folder, libraries, ["_probe"], "avx2", PREFIX))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def heard():
+    """No signal is ignored here, as some are in what a shell starts in the background: processes inherit that."""
+    ignored = [number for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from selectbench.records.records import read_records
 OUT = "results/smoke"
 MADE = {"prepare_data", "train_replicates", "score_samples", "select_subsets", "train_targets", "evaluate_targets"}
 ARTEFACTS = {"all", "collect_records", "make_table", "judge_claims", "draw_figure", "build_page", "build_front_page"}
-COMMITTED = ("data_agent", "rl_selector", "theory")  # folders of results that git keeps
+COMMITTED = ("data_agent", "rl_selector", "theory", "times")  # folders of results that git keeps
 
 
 def run_records(project: Project, *arguments: object) -> str:

@@ -83,11 +83,6 @@ class Plan:
                 raise ConfigError(f"{SEEDS}/{self.scale}.yaml: {problem}{suggest(name, first.keys() | measured)}")
         return added
 
-    def take_paper(self, paper: str) -> "Plan":
-        """Return the plan of one of the papers alone."""
-        main: Main = {**self.config.main, "papers": [paper]}
-        return Plan(replace(self.config, main=main, papers={paper: self.config.papers[paper]}), self.reported)
-
     def restrict(self, ids: Iterable[str]) -> "Plan":
         """Return the plan of some of the runs, without artefacts.
 
@@ -243,6 +238,12 @@ def load_plan(root: Path, overrides: Mapping[str, object] | None = None) -> Plan
     config = load_config(root, overrides)
     plan = Plan(config, {paper: _read_reported(root, Path(f"config/reported/{paper}.csv")) for paper in config.papers})
     return plan.restrict(config.main["only"]) if "only" in config.main else plan
+
+
+def take_paper(plan: Plan, paper: str) -> Plan:
+    """Return the plan of one of a plan's papers alone."""
+    main: Main = {**plan.config.main, "papers": [paper]}
+    return Plan(replace(plan.config, main=main, papers={paper: plan.config.papers[paper]}), plan.reported)
 
 
 def pack_groups(groups: Iterable[Sequence[Run]], size: int) -> list[list[Run]]:
