@@ -138,7 +138,6 @@ def main() -> None:
     """Time the trainings and write the record."""
     from selectbench.errors import SelectionFailedError
     from selectbench.records.records import find_maker, read_record
-    from selectbench.stages import _images, _texts
     from selectbench.stages._targets import make_choice
     from selectbench.training.pools import name_device
 
@@ -146,8 +145,7 @@ def main() -> None:
     spec: Spec = arguments.spec
     (data,) = arguments.data
     started, clock = datetime.now(UTC), time.perf_counter()
-    is_text = "task" in spec
-    family = _texts.make_family(spec, data, next(iter(arguments.embeddings), None)) if is_text else _images.make_family(spec, data)
+    family = open_texts(spec, data, next(iter(arguments.embeddings), None)) if "task" in spec else open_images(spec, data)
     described = {run["subset"]: read_record(find_maker(Path(run["subset"]))) for run in spec["runs"] if run["subset"] is not None}
     pool = family.open_split("pool")
     failed: dict[str, str] = {}
@@ -182,6 +180,20 @@ def main() -> None:
             "provenance": describe_provenance(spec["code"], name_device(family.device), started),
         },
     )
+
+
+def open_texts(spec: Spec, data: Path, embeddings: Path | None) -> "Family":
+    """Return the family of language models."""
+    from selectbench.stages._texts import make_family
+
+    return make_family(spec, data, embeddings)
+
+
+def open_images(spec: Spec, data: Path) -> "Family":
+    """Return the family of image models."""
+    from selectbench.stages._images import make_family
+
+    return make_family(spec, data)
 
 
 def take_turns(runs: Sequence[TimedRun], repeats: int) -> Iterator[TimedRun]:
