@@ -4,7 +4,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,8 +95,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     test = family.open_split(spec["id_test_set"]) if recipe.track_test else None
     noisy = read_noisy(data)
     shared = abridge_spec(spec)
-    files = {run["subset"] for run in spec["runs"] if run["subset"] is not None}
-    described = {name: read_record(find_maker(Path(name))) for name in files}
+    described = describe_subsets(spec["runs"])
 
     def make_origin(run: TrainedRun) -> "Origin":
         choice = run["sampler"] or identify_subset(described[run["subset"] or ""]["subsets"][run["keep"]])
@@ -157,6 +156,12 @@ def train_within_memory(
 
 def _checkpoint_path(spec: TargetSpec, run: TrainedRun) -> Path:
     return Path(spec["folder"]) / "state" / "runs" / f"{run['id']}.pt"
+
+
+def describe_subsets(runs: Iterable[TrainedRun]) -> dict[str, dict[str, Any]]:
+    """Return file of subsets → its record, for the files that runs train on."""
+    files = {run["subset"] for run in runs if run["subset"] is not None}
+    return {name: read_record(find_maker(Path(name))) for name in files}
 
 
 def make_choice(run: TrainedRun, described: Mapping[str, Mapping[str, Any]], num_pool: int, epochs: int) -> Choice:

@@ -137,8 +137,7 @@ class TimeTrainings(Stage):
 def main() -> None:
     """Time the trainings and write the record."""
     from selectbench.errors import SelectionFailedError
-    from selectbench.records.records import find_maker, read_record
-    from selectbench.stages._targets import make_choice
+    from selectbench.stages._targets import describe_subsets, make_choice
     from selectbench.training.pools import name_device
 
     arguments = parse_arguments(__doc__, TimeTrainings.reads, TimeTrainings.writes)
@@ -146,7 +145,7 @@ def main() -> None:
     (data,) = arguments.data
     started, clock = datetime.now(UTC), time.perf_counter()
     family = open_texts(spec, data, next(iter(arguments.embeddings), None)) if "task" in spec else open_images(spec, data)
-    described = {run["subset"]: read_record(find_maker(Path(run["subset"]))) for run in spec["runs"] if run["subset"] is not None}
+    described = describe_subsets(spec["runs"])
     pool = family.open_split("pool")
     failed: dict[str, str] = {}
     for run in spec["runs"]:
