@@ -80,6 +80,26 @@ def test_a_claim_about_learning_is_not_asked_of_an_agent_that_did_not_learn(own,
         assert both["why"].endswith("; not asked of another data set or method: " + judged["why"])
 
 
+@pytest.mark.parametrize(
+    ("presumed", "verdict", "why"),
+    [
+        (("moderate", "el2n"), "supported", "the interval lies above 0"),
+        (("el2n", "moderate"), "not asked", "digits: it helps is not shown to be better: −5.22 [−6.62, −3.83]"),
+    ],
+)
+def test_a_claim_is_not_asked_where_what_it_presumes_is_not_shown(presumed, verdict, why):
+    records = by_id(make_records())
+    asked = make_comparison("digits: Moderate-DS against EL2N", (DIGITS, "moderate", "0.3"), (DIGITS, "el2n", "0.3"))
+    first, second = ((DIGITS, method, "0.3") for method in presumed)
+    claim = {"id": "it", "statement": "It pays.", "by": "paper", "source": "abstract", "table": "main", "unavailable": None}
+    claim |= {"not_compared": [], "scope": "every", "construction": None, "learners": [], "comparisons": [asked]}
+    judged = judge_claim(claim | {"provided": [make_comparison("digits: it helps", first, second)]}, records, [], RULE)
+    assert (judged["verdict"], judged["why"]) == (verdict, why)
+    # a run that is missing leaves open whether it holds, so the claim is asked
+    hole = make_comparison("digits: it helps", ("nowhere", "el2n", "0.3"), ("nowhere", "moderate", "0.3"))
+    assert judge_claim(claim | {"provided": [hole]}, records, [], RULE)["verdict"] == "supported"
+
+
 def test_rows_of_an_agent_that_did_not_learn_say_so_where_it_did_not():
     note = "agent not shown to learn (regret 0.94 against 0.96 of its twin; 406 of 39,200 updates)"
     table = fill_table(make_table_spec() | {"learners": [LEARNER]}, make_agents([0.94, 0.97, 0.91], [0.96, 0.93, 0.99]))

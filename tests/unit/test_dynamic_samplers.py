@@ -68,9 +68,9 @@ def observe_all(sampler, losses):
 
 
 def test_the_samplers_are_the_files():
-    assert available_samplers() == EVERY
-    assert {load_sampler(name).__doc__.split()[0] for name in EVERY} <= {"Keep", "Visit", "Draw", "Drop"}
-    assert all(load_sampler(name).citation for name in EVERY)
+    assert available_samplers() == sorted([*EVERY, "no_training"])
+    assert {load_sampler(name).__doc__.split()[0] for name in available_samplers()} <= {"Keep", "Visit", "Draw", "Drop"}
+    assert all(load_sampler(name).citation for name in available_samplers())
 
 
 def test_unknown_names_come_with_the_closest():
@@ -139,6 +139,13 @@ def test_full_fewer_compresses_the_schedule_to_its_visits():
     sampler = make("full_fewer", num=10, keep=0.3, epochs=8)  # 38 visits: 3 epochs and 8 samples
     assert [sampler.locate(epoch) for epoch in range(5)] == pytest.approx([0, 80 / 38, 160 / 38, 240 / 38, 8])
     assert [make("ucb").locate(epoch) for epoch in (0, 3, 8)] == [0, 3, 8]
+
+
+def test_no_training_has_no_epoch():
+    sampler = make("no_training")
+    assert sampler.planned_visits == sampler.num_epochs == sampler.visits == 0
+    with pytest.raises(SelectbenchError, match="the sampler was made for 0 epochs"):
+        next(iter(sampler))
 
 
 def test_full_fewer_has_no_epoch_that_prunes():

@@ -15,7 +15,7 @@ from selectbench.training.engine import Checkpoint, TrainingDivergedError, train
 from selectbench.training.epochs import Progress
 from selectbench.training.recipes import learning_rate_at
 
-SAMPLERS = [name for name in dynamic.available_samplers() if name != "full"]
+SAMPLERS = [name for name in dynamic.available_samplers() if name not in ("full", "no_training")]
 
 
 class Interrupted(Exception):
@@ -72,6 +72,16 @@ def test_visits_are_those_the_sampler_handed_out(pool, tmp_path, name):
     assert selection["wall_s"] == choice.sampler.overhead_s > 0
     assert selection["trajectory"]["epoch"] == list(range(1, len(kept) + 1)) and selection["trajectory"]["kept"] == kept
     assert selection.get("reached_keep") == (0.55 if name == "infobatch" else None)
+
+
+def test_without_training_a_model_stays_as_it_starts_and_costs_nothing(pool, tmp_path):
+    choice = make_choice("no_training")
+    model, progress = train(pool, tmp_path, choice)
+    with isolated_torch_rng(0):
+        start = build_model({"library": "selectbench", "name": "convnet", "width": 4}, "small", (1, 8, 8), 3)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.state_dict().values(), start.state_dict().values(), strict=True))
+    assert progress.epoch == progress.step == progress.sample_visits == choice.sampler.visits == len(choice.ids) == 0
+    assert choice.sum_kept(np.ones(70)) == 0
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -97,6 +97,16 @@ def test_matches_are_products_of_a_question_with_each_of_its_options(encoder):
     assert matches[0, :3].sum(axis=1).argmax() == 1  # a city's similarity to the question for France's capital
 
 
+def test_a_head_on_matches_starts_as_the_cosine_of_question_and_option(encoder, entries):
+    questions, options = ["What do bees make?", "Where do fish live?"], [["honey", "a house", "music"], ["in a tree", "in water"]]
+    matches = torch.from_numpy(encoder.embed_matches(questions, options))
+    _, scores = build_language_model(entries["minilm_head"], 3, matches.shape[2], "choice")(matches)
+    for row, (question, texts) in enumerate(zip(questions, options, strict=True)):
+        cosines = encoder.embed([question]) @ encoder.embed(texts).T
+        np.testing.assert_allclose(scores[row, : len(texts)].detach(), 5 * cosines[0], rtol=1e-5)
+    assert scores.argmax(dim=1).tolist() == [0, 1]
+
+
 def test_a_head_on_matches_learns_and_gives_no_weight_to_options_that_are_not_there(encoder, entries, tmp_path):
     matches = encoder.embed_matches(QUESTIONS.texts, QUESTIONS.options)
     pool = open_text_pool(QUESTIONS, entries["minilm_head"], matches, None, CPU)

@@ -13,7 +13,7 @@ from selectbench.records.rows import FailedRow, FinishedRow, Outcome, Records, R
 
 CONFIDENCE = 0.95
 FULL, RANDOM = "full", "random"  # ids of the control rows that other rows are compared with
-FULL_ROWS = frozenset({FULL, "full_fewer"})  # rows that train on full data: the best of a column is chosen among the others
+NOT_SELECTING = frozenset({FULL, "full_fewer", "no_training"})  # rows without a selection: the best of a column is chosen among the others
 FULL_COLUMN = "1"
 TOTAL_WALL, TOTAL_VISITS, TRAINING_WALL, TRAINING_VISITS = "total_wall_s", "total_visits", "training_wall_s", "training_visits"
 CostAxis = Literal["wall_s", "sample_visits"]

@@ -11,6 +11,7 @@ from selectbench.artefacts.comparisons import (
     compare,
     compare_statistics,
     find_worst,
+    format_comparison,
     format_seeds,
 )
 from selectbench.artefacts.decisions import (
@@ -117,9 +118,10 @@ def judge_claims(spec: ClaimsSpec, records: Records, measurements: Sequence[Meas
 def judge_claim(claim: ClaimSpec, records: Records, measurements: Sequence[Measurement], rule: Rule) -> JudgedClaim:
     """Return one claim with its verdict.
 
-    Comparisons of a method whose agent did not learn are not asked, if the claim is about learning.
+    Comparisons of a method whose agent did not learn are not asked, if the claim is about learning; nor are those of a panel where what
+    the claim presumes is not shown.
     """
-    asked, notes = list_asked(claim, records)
+    asked, notes = list_asked(claim, records, rule)
     if "measured" in claim:
         compared = compare_statistics(claim["measured"], measurements, rule)
     else:
@@ -148,13 +150,26 @@ def judge_claim(claim: ClaimSpec, records: Records, measurements: Sequence[Measu
     )
 
 
-def list_asked(claim: ClaimSpec, records: Records) -> tuple[list[ComparisonSpec], list[str]]:
-    """Return the comparisons that a claim is asked of, and why not of the others: their agent did not learn."""
+def list_asked(claim: ClaimSpec, records: Records, rule: Rule) -> tuple[list[ComparisonSpec], list[str]]:
+    """Return the comparisons that a claim is asked of, and why not of the others: their agent did not learn, or nothing is to be shown."""
     wanted = claim["comparisons"]
     datasets = [find_dataset(records, run) for item in wanted for run in item["better"][:1]]
     idle = find_idle(records, claim["learners"], datasets)
-    asked = [item for item, dataset in zip(wanted, datasets, strict=True) if not {(item["method"], dataset)} & idle.keys()]
-    return asked, list(dict.fromkeys(idle.values())) if len(asked) < len(wanted) else []
+    vain = find_vain(claim, records, rule)
+    asked = [
+        item for item, dataset in zip(wanted, datasets, strict=True) if (item["method"], dataset) not in idle and item["panel"] not in vain
+    ]
+    return asked, list(dict.fromkeys([*idle.values(), *vain.values()])) if len(asked) < len(wanted) else []
+
+
+def find_vain(claim: ClaimSpec, records: Records, rule: Rule) -> dict[str, str]:
+    """Return panel → note, for panels where something that the claim presumes is compared and not shown to hold."""
+    compared = [compare(item, records, rule) for item in claim.get("provided", ())]
+    return {
+        item.panel: f"{item.comparison['label']} is not shown to be better: {format_comparison(item.comparison)}"
+        for item in compared
+        if item.effect is not None and find_p(item.effect) > rule.level
+    }
 
 
 def list_open(claim: ClaimSpec, records: Records, rule: Rule) -> list[ComparisonSpec]:
@@ -163,7 +178,7 @@ def list_open(claim: ClaimSpec, records: Records, rule: Rule) -> list[Comparison
     If a claim is judged by means over keep fractions, these are all comparisons of such a mean; if it is about the best keep fraction,
     those at the fraction that comes closest in each panel.
     """
-    asked, _ = list_asked(claim, records)
+    asked, _ = list_asked(claim, records, rule)
     compared = [compare(item, records, rule) for item in asked]
     if claim["scope"] == "best":
         closest = {panel: min(keeps, key=lambda keep: max(map(find_p, keeps[keep]))) for panel, keeps in group_panels(compared).items()}

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from selectbench.artefacts import grids
-from selectbench.artefacts.cells import FULL, FULL_COLUMN, FULL_ROWS, TOTAL_VISITS, Cell, Repeated, find_finished, list_cells
+from selectbench.artefacts.cells import FULL, FULL_COLUMN, NOT_SELECTING, TOTAL_VISITS, Cell, Repeated, find_finished, list_cells
 from selectbench.artefacts.formats import HOLE, count_seeds
 from selectbench.artefacts.kinds import Facts, Filled, Line, Table
 from selectbench.artefacts.specs import Panel, TableSpec
@@ -36,7 +36,7 @@ def fill_shares(spec: TableSpec, records: Records) -> Filled[Cell]:
         raise ConfigError(f"table {spec['id']}: a table of kind 'cost_shares' needs the metric {TOTAL_VISITS}, not {spec['metric']!r}")
     filled = grids.fill_grid(spec | {"compare_reported": False}, records)
     for _, row, _, cell in list_cells(filled.panels):
-        if cell["cost"] is None or row["id"] in FULL_ROWS:
+        if cell["cost"] is None or row["id"] in NOT_SELECTING:
             cell["best"] = False
         cell["below_random"] = False
         if spec["compare_reported"] and cell["reported"] is not None and cell["cost"] is not None:

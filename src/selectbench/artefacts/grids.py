@@ -7,9 +7,9 @@ from selectbench.artefacts.cells import (
     COST_METRICS,
     FULL,
     FULL_COLUMN,
-    FULL_ROWS,
     LOWER_IS_BETTER,
     METRIC_TITLES,
+    NOT_SELECTING,
     TEST_METRICS,
     Cell,
     fill_panels,
@@ -65,7 +65,7 @@ def mark_best(rows: Sequence[TableRow[Cell]], columns: Sequence[Titled], metric:
     Full data, cells with holes and, of texts, methods whose training saw the whole pool are excluded.
     """
     for column in columns:
-        cells = [row["cells"][column["id"]] for row in rows if row["id"] not in FULL_ROWS and column["id"] in row["cells"]]
+        cells = [row["cells"][column["id"]] for row in rows if row["id"] not in NOT_SELECTING and column["id"] in row["cells"]]
         cells = [cell for cell in cells if not cell["whole_pool"]]
         means = [(cell, cell["mean"]) for cell in cells if cell["mean"] is not None and not cell["holes"]]
         if len({tuple(cell["runs"]) for cell, _ in means}) < 2:

@@ -269,6 +269,7 @@ class ClaimSpec(TypedDict):
     scope : whether all comparisons must hold at ``"every"`` keep fraction, or together at the ``"best"`` one
     construction : why the claim holds by construction, or None
     learners : methods of which the claim is not asked where their agent did not learn
+    provided : comparisons that must be shown to hold in a panel for the claim to be asked there
     comparisons : of runs; empty if a statistic is measured
     measured : the statistic instead
     """
@@ -283,6 +284,7 @@ class ClaimSpec(TypedDict):
     scope: Scope
     construction: str | None
     learners: list[LearnerSpec]
+    provided: NotRequired[list[ComparisonSpec]]
     comparisons: list[ComparisonSpec]
     measured: NotRequired[MeasuredSpec]
 

@@ -493,7 +493,7 @@ def _check_paper(config: Config, name: Path, paper: Paper) -> None:
             _check_keeps([drawn["keep"]], f"{name}: figures.{figure}")
     for claim, claimed in paper["claims"].items():
         _check_name(claimed["table"], paper["tables"], f"{name}: claims.{claim}.table")
-        for key in ("compare", "together"):
+        for key in ("compare", "together", "provided"):
             if key in claimed:
                 _check_compare(config, claimed[key], paper["tables"][claimed["table"]], f"{name}: claims.{claim}.{key}")
 

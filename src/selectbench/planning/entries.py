@@ -378,6 +378,7 @@ class ClaimEntry(TypedDict):
     table : whose runs decide it
     compare, measured : the predicate
     together : a second predicate, which must hold with the first at one keep fraction at least
+    provided : a predicate without which the claim is pointless, so that it is not asked where it is not shown to hold
     learning : whether the claim is about what an agent learns, so that it is not asked of one that did not
     construction : why it holds by construction
     """
@@ -388,6 +389,7 @@ class ClaimEntry(TypedDict):
     table: str
     compare: NotRequired[Compare]
     together: NotRequired[Compare]
+    provided: NotRequired[Compare]
     measured: NotRequired[MeasuredSpec]
     learning: NotRequired[bool]
     construction: NotRequired[str]

@@ -283,6 +283,8 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
     planned = [name for name in dict.fromkeys(compared) if config.methods[name].get("planned")]
     waiting = [name for part in parts.values() for name in part.get("against", ()) if config.methods[name].get("planned")]
     table, where = tables[paper, entry["table"]], f"config/papers/{paper}.yaml: claims.{claim}"
+    if "provided" in entry:
+        stated["provided"] = resolve_compare(config, table, entry["provided"], f"{where}.provided")
     return {
         **stated,
         "unavailable": f"not built yet: {', '.join(config.methods[name]['title'] for name in planned)}" if planned else None,
@@ -300,15 +302,20 @@ def add_runs(claim: ClaimSpec, added: Mapping[str, Sequence[Run]]) -> ClaimSpec:
     claim : as resolved
     added : folder of runs that differ in seed alone → the runs of further seeds
     """
-    comparisons: list[ComparisonSpec] = []
-    for item in claim["comparisons"]:
-        more: ComparisonSpec = {**item, "better": add_further(item["better"], added), "worse": add_further(item["worse"], added)}
-        if "than_better" in item:
-            more["than_better"] = add_further(item["than_better"], added)
-        if "than_worse" in item:
-            more["than_worse"] = add_further(item["than_worse"], added)
-        comparisons.append(more)
-    return {**claim, "comparisons": comparisons}
+    more: ClaimSpec = {**claim, "comparisons": [add_compared(item, added) for item in claim["comparisons"]]}
+    if "provided" in claim:
+        more["provided"] = [add_compared(item, added) for item in claim["provided"]]
+    return more
+
+
+def add_compared(item: ComparisonSpec, added: Mapping[str, Sequence[Run]]) -> ComparisonSpec:
+    """Return a comparison whose runs have further seeds."""
+    more: ComparisonSpec = {**item, "better": add_further(item["better"], added), "worse": add_further(item["worse"], added)}
+    if "than_better" in item:
+        more["than_better"] = add_further(item["than_better"], added)
+    if "than_worse" in item:
+        more["than_worse"] = add_further(item["than_worse"], added)
+    return more
 
 
 def add_further(runs: Sequence[str], added: Mapping[str, Sequence[Run]]) -> list[str]:

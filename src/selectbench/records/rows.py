@@ -196,7 +196,7 @@ class Training(TypedDict):
     sample_visits, forward_visits, backward_visits : samples seen, with repetition
     wall_s : seconds, without a sampler's own time, with ``encode_s``
     encode_s : seconds of a frozen encoder that selection has not paid for
-    final_loss : training loss of the last epoch
+    final_loss : training loss of the last epoch; None without one
     unreadable : training images that could not be read and were replaced by grey ones
     peak_memory_mb, peak_device_memory_mb : MiB of the process, with all libraries that it holds, and of its GPU, None without one
     test_top1_by_epoch : test accuracy in percent after every epoch, empty unless the recipe tracks it

@@ -171,7 +171,7 @@ class SamplerChoice(Choice):
     """
 
     def __init__(self, sampler: Sampler) -> None:
-        self.ids = np.arange(sampler.num_samples)
+        self.ids = np.arange(sampler.num_samples if sampler.num_epochs else 0)
         self.num_kept = sampler.num_kept
         self.seed = sampler.seed
         self.sampler = sampler
@@ -209,7 +209,7 @@ class SamplerChoice(Choice):
 
     def sum_kept(self, values: np.ndarray) -> float:
         """Return the sum over all visits, divided by the number of epochs."""
-        return round(float(self.sampler.visit_counts @ values / self.sampler.num_epochs), _RATE_DIGITS)
+        return round(float(self.sampler.visit_counts @ values / max(1, self.sampler.num_epochs)), _RATE_DIGITS)
 
     @property
     def overhead_s(self) -> float:
