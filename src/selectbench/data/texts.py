@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.messages import first_line
 from selectbench.data.sources import choose_source, locate_file
 from selectbench.data.splits import NOISY, check_noisy, read_array
-from selectbench.data.text_layouts import TEXT_LAYOUTS, Row
+from selectbench.data.text_layouts import TEXT_LAYOUTS, Row, read_label
 from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_array, digest_value, read_sealed, write_array, write_text
 
@@ -127,7 +127,13 @@ def decode_rows(paths: list[Path], source: "SourceEntry", entry: "CorpusEntry") 
             decoded = list(TEXT_LAYOUTS[source["layout"]](files, entry))
             "\n".join(part for row in decoded for part in (row.text, *(row.options or ()))).encode()  # fails on half a surrogate pair
         except _UNDECODABLE as error:
-            raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}); fetch it again") from None
+            remedy = "" if source["fetch"] == "file" else "; fetch it again"
+            raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}){remedy}") from None
+        if "label" in file:
+            label = read_label(f"config/corpora.yaml: {file['path']}", file["label"], entry)
+            decoded = [replace(row, label=label) for row in decoded]
+        if "split" in file:
+            decoded = [replace(row, split=file["split"]) for row in decoded]
         rows += decoded
     return rows
 
@@ -168,17 +174,30 @@ def split_rows(rows: Sequence[Row], entry: "CorpusEntry", name: str) -> dict[str
         return fixed
     wanted = {test_set: settings["size"] for test_set, settings in entry["test_sets"].items() if test_set not in fixed}
     wanted[VALIDATION] = entry["validation_size"]
-    by_text: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        if row.split is None:
-            by_text.setdefault("\n".join([row.text, *(row.options or ())]), []).append(index)
-    order = iter(sorted(by_text, key=lambda text: hashlib.sha256(f"{name}\0{text}".encode()).digest()))
-    drawn = {split: [by_text[text][0] for text in islice(order, size)] for split, size in wanted.items()}
-    drawn[POOL] = [index for text in order for index in by_text[text]][: entry["pool_size"]]
+    by_text = group_equal(rows)
+    drawn = draw_splits(by_text, wanted, name)
+    drawn[POOL] = drawn[POOL][: entry["pool_size"]]
     for split, size in (*wanted.items(), (POOL, entry["pool_size"])):
         if len(drawn[split]) < size:
             raise DataError(f"{name}: {len(by_text):,} distinct texts are too few for a split {split!r} of {size:,}")
     return fixed | {split: [rows[index] for index in sorted(indices)] for split, indices in drawn.items()}
+
+
+def group_equal(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """Return text with options → the positions of rows that belong to no published split."""
+    by_text: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.split is None:
+            by_text.setdefault("\n".join([row.text, *(row.options or ())]), []).append(index)
+    return by_text
+
+
+def draw_splits(by_text: Mapping[str, Sequence[int]], sizes: Mapping[str, int], name: str) -> dict[str, list[int]]:
+    """Return split → positions: distinct texts for the splits of these sizes, and all rows of the remaining texts for the pool."""
+    order = iter(sorted(by_text, key=lambda text: hashlib.sha256(f"{name}\0{text}".encode()).digest()))
+    drawn = {split: [by_text[text][0] for text in islice(order, size)] for split, size in sizes.items()}
+    drawn[POOL] = [index for text in order for index in by_text[text]]
+    return drawn
 
 
 def check_split(name: str, split: str, rows: Sequence[Row], entry: "CorpusEntry") -> "SplitManifest":

@@ -178,7 +178,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
 
 
 def _read_scale(root: Path, name: str) -> Any:
-    """Return the content of a scale's file, with the keys of its base that it does not give itself."""
+    """Return the content of a scale's file, with the keys of its base that it does not give itself, at any depth."""
     path = SCALES / f"{name}.yaml"
     content = read_yaml(root / path, path)
     base: dict[str, Any] = {}
@@ -189,8 +189,15 @@ def _read_scale(root: Path, name: str) -> Any:
         if "base" in base:
             raise ConfigError(f"{path}: base: {content['base']} has a base itself; name {base['base']}")
     schema = Path("workflow/schemas/scale.schema.yaml")
-    check_schema(base | content, read_yaml(root / schema, schema), path)
-    return base | content
+    merged = merge_keys(base, content)
+    check_schema(merged, read_yaml(root / schema, schema), path)
+    return merged
+
+
+def merge_keys(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two mappings as one; where both have a mapping, these are merged too, and everything else is that of the second."""
+    both = {key: merge_keys(base[key], value) for key, value in own.items() if isinstance(value, dict) and isinstance(base.get(key), dict)}
+    return {**base, **own, **both}
 
 
 def list_looks(scale: Scale) -> list[int]:
