@@ -60,6 +60,27 @@ def test_k_center_on_embeddings_takes_the_farthest_sample_of_the_whole_pool_each
         assert nearest[taken[step]] == pytest.approx(nearest.max())
 
 
+@pytest.mark.parametrize("keep", [0.05, 0.5, 1.0])
+def test_deduplication_is_a_random_order_with_near_duplicates_at_its_end(keep):
+    rng = np.random.default_rng(2)
+    rows = np.repeat(rng.normal(size=(200, 8)), 3, axis=0) + rng.normal(size=(600, 8)) * rng.choice([0.01, 0.6], size=(600, 1))
+    signals = make(embeddings=rows)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    order = sb.select("deduplicate", signals, 1.0, seed=5, threshold=1.0).ids.tolist()  # nothing reaches a cosine of 1 with another
+    taken, postponed = [], []
+    for place in order:
+        (postponed if any(units[place] @ units[other] >= 0.9 for other in taken) else taken).append(place)
+    assert 250 < len(taken) < 500
+    found = sb.select("deduplicate", signals, keep, seed=5).ids.tolist()
+    assert found == (taken + postponed)[: len(found)]
+    assert sb.select("deduplicate", signals, keep, seed=6).ids.tolist() != found
+
+
+def test_the_threshold_of_deduplication_is_a_cosine():
+    with pytest.raises(SelectbenchError, match="threshold: 9.0 is outside"):
+        sb.select("deduplicate", make(embeddings=np.ones((4, 5))), 0.5, threshold=9.0)
+
+
 def test_less_keeps_the_largest_influences():
     assert sb.select("less", make(influences=np.array([0.1, -2.0, 3.0, 0.5])), 0.5).ids.tolist() == [2, 3]
 
