@@ -12,7 +12,7 @@ from selectbench.llm.encoder import load_encoder
 from selectbench.llm.files import digest_model, load_part
 from selectbench.llm.models import build_language_model, fit_answer, load_trainable, pad_answers, trainable_state
 from selectbench.llm.perplexity import causal_perplexities
-from selectbench.llm.pools import cut_positions, open_text_pool
+from selectbench.llm.pools import group_lengths, open_text_pool
 from selectbench.planning.config import read_yaml
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages.measure_texts import ask_reference
@@ -318,6 +318,20 @@ def test_a_cut_keeps_the_end_of_a_prompt_and_the_beginning_of_an_answer():
     assert asked.tolist() == [[False, True, True], [False, True, False]]
 
 
-def test_positions_are_cut_without_loss():
-    assert [part.tolist() for part in cut_positions(np.arange(5), False, 2)] == [[0, 1], [2, 3], [4]]
-    assert [part.tolist() for part in cut_positions(np.arange(5), True, 2)] == [[0, 1, 2, 3, 4]]
+def test_sequences_of_similar_length_are_grouped_without_loss():
+    assert [part.tolist() for part in group_lengths(np.array([5, 1, 3, 1, 9]), 2)] == [[1, 3], [2, 0], [4]]
+    assert [part.tolist() for part in group_lengths(np.array([5, 1, 3]), 3)] == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize("kind", ["minilm", "smollm2_135m_full"])
+def test_outputs_keep_the_order_of_samples_whatever_their_lengths(entries, kind):
+    texts = ["a very long text " * (1 + 7 * i % 12) + str(i) for i in range(11)]
+    pool = open_text_pool(TextSplit(np.arange(11) % 3, texts), entries[kind], None, NAMES, CPU)
+    with isolated_torch_rng(0):
+        model = build_language_model(entries[kind], 3, None).eval()
+    positions = np.array([4, 9, 0, 10, 3, 7, 1, 8, 2, 6, 5])
+    with torch.no_grad():
+        together = pool.forward(model, positions)
+        alone = [pool.forward(model, np.array([position])) for position in positions]
+    for value, singles in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(value, torch.cat(singles), rtol=1e-4, atol=1e-4)

@@ -47,7 +47,8 @@ def test_every_table_has_its_controls_first_and_drops_no_row(plan):
         entry = plan.config.papers[paper]["tables"][name]
         present = [panel for panel in table["panels"] if panel["absent"] is None]
         stand_ins = {plan.config.scale["axes"]["dataset"][dataset] for dataset in entry["where"]["dataset"]}
-        assert bool(present) == (stand_ins != {None})
+        targets = {plan.config.scale["axes"]["model"][target] for target in as_list(entry["where"]["target"])}
+        assert bool(present) == (stand_ins != {None} and targets != {None})
         for panel in present:
             controls = [row["id"] for row in panel["rows"] if row["control"]]
             assert controls == (["full", "random", "random_balanced"] if entry.get("controls", True) else [])

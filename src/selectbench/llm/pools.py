@@ -1,7 +1,8 @@
 """Pools of texts on a device for training and evaluation, one class per kind of language model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SEQUENCES = 32  # at a time in evaluation
+_GROUP = 8  # of similar length at a time on a CPU, where small groups cost nothing and padding does
 
 
 class TextPool(ABC):
@@ -109,16 +111,28 @@ class TokenPool(TextPool):
         self.max_length: int = entry["max_length"]
         self.tokeniser: PreTrainedTokenizerBase = load_once(AutoTokenizer, entry)
 
+    @cached_property
+    def tokens(self) -> list[list[int]]:
+        """The tokens of every text, truncated at ``max_length``."""
+        found: list[list[int]] = self.tokeniser(self.texts, truncation=True, max_length=self.max_length)["input_ids"]
+        return found
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens (N,) of every text, after truncation."""
+        return np.array(list(map(len, self.tokens)), dtype=np.int64)
+
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean states and logits; in evaluation, a few sequences are processed at a time."""
-        parts = [model(self.make_batch(part)) for part in cut_positions(positions, model.training)]
-        features, logits = zip(*parts, strict=True)
-        return torch.cat(features), torch.cat(logits)
+        """Return mean states and logits; sequences of similar length are processed together, so that little is padded."""
+        whole = model.training and self.device.type != "cpu"
+        places = group_lengths(self.lengths[positions], len(positions) if whole else _GROUP if self.device.type == "cpu" else _SEQUENCES)
+        features, logits = zip(*(model(self.make_batch(positions[part])) for part in places), strict=True)
+        back = torch.from_numpy(np.argsort(np.concatenate(places))).to(self.device)
+        return torch.cat(features)[back], torch.cat(logits)[back]
 
     def make_batch(self, positions: np.ndarray) -> TokenBatch:
         """Return the tokens of some texts, truncated at ``max_length``."""
-        texts = [self.texts[position] for position in positions]
-        found = self.tokeniser(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(self.device)
+        found = self.tokeniser.pad({"input_ids": [self.tokens[position] for position in positions]}, return_tensors="pt").to(self.device)
         return TokenBatch(found["input_ids"], found["attention_mask"])
 
     def count_tokens(self) -> list[int]:
@@ -143,10 +157,16 @@ class OptionPool(TextPool):
         self.options = split.options or [list(class_names or ())] * len(split)
         self.num_options = max(map(len, self.options))
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens (N,) of every prompt with its correct option, after truncation."""
+        return np.minimum(self.count_tokens(), self.max_length)
+
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features averaged over options, and mean log-likelihoods (B, C), −∞ for options that a question lacks."""
         features, logits = [], []
-        for part in cut_positions(positions, False, -(-_SEQUENCES // self.num_options)):
+        places = group_lengths(self.lengths[positions], -(-_SEQUENCES // self.num_options))
+        for part in (positions[place] for place in places):
             batch = self.make_batch(
                 [(row, option) for row, position in enumerate(part) for option in range(len(self.options[position]))], part
             )
@@ -156,7 +176,8 @@ class OptionPool(TextPool):
             sums = torch.zeros(len(part), found.shape[1], device=self.device).index_add_(0, batch.rows, found.float())
             features.append(sums / torch.bincount(batch.rows, minlength=len(part))[:, None])
             logits.append(table)
-        return torch.cat(features), torch.cat(logits)
+        back = torch.from_numpy(np.argsort(np.concatenate(places))).to(self.device)
+        return torch.cat(features)[back], torch.cat(logits)[back]
 
     def sample_losses(self, recipe: Recipe, stream: tuple[object, ...]) -> SampleLosses:
         """Return the mean negative log-likelihood of each correct option's tokens, and the uncertainty of their predictions."""
@@ -191,11 +212,10 @@ class OptionPool(TextPool):
         return [sum(map(len, self.spell(position, int(self.split.labels[position])))) for position in range(len(self))]
 
 
-def cut_positions(positions: np.ndarray, whole: bool, size: int = _SEQUENCES) -> Iterator[np.ndarray]:
-    """Yield all positions at once if ``whole``, otherwise ``size`` at a time."""
-    step = len(positions) if whole else size
-    for start in range(0, len(positions), step):
-        yield positions[start : start + step]
+def group_lengths(lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the places (B,) of sequences in groups of at most ``size``, from the shortest to the longest."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def open_text_pool(
