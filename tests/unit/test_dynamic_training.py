@@ -7,6 +7,8 @@ from training_fixtures import RECIPE, make_pool
 
 from selectbench import dynamic
 from selectbench.models.factory import build_model
+from selectbench.records.checks import make_adapter
+from selectbench.records.rows import Selection
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages._targets import make_sampler_choice
 from selectbench.training.choices import SamplerChoice, SubsetChoice
@@ -82,6 +84,7 @@ def test_without_training_a_model_stays_as_it_starts_and_costs_nothing(pool, tmp
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.state_dict().values(), start.state_dict().values(), strict=True))
     assert progress.epoch == progress.step == progress.sample_visits == choice.sampler.visits == len(choice.ids) == 0
     assert choice.sum_kept(np.ones(70)) == 0
+    make_adapter(Selection).validate_python(choice.describe_selection())
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

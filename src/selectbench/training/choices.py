@@ -201,8 +201,9 @@ class SamplerChoice(Choice):
             "subset_sha256": None,
             "class_counts": None,
             "sampler": self.sampler.name,
-            "trajectory": tabulate([row | {"epoch": (row["epoch"] or 0) + 1} for row in self.sampler.trace], None),
         }
+        if self.sampler.trace:
+            selection["trajectory"] = tabulate([row | {"epoch": (row["epoch"] or 0) + 1} for row in self.sampler.trace], None)
         if round(reached - self.sampler.keep_fraction, _RATE_DIGITS) > 0:
             selection["reached_keep"] = round(reached, _RATE_DIGITS)
         return selection
