@@ -11,6 +11,7 @@ from selectbench.artefacts.cells import (
     find_hole,
     list_cells,
     mean_cost,
+    pair_runs,
     read_value,
     t_interval,
     values_by_seed,
@@ -129,6 +130,15 @@ def test_times_are_compared_by_log_ratios(records):
 def test_two_runs_of_one_seed_cannot_be_paired(records):
     with pytest.raises(RecordError, match="second run of seed 0"):
         values_by_seed(records, [run_id(DIGITS, "el2n", keep, 0) for keep in ("0.3", "0.5")], "top1", "test")
+
+
+def test_a_cost_of_nothing_has_no_ratio(records):
+    ours, theirs = runs_of("random", "0.5"), runs_of("full", "1")
+    before, _ = pair_runs(records, ours, theirs, "training_visits", None, False)
+    free = records[ours[1]]
+    changed = records | {ours[1]: free | {"training": free["training"] | {"sample_visits": 0}}}
+    differences, _ = pair_runs(changed, ours, theirs, "training_visits", None, False)
+    assert differences == {seed: before[seed] for seed in before if seed != free["run"]["seed"]}
 
 
 def test_cost_is_relative_to_full_data_of_the_same_seed(records):

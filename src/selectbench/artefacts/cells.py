@@ -309,11 +309,12 @@ def pair_runs(
 ) -> tuple[dict[int, float], float]:
     """Return seed → paired difference, positive = ``better`` is better, and the least standard deviation of these differences.
 
-    Costs are compared by the difference of their logarithms. A percentage of ``num`` samples moves in steps of 100 / num, so
-    differences that happen to be equal are no more certain than that: the least standard deviation is (100 / num) / √12.
+    Costs are compared by the difference of their logarithms; a cost of 0, that of no training, has none. A percentage of ``num`` samples
+    moves in steps of 100 / num, so differences that happen to be equal are no more certain than that: the least standard deviation is
+    (100 / num) / √12.
     """
     left, right = (values_by_seed(records, runs, metric, test_set) for runs in (better, worse))
-    seeds = sorted(left.keys() & right.keys())
+    seeds = [seed for seed in sorted(left.keys() & right.keys()) if metric not in COST_METRICS or min(left[seed], right[seed]) > 0]
     pairs = np.array([[left[seed], right[seed]] for seed in seeds], dtype=np.float64).reshape(-1, 2)
     if metric in COST_METRICS:
         pairs = np.log(pairs)
