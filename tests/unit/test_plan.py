@@ -292,3 +292,10 @@ def test_methods_that_another_arithmetic_changes_need_five_seeds(plan):
     (stable,) = {item.get("least_seeds") for item in claims["el2n_beats_random"]["comparisons"]}
     (changed,) = {item.get("least_seeds") for item in claims["agent_beats_static"]["comparisons"]}
     assert (stable, changed) == (None, 5)
+
+
+def test_a_measured_claim_is_not_asked_where_its_table_is_not_there(plan, root):
+    claims = {claim["id"]: claim for claim in plan.claims["cluster_mdp"]}
+    assert "measured" not in claims["proxy_predicts"] and not claims["proxy_predicts"]["comparisons"]
+    smoke = {claim["id"]: claim for claim in load_plan(root, {"scale": "smoke"}).claims["cluster_mdp"]}
+    assert smoke["proxy_predicts"]["measured"]["statistic"] == "spearman"

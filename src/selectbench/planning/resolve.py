@@ -277,7 +277,8 @@ def resolve_claim(config: Config, tables: Mapping[tuple[str, str], TableSpec], p
         "comparisons": [],
     }
     if "measured" in entry:
-        return {**stated, "measured": entry["measured"]}
+        is_measured = any(panel["absent"] is None for panel in tables[paper, entry["table"]]["panels"])
+        return {**stated, "measured": entry["measured"]} if is_measured else stated
     parts = {"compare": entry["compare"], **({"together": entry["together"]} if "together" in entry else {})}
     compared = [name for part in parts.values() for name in part["method"]]
     planned = [name for name in dict.fromkeys(compared) if config.methods[name].get("planned")]
@@ -421,7 +422,7 @@ def resolve_pair(
     comparisons: list[ComparisonSpec] = []
     for keep in keeps:
         found: ComparisonSpec = {**shared, "keep": keep, "better": list_runs(method, keep), "worse": list_runs(other, keep)}
-        found["label"] = f"{shared['label']} at {name_keeps([keep])}"
+        found["label"] = f"{shared['label']} at {name_keeps(['1' if method == 'full' else keep])}"
         if "bound" in compare:
             found |= {"form": "bound", "bound": compare["bound"], "label": f"{found['label']}, {compare['bound']:g} − value"}
         else:
