@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "stable_baselines3": "stable-baselines3", "sb3_contrib": "sb3-contrib"}
 
@@ -48,6 +49,13 @@ def needing_packages(what: str, remedy: str = 'run `pip install "selectbench[lib
         if package in ("", "selectbench"):
             raise
         raise MissingPackage(f"{what} needs {DISTRIBUTIONS.get(package, package)}, which is not installed; {remedy}") from None
+
+
+def require_packages(*packages: str) -> None:
+    """Raise ``ModuleNotFoundError`` for the first package that is not installed; none is imported."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 class RunFailedError(SelectbenchError):

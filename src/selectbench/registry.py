@@ -3,10 +3,12 @@
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from selectbench.errors import SelectbenchError, suggest
 
@@ -58,20 +60,50 @@ def check_parameter_names(kind: type, parameters: Iterable[str], described: str)
             raise SelectbenchError(f"{described} has no parameter {parameter!r}{suggest(parameter, valid)}")
 
 
-def check_parameter(name: str, kind: Any, value: object) -> None:
-    """Raise unless a value has a parameter's type: bool, int, float (which accepts an int), str or a Literal.
+def check_parameter(name: str, kind: Any, value: object) -> Any:
+    """Return a value as Python's own bool, int, float (for which an int may stand), str or one of a Literal's words.
+
+    NumPy's numbers become Python's; a float of less precision becomes the number that it is printed as.
 
     Raises
     ------
     SelectbenchError
-        The message names the parameter and what it should be.
+        The value has another type, or is not finite; the message names the parameter and what it should be.
     """
+    if isinstance(value, np.generic):
+        value = float(str(value)) if isinstance(value, np.floating) else value.item()
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise SelectbenchError(f"{name}: unknown {value!r}{suggest(value, get_args(kind))}")
-        return
+        return value
     allowed = (int, float) if kind is float else kind
     is_finite = not isinstance(value, float) or math.isfinite(value)
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or not is_finite:
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
         raise SelectbenchError(f"{name}: {value!r} is not {words[kind]}")
+    return value
+
+
+def check_fields(instance: Any, leave: Container[str] = ()) -> None:
+    """Check every field of a dataclass against its annotation, and store it as Python's own type (see ``check_parameter``).
+
+    Parameters
+    ----------
+    instance : of a dataclass, frozen or not
+    leave : names of fields that are checked elsewhere
+    """
+    kinds = get_type_hints(type(instance))
+    for field in fields(instance):
+        if field.name not in leave:
+            object.__setattr__(instance, field.name, check_parameter(field.name, kinds[field.name], getattr(instance, field.name)))
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed as a Python integer.
+
+    Raises
+    ------
+    SelectbenchError
+        It is not a whole number.
+    """
+    return int(check_parameter("seed", int, seed))

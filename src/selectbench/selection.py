@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectbench.arrays import as_array
 from selectbench.errors import SelectbenchError, needing_packages
 from selectbench.methods import GreedyMethod, make_method
 from selectbench.policy import Quota, Tail, choose_positions, count_kept, parse_keep
+from selectbench.registry import check_seed
 from selectbench.signals import Signals
 
 
@@ -53,13 +55,13 @@ def score(method: str, signals: Signals, *, keep: float | str = 1, seed: int = 0
     Raises
     ------
     SelectbenchError
-        The method or a parameter is unknown, the keep fraction is invalid, or a score is NaN.
+        The method or a parameter is unknown, the keep fraction or the seed is invalid, or a score is NaN.
     MissingSignal
         The method needs a signal that ``signals`` lacks.
     MissingPackage
         The method needs a package that is not installed.
     """
-    most = count_kept(keep, len(signals))
+    most, seed = count_kept(keep, len(signals)), check_seed(seed)
     with needing_packages(f"method {method!r}"):
         made = make_method(method, parameters)
         signals.require(method, *made.reads)
@@ -89,7 +91,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     SelectbenchError, MissingSignal
         As in ``score``; also if the keep fraction is invalid.
     """
-    num_kept = count_kept(keep, len(signals))
+    num_kept, seed = count_kept(keep, len(signals)), check_seed(seed)
     scores = score(method, signals, keep=keep, seed=seed, **parameters)
     with needing_packages(f"method {method!r}"):
         positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
@@ -122,7 +124,7 @@ def take(
     -------
     Subset
     """
-    scores = np.asarray(scores, dtype=np.float64)
+    seed, scores = check_seed(seed), as_array("scores", scores).astype(np.float64)
     if scores.ndim != 1 or not len(scores):
         raise SelectbenchError(f"scores: shape {scores.shape} should be (N,) with N > 0")
     own_ids = {} if ids is None else {"ids": ids}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selectbench.arrays import as_array
 from selectbench.errors import MissingSignal, SelectbenchError, suggest
 from selectbench.records.files import read_arrays, write_arrays
 
@@ -35,7 +36,8 @@ PROXY_SOURCES = frozenset({"proxy", "gradient_norms", "alignments"})  # recorded
 class Signals:
     """Per-sample signals: N samples, C classes, d features, T epochs, R checkpoints or replicates.
 
-    Only ``labels`` is required. Arrays are checked and converted when the object is created.
+    Only ``labels`` is required. Arrays, tensors (of any precision and device, with or without a graph), lists and columns of data frames
+    are checked and converted when the object is created.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ class Signals:
     Raises
     ------
     SelectbenchError
-        A shape does not match, an array holds NaN, labels are not integers, or ids repeat.
+        A shape does not match, rows have different lengths, an array holds NaN, labels are not integers, or ids repeat.
     """
 
     labels: np.ndarray
@@ -121,8 +123,11 @@ class Signals:
         ids = np.arange(len(labels)) if self.ids is None else _as_integers("ids", self.ids)
         self._set("labels", labels)
         self._set("ids", ids)
-        if self.logits is not None and np.ndim(self.logits) == 2:
-            self._set("logits", np.asarray(self.logits)[None])
+        for field in fields(self):
+            if field.name not in ("labels", "ids") and getattr(self, field.name) is not None:
+                self._set(field.name, as_array(field.name, getattr(self, field.name)))
+        if self.logits is not None and self.logits.ndim == 2:
+            self._set("logits", self.logits[None])
         if self.correct is not None:
             self._set("correct", _as_bits(self.correct))
         for name, axis, dimensions in (
@@ -147,7 +152,7 @@ class Signals:
         ):
             self._check(name, axis, len(labels), dimensions)
         if self.validation_embeddings is not None:
-            self._check("validation_embeddings", 0, len(self.validation_embeddings), (2,))
+            self._check("validation_embeddings", 0, len(np.atleast_1d(self.validation_embeddings)), (2,))
             if self.embeddings is not None and self.embeddings.shape[1] != self.validation_embeddings.shape[1]:
                 widths = f"{self.validation_embeddings.shape[1]} and {self.embeddings.shape[1]}"
                 raise SelectbenchError(f"validation_embeddings: not as wide as embeddings ({widths}); take both from one encoder")
@@ -168,23 +173,18 @@ class Signals:
         value = getattr(self, name)
         if value is None:
             return
-        value = np.asarray(value)
         if value.ndim not in dimensions or value.shape[axis] != num:
             raise SelectbenchError(f"{name}: shape {value.shape} does not fit {len(self.labels)} labels")
         if value.dtype.kind == "f" and not _all_finite(value):
-            raise SelectbenchError(f"{name}: holds NaN or infinity")
-        if value.dtype.kind not in "fiub":
-            raise SelectbenchError(f"{name}: holds {value.dtype}, not numbers")
-        self._set(name, value)
+            raise SelectbenchError(f"{name}: holds NaN or infinity; remove these samples from all arrays, or record them again")
 
     def _check_rows(self, name: str, *described: str) -> None:
         """Convert ``name`` to float64; raise unless it has one number for each row of every signal it describes."""
         if getattr(self, name) is None:
             return
-        values = np.asarray(getattr(self, name))
-        if values.dtype.kind not in "fiu":
-            raise SelectbenchError(f"{name}: holds {values.dtype}, not numbers")
-        values = values.astype(np.float64)
+        values = getattr(self, name).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise SelectbenchError(f"{name}: holds NaN or infinity")
         for other in described:
             rows = getattr(self, other)
             if rows is not None and values.shape != (len(rows),):
@@ -296,7 +296,7 @@ def softmax_residuals(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _as_integers(name: str, values: np.ndarray) -> np.ndarray:
-    array = np.asarray(values)
+    array = as_array(name, values, "integers")
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
@@ -304,10 +304,7 @@ def _as_integers(name: str, values: np.ndarray) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _as_bits(values: np.ndarray) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise SelectbenchError(f"correct: holds {array.dtype}, not true and false")
+def _as_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise SelectbenchError("correct: holds values other than true and false")
     return array.astype(bool)

@@ -474,7 +474,7 @@ def test_learns_the_same_in_any_mode_of_the_loop(mode):
         with context():
             sampler.load_state_dict(sampler.state_dict())
             sampler.set_epoch(2)
-        list(sampler)
+        ids = np.array(list(sampler))
         sampler.observe(ids, losses[ids], logits[ids], features[ids])
         sampler.set_epoch(3)
     assert torch.equal(weights_of(plain._ppo), weights_of(nested._ppo))

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from transformers import default_data_collator
 
 import selectbench as sb
 
@@ -132,10 +134,57 @@ def test_items_start_with_their_ids():
     assert sb.dynamic.WithIds(["a", "b"])[1] == (1, "b")
     assert sb.dynamic.WithIds([("a", 0), ["b", 1]])[0] == (0, "a", 0)
     assert sb.dynamic.WithIds([("a", 0), ["b", 1]])[1] == (1, "b", 1)
-    assert sb.dynamic.WithIds([{"x": 1}])[0] == (0, {"x": 1})
     assert len(sb.dynamic.WithIds("abc")) == 3
-    ids, rows = next(iter(DataLoader(sb.dynamic.WithIds([{"x": 3}, {"x": 4}]), batch_size=2)))
-    assert ids.tolist() == [0, 1] and ids.dtype == torch.int64 and rows["x"].tolist() == [3, 4]
+
+
+def test_items_with_keys_carry_their_ids_under_one_of_the_users():
+    items = [{"input_ids": [1, 2, number], "labels": number % 2} for number in range(8)]
+    assert sb.dynamic.WithIds(items)[5] == {"sample_id": 5, "input_ids": [1, 2, 5], "labels": 1}
+    assert list(sb.dynamic.WithIds(items, key="row")[5]) == ["row", "input_ids", "labels"]
+    with pytest.raises(sb.SelectbenchError, match="items have a key 'labels' already; name another one"):
+        sb.dynamic.WithIds(items, key="labels")[0]
+    sampler = make("random_dynamic", num=8)
+    for collate in (None, default_data_collator):
+        batch = next(iter(DataLoader(sb.dynamic.WithIds(items), batch_size=4, sampler=list(sampler.epoch_ids), collate_fn=collate)))
+        assert batch["sample_id"].tolist() == sampler.epoch_ids[:4].tolist() and batch["sample_id"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_look_at_a_batch_before_training_is_no_epoch(workers):
+    sampler = make("infobatch")
+    loader = DataLoader(sb.dynamic.WithIds(make_data()), batch_size=BATCH, sampler=sampler, num_workers=workers)
+    next(iter(loader))
+    with pytest.raises(sb.SelectbenchError, match=r"epoch 0 was left after \d+ of 50 .* call set_epoch\(0\) to repeat it"):
+        next(iter(loader))
+    sampler.set_epoch(0)
+    assert sum(len(ids) for ids, *_ in loader) == NUM and sampler.epoch == 0
+
+
+def test_accelerate_resumes_where_it_is_told_to(tmp_path):
+    def prepare():
+        accelerator, sampler = Accelerator(cpu=True), make("infobatch")
+        loader = accelerator.prepare(DataLoader(sb.dynamic.WithIds(make_data()), batch_size=BATCH, sampler=sampler))
+        accelerator.register_for_checkpointing(sampler)
+        return accelerator, sampler, loader
+
+    def visit(sampler, loader):
+        visited = []
+        for ids, inputs, _ in loader:
+            sampler.observe(ids, inputs.square().mean(dim=1) * (1 + 0.1 * sampler.epoch))
+            visited.append(ids.tolist())
+        return visited
+
+    accelerator, sampler, loader = prepare()
+    for _ in range(2):
+        visit(sampler, loader)
+    accelerator.save_state(tmp_path)
+    later = [visit(sampler, loader) for _ in range(4)]
+    accelerator, sampler, loader = prepare()
+    accelerator.load_state(tmp_path)
+    with pytest.raises(sb.SelectbenchError, match=r"set_epoch: 0 is outside 1 … 5.*set_epoch\(2\) to go on \(with accelerate, the prep"):
+        next(iter(loader))
+    loader.set_epoch(2)
+    assert [visit(sampler, loader) for _ in range(4)] == later
 
 
 @pytest.mark.parametrize("name", ["infobatch", "data_agent"])

@@ -1,9 +1,13 @@
 """Every sampler's rule against a simple reference, and the contract of all samplers."""
 
+import copy
 import io
+import os
+import pickle
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -98,6 +102,11 @@ def test_unknown_names_come_with_the_closest():
         ("data_agent", {"variant": "code"}, "variant: unknown 'code'"),
         ("data_agent", {"reward": "diffculty"}, "did you mean 'difficulty'"),
         ("data_agent", {"adaptive": 1}, "adaptive: 1 is not true or false"),
+        ("data_agent", {"learns": np.int64(1)}, "learns: 1 is not true or false"),
+        ("ucb", {"num": np.float64(40)}, "num_samples: 40.0 is not a whole number"),
+        ("ucb", {"seed": "x"}, "seed: 'x' is not a whole number"),
+        ("ucb", {"seed": 3.0}, "seed: 3.0 is not a whole number"),
+        ("ucb", {"c": np.float32("nan")}, "c: nan is not a number"),
     ],
 )
 def test_values_that_cannot_be_used_are_told_in_one_line(name, parameters, message):
@@ -111,6 +120,18 @@ def test_full_keeps_everything_or_says_so():
         sb.dynamic.make("full", num_samples=NUM, keep=0.5, epochs=8)
     sampler = make("full")
     assert all(sorted(run_epoch(sampler)) == list(range(NUM)) for _ in range(8))
+
+
+def test_numpys_numbers_are_numbers():
+    plain = make("ucb", num=40, keep=0.3, epochs=9, seed=2, warmup=1, anneal=0.9, alpha=0.7)
+    own = {"num": np.ones(40, bool).sum(), "keep": np.float32(0.3), "epochs": np.uint8(9), "seed": np.int64(2), "warmup": np.int8(1)}
+    given = make("ucb", **own, anneal=np.float32(0.9), alpha=np.float16(0.7))
+    for epoch in range(9):
+        plain.set_epoch(epoch), given.set_epoch(np.int16(epoch))
+        assert run_epoch(plain).tolist() == run_epoch(given).tolist()
+    assert settle(given.state_dict())["parameters"] == plain.state_dict()["parameters"]
+    assert {type(value) for value in given.state_dict()["parameters"].values()} == {int, float, str}
+    assert make("data_agent", adaptive=np.False_).adaptive is False
 
 
 # ---- full data for fewer epochs
@@ -567,6 +588,10 @@ def test_accounts():
         ([[0, 1]], [[1.0, 1.0]], "must be .B,. whole numbers"),
         ([3, 7], [1.0, np.nan], "the loss of sample 7 is nan"),
         ([3, 7], [np.inf, 1.0], "the loss of sample 3 is inf"),
+        ([3, 7], [[1.0], [1.0, 2.0]], "observe: losses: its rows have different lengths"),
+        ([3, 7], ["high", "low"], r"observe: losses: holds text \('high'\), not numbers"),
+        (["a", "b"], [1.0, 1.0], r"observe: ids: holds text \('a'\), not numbers"),
+        ([3, 7], np.ma.masked_array([1.0, 2.0], [False, True]), "observe: losses: has masked entries"),
     ],
 )
 def test_observations_that_cannot_be_used_are_told(ids, losses, message):
@@ -586,6 +611,101 @@ def test_tensors_of_any_precision_and_arrays_teach_the_same(name):
         sampler.observe([], [])
         memories.append([getattr(sampler, memory).tolist() for memory in sampler.memory])
     assert all(memory == memories[0] for memory in memories)
+
+
+@pytest.mark.parametrize("name", ["infobatch", "top_loss"])
+def test_a_validation_loop_cannot_teach_the_sampler(name):
+    sampler = make(name)
+    run_epoch(sampler)
+    ids = np.array(list(sampler))
+    others, before = np.setdiff1d(np.arange(NUM), ids), sampler.losses.copy()
+    with pytest.raises(SelectbenchError, match=f"observe: sample {others[0]} is not in epoch 1; give only ids that the sampler hands out"):
+        sampler.observe(np.arange(NUM), np.zeros(NUM))
+    np.testing.assert_array_equal(sampler.losses, before)
+    assert sampler.trace[1]["observed"] == 0
+
+
+# ---- passes that are left before their end
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_look_at_a_batch_costs_no_epoch(name):
+    sampler, other = make(name), make(name)
+    next(iter(sampler))
+    again = r"epoch 0 was left after 1 of 40 samples, and none of them was observed; call set_epoch\(0\) to repeat it, or set_epoch\(1\)"
+    for _ in range(2):
+        with pytest.raises(SelectbenchError, match=again):
+            next(iter(sampler))
+    sampler.set_epoch(0)
+    for _ in range(other.num_epochs):
+        assert run_epoch(sampler).tolist() == run_epoch(other).tolist()
+
+
+def test_an_epoch_that_is_left_early_on_purpose_is_one():
+    sampler = make("top_loss")
+    first = next(iter(sampler))
+    sampler.observe([first], [0.5])
+    assert len(list(sampler)) == NUM // 2 and sampler.epoch == 1
+    sampler = make("random_dynamic")
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        next(iter(sampler))
+    assert sampler.visits == 8
+    with pytest.raises(SelectbenchError, match=r"epoch 7 was left after 1 of 40 .* call set_epoch\(7\) to repeat it$"):
+        next(iter(sampler))
+
+
+# ---- threads and processes
+
+
+@pytest.mark.parametrize("name", ["data_agent", "infobatch"])
+def test_threads_may_share_a_sampler(name):
+    sampler = make(name, num=6000, keep=1)
+    ids = np.array(list(sampler))
+    with ThreadPoolExecutor(6) as threads:
+        batches = np.split(ids, 600)
+        list(threads.map(lambda batch: sampler.observe(batch, *scripted(batch, 0)), batches))
+        weights = list(threads.map(sampler.weights, batches))
+    assert (sampler.trace[0]["observed"], sampler.trace[0]["batches"]) == (6000, 600)
+    assert not np.isnan(sampler.scores if name == "data_agent" else sampler.losses).any()
+    assert all((weight == 1).all() for weight in weights)
+    if name == "data_agent":
+        assert sampler.trace[0]["updates"] == 60
+
+
+def test_a_sampler_can_be_copied_and_pickled():
+    sampler = make("data_agent")
+    run_epoch(sampler)
+    for other in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        assert run_epoch(other).tolist() == run_epoch(copy.deepcopy(sampler)).tolist()
+
+
+RANKS = """
+import sys
+import torch
+import selectbench as sb
+sampler = sb.dynamic.make("top_loss", num_samples=20, keep=0.5, epochs=8)
+if sys.argv[1] == "connected":
+    store = torch.distributed.FileStore(sys.argv[3], 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=int(sys.argv[2]), world_size=2)
+try:
+    next(iter(sampler))
+except sb.SelectbenchError as error:
+    print(error)
+sampler.whole_batches = True
+print(len(list(sampler)))
+"""
+
+
+@pytest.mark.parametrize("way", ["connected", "announced"])
+def test_more_than_one_process_is_refused_unless_each_observes_whole_batches(way, tmp_path):
+    announced = {"RANK": "0", "WORLD_SIZE": "2"} if way == "announced" else {}
+    commands = [[sys.executable, "-c", RANKS, way, str(rank), str(tmp_path / "store")] for rank in range(2 if way == "connected" else 1)]
+    started = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True, env=os.environ | announced) for each in commands]
+    for process in started:
+        refused, length = process.communicate()[0].splitlines()
+        assert refused.startswith("top_loss: samplers do not share observations between the 2 processes of this training; use one process")
+        assert length == "20" and process.returncode == 0
 
 
 # ---- state
@@ -642,6 +762,37 @@ def test_a_state_is_a_copy(name):
     assert spell(state) == before
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_a_state_taken_inside_an_epoch_asks_what_to_do(name):
+    sampler, restored = make(name), make(name)
+    run_epoch(sampler)
+    half = iter(sampler)
+    batch = np.array([next(half) for _ in range(5)])
+    sampler.observe(batch, *scripted(batch, 1))
+    restored.load_state_dict(settle(sampler.state_dict()))
+    kept = len(sampler)
+    with pytest.raises(
+        SelectbenchError, match=rf"the state was taken inside epoch 1, after 5 of {kept} samples; call set_epoch\(1\) to repeat"
+    ):
+        next(iter(restored))
+    restored.set_epoch(1)
+    assert list(restored) == sampler.epoch_ids.tolist()
+
+
+def test_a_state_taken_while_workers_are_ahead_asks_too():
+    sampler, restored = make("infobatch"), make("infobatch")
+    ids = np.array(list(sampler))  # all handed out, and only two of five batches observed
+    for batch in (ids[:8], ids[8:16]):
+        sampler.observe(batch, *scripted(batch, 0)[:1])
+    restored.load_state_dict(sampler.state_dict())
+    with pytest.raises(SelectbenchError, match="the state was taken inside epoch 0, after 16 of 40 samples"):
+        next(iter(restored))
+    for start in (16, 24, 32):
+        sampler.observe(ids[start : start + 8], *scripted(ids[start : start + 8], 0)[:1])
+    restored.load_state_dict(sampler.state_dict())
+    assert list(restored) == list(sampler) and restored.epoch == 1
+
+
 def test_an_interrupted_epoch_can_be_repeated():
     sampler, restored = make("random_dynamic"), make("random_dynamic")
     list(sampler)
@@ -669,6 +820,113 @@ def test_a_state_of_another_training_is_refused(change, message):
         make("ucb", **change).load_state_dict(make("ucb").state_dict())
     with pytest.raises(SelectbenchError, match="the state belongs to sampler 'ucb', not 'top_loss'"):
         make("top_loss").load_state_dict(make("ucb").state_dict())
+
+
+def damage(state, path, change):
+    """A copy of a state in which the entry at a path is changed, or removed if the change is None."""
+    state = copy.deepcopy(state)
+    *parents, last = path
+    place = state
+    for parent in parents:
+        place = place[parent]
+    if change is None:
+        del place[last]
+    else:
+        place[last] = change(place.get(last) if isinstance(place, dict) else place[last])
+    return state
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        (["sampler"], None, "not the state of a sampler"),
+        (["version"], None, "has version None, and this selectbench reads 1"),
+        (["version"], lambda version: version + 1, "has version 2, and this selectbench reads 1"),
+        (["epoch"], None, "epoch is missing; the state is damaged"),
+        (["epohc"], lambda _: 3, "unknown epohc; did you mean 'epoch'"),
+        (["epoch"], lambda _: 8, r"epoch: 8 is outside -1 … 7"),
+        (["epoch"], lambda _: "1", "epoch: '1' is not a whole number"),
+        (["started"], lambda _: 1, "started: 1 is not true or false"),
+        (["num_handed"], lambda _: 41, "num_handed: 41 is outside 0 … 40"),
+        (["parameters", "c"], None, "parameters.c is missing"),
+        (["parameters", "d"], lambda _: 1.0, "unknown parameters.d"),
+        (["parameters"], lambda _: [], "parameters: not a mapping"),
+        (["ids"], lambda ids: ids[:3], "ids: holds 3 ids of epoch 1, but its trace ends with 40 of epoch 1"),
+        (["ids"], lambda ids: ids.double(), "ids: .* of float64 instead of"),
+        (["ids"], lambda ids: ids.clamp(max=5), "ids: not different ids in 0 … 39"),
+        (["weights"], lambda weights: weights[:3], r"weights: \(3,\) of float32 instead of \(40,\)"),
+        (["weights"], lambda weights: 0 * weights, "weights: not all positive"),
+        (["counts"], lambda counts: counts[:32], r"counts: \(32,\) of int64 instead of \(40,\)"),
+        (["counts"], lambda counts: counts[None], r"counts: \(1, 40\)"),
+        (["rule", "means"], lambda means: means[:3], r"rule.means: \(3,\) of float64 instead of \(40,\)"),
+        (["rule", "means"], None, "rule.means is missing"),
+        (["rule", "losses"], lambda _: 1, "unknown rule.losses"),
+        (["trace"], lambda trace: trace[:1], "its trace ends with 40 of epoch 0"),
+        (["trace", 0], lambda row: {"epoch": 0}, "trace: not a list of rows with batches, epoch"),
+    ],
+)
+def test_a_damaged_state_is_refused_before_anything_changes(path, change, message):
+    sampler, restored = make("ucb", keep=1), make("ucb", keep=1)
+    for _ in range(2):
+        run_epoch(sampler)
+    run_epoch(restored)
+    before = spell(restored.state_dict())
+    with pytest.raises(SelectbenchError, match=f"load_state_dict: .*({message})") as caught:
+        restored.load_state_dict(damage(settle(sampler.state_dict()), path, change))
+    assert "\n" not in str(caught.value)
+    assert spell(restored.state_dict()) == before
+    with pytest.raises(SelectbenchError, match="not the state of a sampler"):
+        restored.load_state_dict([sampler.state_dict()])
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        (["agent"], None, "agent is missing"),
+        (["means", "count"], None, "means.count is missing"),
+        (["means", "sum"], lambda _: 1.0, "unknown means.sum"),
+        (["agent", "updates"], None, "agent.updates is missing"),
+        (["agent", "width"], lambda _: 7, "agent: does not fit"),
+        (["agent", "width"], lambda _: 0, "agent: not the state of an agent"),
+        (["agent", "generator"], lambda generator: generator[:9], "agent: does not fit"),
+        (["agent", "net", "heads.weight"], lambda weight: weight[:, :3], "agent: does not fit"),
+        (["agent", "optimisers", 0, "state", 0, "exp_avg"], lambda moment: moment[:3], "a first moment has the shape"),
+        (["agent", "optimisers", 1, "state"], lambda _: {}, "an optimiser holds 0 of"),
+        (["agent", "optimisers"], lambda optimisers: optimisers[:1], "agent: does not fit"),
+        (["agent", "rollout", 0, "values"], lambda values: values[:2], "values has the shape"),
+        (["agent", "rollout", 0, "values"], None, "a batch of the rollout has"),
+        (["agent", "moments", "mean"], lambda mean: mean[:3], "moments.mean has the shape"),
+        (["agent", "moments"], lambda _: None, "moments of features are given or missing"),
+        (["rule", "scores"], lambda scores: scores[:3], r"rule.scores: \(3,\) of float64 instead of \(40,\)"),
+    ],
+)
+def test_a_damaged_state_of_an_agent_is_refused_before_anything_changes(path, change, message):
+    sampler, restored = make("data_agent", standardise=True), make("data_agent", standardise=True)
+    run_epoch(sampler, batch_size=3)
+    run_epoch(restored, batch_size=3)
+    before = spell(restored.state_dict())
+    with pytest.raises(SelectbenchError, match=f"load_state_dict: .*({message})"):
+        restored.load_state_dict(damage(settle(sampler.state_dict()), path, change))
+    assert spell(restored.state_dict()) == before
+
+
+def test_a_missing_package_is_told_before_the_training():
+    code = """
+import sys
+sys.modules["torch"] = None
+import selectbench as sb
+print(len(list(sb.dynamic.make("infobatch", num_samples=20, keep=0.5, epochs=8))))
+try:
+    sb.dynamic.make("data_agent", num_samples=20, keep=0.5, epochs=8)
+except sb.SelectbenchError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "20",
+        """sampler 'data_agent' needs torch, which is not installed; run `pip install "selectbench[library]"`""",
+    ]
 
 
 def test_torch_is_not_needed():

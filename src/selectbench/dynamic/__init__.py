@@ -8,7 +8,7 @@ from typing import Any
 
 from selectbench.dynamic._base import DynamicSampler
 from selectbench.dynamic._with_ids import WithIds
-from selectbench.errors import needing_packages
+from selectbench.errors import needing_packages, require_packages
 from selectbench.registry import check_parameter_names, list_ids, load_class
 
 __all__ = ["DynamicSampler", "WithIds", "available_samplers", "load_sampler", "make"]
@@ -51,8 +51,11 @@ def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: i
     ------
     SelectbenchError
         Unknown sampler or parameter (the message suggests the closest one), or an invalid value.
+    MissingPackage
+        The sampler needs a package that is not installed.
     """
     with needing_packages(f"sampler {name!r}"):
         sampler = load_sampler(name)
+        require_packages(*sampler.packages)
     check_parameter_names(sampler, parameters, f"sampler {name!r}")
     return sampler(num_samples=num_samples, keep=keep, epochs=epochs, seed=seed, **parameters)

@@ -1,27 +1,30 @@
 """The base of all dynamic samplers: the ordered ids of an epoch, a loss weight for each, and a memory of what was observed."""
 
 import math
+import os
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError
+from selectbench.arrays import as_array, is_tensor
+from selectbench.errors import SelectbenchError, suggest
 from selectbench.policy import count_kept, order_by_score, parse_keep
-from selectbench.registry import check_parameter
-from selectbench.rl.cover import is_tensor
+from selectbench.registry import check_fields, check_parameter
 from selectbench.seeds import derive_seed, hash_ids
 
 if TYPE_CHECKING:
     import torch
 
-    Numbers = np.ndarray | Sequence[float] | Sequence[Sequence[float]]
-    Values = Numbers | torch.Tensor
+    from selectbench.arrays import Values
+
+VERSION = 1  # of the states of samplers
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,10 @@ class DynamicSampler(ABC):
     given the current epoch, it repeats that epoch with the same choice. Global random generators are neither read nor written: the
     order of an epoch is a function of (seed, epoch, sample id), the same for all samplers, and a rule's own draws use a separate stream.
 
+    A pass that was left before its end (a look at a batch before training, a state that was taken inside an epoch) is neither repeated nor
+    skipped silently: the next pass asks for ``set_epoch``. Threads may share a sampler, which serves one call at a time. Processes do not:
+    more than one is refused unless each of them observes whole batches in the same order, and ``whole_batches`` says so.
+
     Parameters
     ----------
     num_samples : int
@@ -75,6 +82,7 @@ class DynamicSampler(ABC):
     epoch : the current epoch, −1 before the first
     trace : one row per epoch: ``epoch``, ``kept``, and what was observed during it: ``observed`` samples, ``batches``, mean ``loss``
     overhead_s : wall time spent on choosing and observing, excluding the time spent waiting for the device
+    whole_batches : whether, in distributed training, every process observes the whole batches of all processes; False unless it is set
     """
 
     num_samples: int
@@ -89,13 +97,11 @@ class DynamicSampler(ABC):
     watches: ClassVar[bool] = True  # whether the rule uses observations
     memory: ClassVar[tuple[str, ...]] = ()  # attributes with one number per sample; saved in the state
     measures: ClassVar[tuple[str, ...]] = ()  # additional columns of the trace
+    packages: ClassVar[tuple[str, ...]] = ()  # imported when the first batch is observed
 
     def __post_init__(self) -> None:
         """Check every parameter; rules with further bounds extend this check."""
-        kinds = get_type_hints(type(self))
-        for parameter in fields(self):
-            if parameter.name != "keep":
-                check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
+        check_fields(self, leave=("keep",))
         for name, least in (("num_samples", 1), ("epochs", 1), ("warmup", 0)):
             if getattr(self, name) < least:
                 raise SelectbenchError(f"{name}: {getattr(self, name)} is less than {least}")
@@ -106,7 +112,11 @@ class DynamicSampler(ABC):
         self.epoch = -1
         self.trace: list[dict[str, float | None]] = []
         self.overhead_s = 0.0
-        self._started = False
+        self.whole_batches = False
+        self._lock = threading.RLock()
+        self._started = False  # whether the current epoch has been passed over
+        self._num_handed = 0  # ids handed out in its last pass
+        self._resumed = False  # whether it is the one of a restored state, and not yet named again or left
         self._num_observed = 0
         self._counts = np.zeros(self.num_samples, dtype=np.int64)
         self._enter(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
@@ -172,24 +182,36 @@ class DynamicSampler(ABC):
         SelectbenchError
             The epoch has passed, or lies beyond the last one.
         """
-        check_parameter("epoch", int, epoch)
-        if not max(self.epoch, 0) <= epoch < self.num_epochs:
-            raise SelectbenchError(
-                f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.num_epochs - 1}, the remaining epochs; "
-                "use load_state_dict to go back"
-            )
-        if epoch > self.epoch:
-            self._begin(epoch)
-        self._started = False
+        epoch = check_parameter("epoch", int, epoch)
+        with self._lock:
+            if not max(self.epoch, 0) <= epoch < self.num_epochs:
+                raise SelectbenchError(
+                    f"set_epoch: {epoch} is outside {max(self.epoch, 0)} … {self.num_epochs - 1}, the remaining epochs; "
+                    f"use load_state_dict to go back, and set_epoch({self._next_epoch}) to go on (with accelerate, the prepared loader's)"
+                )
+            if epoch > self.epoch:
+                self._begin(epoch)
+            self._started, self._resumed = False, False
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the ids of an epoch as Python integers; the epoch is chosen when the first id is requested."""
-        if self._started:
-            self._begin(self.epoch + 1)
-        self._ensure_begun()
-        self._started = True
-        for sample in self._ids.tolist():
-            self._counts[sample] += 1
+        """Yield the ids of an epoch as Python integers; the epoch is chosen when the first id is requested.
+
+        Raises
+        ------
+        SelectbenchError
+            The last pass was left before its end, or the training is over.
+        """
+        with self._lock:
+            if self._started:
+                self._refuse_unfinished()
+                self._begin(self.epoch + 1)
+            self._ensure_begun()
+            self._started, self._num_handed = True, 0
+            ids = self._ids
+        for sample in ids.tolist():
+            with self._lock:
+                self._counts[sample] += 1
+                self._num_handed += ids is self._ids
             yield sample
 
     def __len__(self) -> int:
@@ -239,11 +261,8 @@ class DynamicSampler(ABC):
         SelectbenchError
             An id is not part of the current epoch.
         """
-        self._ensure_begun()
-        positions = self._check_ids("weights", ids)
-        weights: np.ndarray = self._weights[positions]
-        if not weights.all():
-            raise SelectbenchError(f"weights: sample {positions[weights.argmin()]} is not in epoch {self.epoch}")
+        with self._lock:
+            weights: np.ndarray = self._weights[self._check_ids("weights", ids)]
         if not is_tensor(ids):
             return weights
         import torch
@@ -271,9 +290,15 @@ class DynamicSampler(ABC):
         Raises
         ------
         SelectbenchError
-            A shape is wrong, an id is unknown, a loss is not finite, or an input that the rule needs is missing.
+            A shape is wrong, an id is not part of the current epoch, a loss is not finite, or an input that the rule needs is missing.
         """
-        positions, numbers = self._check_ids("observe", ids), to_numpy(losses).astype(np.float64)
+        with self._lock:
+            self._observe(ids, losses, logits, features, uncertainty)
+
+    def _observe(
+        self, ids: "Values", losses: "Values", logits: "Values | None", features: "Values | None", uncertainty: "Values | None"
+    ) -> None:
+        positions, numbers = self._check_ids("observe", ids), to_numpy("observe: losses", losses).astype(np.float64)
         if numbers.shape != positions.shape:
             raise SelectbenchError(f"observe: losses {numbers.shape} do not match ids {positions.shape}; give one loss per sample")
         if not np.isfinite(numbers).all():
@@ -293,11 +318,17 @@ class DynamicSampler(ABC):
 
         Arrays are returned as tensors if torch is loaded, so that a saved state can be read with ``torch.load(weights_only=True)``.
         """
+        with self._lock:
+            return self._collect_state()
+
+    def _collect_state(self) -> dict[str, Any]:
         return {
             "sampler": self.name,
+            "version": VERSION,
             "parameters": {parameter.name: getattr(self, parameter.name) for parameter in fields(self)},
             "epoch": self.epoch,
             "started": self._started,
+            "num_handed": self._num_handed,
             "ids": _pack(self._ids),
             "weights": _pack(self._weights[self._ids]),
             "counts": _pack(self._counts),
@@ -308,50 +339,137 @@ class DynamicSampler(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a ``state_dict``. To repeat the epoch that was interrupted, pass its number to ``set_epoch``.
+        """Resume from a ``state_dict``; nothing changes if it is refused.
+
+        The next pass is the epoch after that of the state. If the state was taken inside an epoch, pass its number to ``set_epoch`` to
+        repeat it, or the next one's to go on.
 
         Raises
         ------
         SelectbenchError
-            The state belongs to another sampler or to other parameters.
+            The state belongs to another sampler, to other parameters or to another version, or it is damaged: an entry is missing,
+            unknown, or of a wrong length.
         """
+        with self._lock:
+            self._check_state(state)
+            self._restore(state)
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise unless a state has the entries, the kinds and the lengths that this sampler's own has."""
+        if not isinstance(state, Mapping) or "sampler" not in state:
+            raise SelectbenchError("load_state_dict: not the state of a sampler; give what state_dict returned")
         if state["sampler"] != self.name:
             raise SelectbenchError(f"load_state_dict: the state belongs to sampler {state['sampler']!r}, not {self.name!r}")
-        for parameter in fields(self):
-            theirs, ours = state["parameters"].get(parameter.name), getattr(self, parameter.name)
+        if state.get("version") != VERSION:
+            raise SelectbenchError(
+                f"load_state_dict: the state has version {state.get('version')!r}, and this selectbench reads {VERSION}; train again"
+            )
+        own = self._collect_state()
+        match_keys("", state, own)
+        match_keys("parameters.", state["parameters"], own["parameters"])
+        match_keys("rule.", state["rule"], own["rule"])
+        for name, ours in own["parameters"].items():
+            theirs = state["parameters"][name]
             if theirs != ours:
-                raise SelectbenchError(f"load_state_dict: {parameter.name} is {theirs!r} in the state and {ours!r} here")
+                raise SelectbenchError(f"load_state_dict: {name} is {theirs!r} in the state and {ours!r} here")
+        for name, kind in (("epoch", int), ("started", bool), ("num_handed", int), ("num_observed", int), ("overhead_s", float)):
+            check_parameter(f"load_state_dict: {name}", kind, state[name])
+        if not -1 <= state["epoch"] < self.num_epochs:
+            raise SelectbenchError(f"load_state_dict: epoch: {state['epoch']} is outside -1 … {self.num_epochs - 1}")
+        ids = read_numbers("ids", state["ids"], None, "iu")
+        if len(np.unique(ids)) != len(ids) or (ids.size and not 0 <= ids.min() <= ids.max() < self.num_samples):
+            raise SelectbenchError(f"load_state_dict: ids: not different ids in 0 … {self.num_samples - 1}")
+        self._check_trace(state, len(ids))
+        if not 0 <= state["num_handed"] <= len(ids):
+            raise SelectbenchError(f"load_state_dict: num_handed: {state['num_handed']} is outside 0 … {len(ids)}")
+        if not (read_numbers("weights", state["weights"], len(ids), "f") > 0).all():
+            raise SelectbenchError("load_state_dict: weights: not all positive")
+        read_numbers("counts", state["counts"], self.num_samples, "iu")
+        for name in self.memory:
+            read_numbers(f"rule.{name}", state["rule"][name], self.num_samples, getattr(self, name).dtype.kind, finite=False)
+
+    def _check_trace(self, state: Mapping[str, Any], num_ids: int) -> None:
+        """Raise unless the trace of a state has this sampler's columns, and ends with the epoch of the state."""
+        columns = {"epoch", "kept", "observed", "batches", "loss", *self.measures}
+        if not isinstance(state["trace"], list) or any(not isinstance(row, Mapping) or row.keys() != columns for row in state["trace"]):
+            raise SelectbenchError(f"load_state_dict: trace: not a list of rows with {', '.join(sorted(columns))}; the state is damaged")
+        epoch, kept = (state["trace"][-1]["epoch"], state["trace"][-1]["kept"]) if state["trace"] else (-1, 0)
+        if (epoch, kept) != (state["epoch"], num_ids):
+            found = f"{num_ids} ids of epoch {state['epoch']}, but its trace ends with {kept} of epoch {epoch}"
+            raise SelectbenchError(f"load_state_dict: ids: holds {found}; the state is damaged")
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.epoch = state["epoch"]
-        self._started = state["started"]
-        self._enter(to_numpy(state["ids"]), to_numpy(state["weights"]))
-        self._counts = to_numpy(state["counts"]).copy()
+        self._started, self._num_handed, self._resumed = state["started"], state["num_handed"], True
+        self._enter(to_numpy("ids", state["ids"]), to_numpy("weights", state["weights"]))
+        self._counts = to_numpy("counts", state["counts"]).copy()
         self._num_observed = state["num_observed"]
         self.overhead_s = state["overhead_s"]
         self.trace = [dict(row) for row in state["trace"]]
         for name in self.memory:
-            setattr(self, name, to_numpy(state["rule"][name]).copy())
+            setattr(self, name, to_numpy(name, state["rule"][name]).copy())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
+
+    @property
+    def _next_epoch(self) -> int:
+        """The epoch of the next pass, or the last one of all."""
+        return min(max(self.epoch, 0) + self._started, self.num_epochs - 1)
+
+    def _refuse_unfinished(self) -> None:
+        """Raise if the last pass over the current epoch was left before its end, and it is unclear whether to repeat the epoch."""
+        row, num = self.trace[-1], len(self._ids)
+        observed, batches = int(row["observed"] or 0), int(row["batches"] or 0)
+        is_short = self._num_handed < num
+        later = f", or set_epoch({self.epoch + 1}) to go on" if self.epoch + 1 < self.num_epochs else ""
+        remedy = f"call set_epoch({self.epoch}) to repeat it{later}"
+        if self._resumed and (is_short or (batches and num - observed >= observed / batches)):
+            done = f"{self._num_handed if is_short else observed} of {num} samples"
+            raise SelectbenchError(f"the state was taken inside epoch {self.epoch}, after {done}; {remedy}")
+        if is_short and not observed:
+            raise SelectbenchError(
+                f"epoch {self.epoch} was left after {self._num_handed} of {num} samples, and none of them was observed; {remedy}"
+            )
 
     def _ensure_begun(self) -> None:
-        if self.epoch < 0:
-            self._begin(0)
+        with self._lock:
+            if self.epoch < 0:
+                self._begin(0)
 
     def _begin(self, epoch: int) -> None:
         """Choose the ordered ids of an epoch and their weights."""
         if epoch >= self.num_epochs:
             last = self.num_epochs - 1
             raise SelectbenchError(f"epoch {epoch} is past the last one, {last}; the sampler was made for {self.num_epochs} epochs")
+        self._refuse_ranks()
         started = time.perf_counter()
         self.end_epoch()
         pruned = self.prunes(epoch)
         if pruned and epoch and self.watches and not self._num_observed:
-            raise SelectbenchError(f"{self.name} has nothing to choose epoch {epoch} from; call observe(ids, losses, …) after every batch")
+            raise SelectbenchError(
+                f"{self.name} has nothing to choose epoch {epoch} from; call observe(ids, losses, …) after every batch, "
+                f"and set_epoch({epoch - 1}) after a mere look at a batch"
+            )
         chosen = self.choose(derive_seed("dynamic", "choice", self.name, self.seed, epoch)) if pruned else np.arange(self.num_samples)
         ids = shuffle(chosen, derive_seed("dynamic", "order", self.seed, epoch))
         self._enter(ids, self._weigh(ids, pruned))
-        self.epoch, self._started = epoch, False
+        self.epoch, self._started, self._num_handed, self._resumed = epoch, False, 0, False
         row: dict[str, float | None] = {"epoch": epoch, "kept": len(ids), "observed": 0, "batches": 0, "loss": None}
         self.trace.append(row | dict.fromkeys(self.measures))
         self.overhead_s += time.perf_counter() - started
+
+    def _refuse_ranks(self) -> None:
+        """Raise if this is one of several processes that would each choose from what it alone has observed."""
+        size = 1 if self.whole_batches else count_ranks()
+        if size > 1:
+            raise SelectbenchError(
+                f"{self.name}: samplers do not share observations between the {size} processes of this training; use one process, or let "
+                "each observe the whole batches of all, in the same order, and set sampler.whole_batches = True"
+            )
 
     def _weigh(self, ids: np.ndarray, pruned: bool) -> np.ndarray:
         if self.loss_weight == "rule":
@@ -366,13 +484,20 @@ class DynamicSampler(ABC):
         self._weights[ids] = weights
 
     def _check_ids(self, verb: str, ids: "Values") -> np.ndarray:
-        positions = to_numpy(ids)
+        self._ensure_begun()
+        positions = to_numpy(f"{verb}: ids", ids)
         if positions.ndim != 1 or (positions.dtype.kind not in "iu" and len(positions)):
             raise SelectbenchError(f"{verb}: ids must be (B,) whole numbers, not {positions.shape} of {positions.dtype}")
         unknown = (positions < 0) | (positions >= self.num_samples)
         if unknown.any():
             raise SelectbenchError(f"{verb}: id {positions[unknown.argmax()]} is outside 0 … {self.num_samples - 1}")
-        return positions.astype(np.int64)
+        positions = positions.astype(np.int64)
+        strange = self._weights[positions] == 0
+        if strange.any():
+            raise SelectbenchError(
+                f"{verb}: sample {positions[strange.argmax()]} is not in epoch {self.epoch}; give only ids that the sampler hands out in it"
+            )
+        return positions
 
     def _record(self, num: int, loss: float, measured: Mapping[str, float]) -> None:
         """Add a batch to the epoch's row: the loss averaged over samples, the rule's measurements over batches."""
@@ -399,12 +524,54 @@ def take_highest(scores: np.ndarray, num: int, seed: int) -> np.ndarray:
     return order_by_score(np.where(np.isnan(scores), np.inf, scores), np.arange(len(scores)), seed)[:num]
 
 
-def to_numpy(values: "Values") -> np.ndarray:
-    """Return a tensor, array or list as an array; floating-point tensors become float64."""
-    if not is_tensor(values):
-        return np.asarray(values)
-    values = values.detach().cpu()
-    return (values.double() if values.is_floating_point() else values).numpy()
+def to_numpy(name: str, values: "Values") -> np.ndarray:
+    """Return a tensor, array or list as an array (see ``as_array``); floating-point tensors become float64."""
+    array = as_array(name, values)
+    return array.astype(np.float64) if is_tensor(values) and array.dtype.kind == "f" else array
+
+
+def read_numbers(name: str, values: object, num: int | None, kinds: str, finite: bool = True) -> np.ndarray:
+    """Return an array (num,) of a state.
+
+    Parameters
+    ----------
+    name : of the entry
+    values : an array or a tensor
+    num : its length, or None for any
+    kinds : of its dtype, as NumPy abbreviates them
+    finite : whether NaN and infinity are refused
+
+    Raises
+    ------
+    SelectbenchError
+        The entry has another shape or kind.
+    """
+    array = as_array(f"load_state_dict: {name}", values)
+    if array.ndim != 1 or array.dtype.kind not in kinds or num not in (None, len(array)):
+        expected = f"({'N' if num is None else num},)"
+        raise SelectbenchError(f"load_state_dict: {name}: {array.shape} of {array.dtype} instead of {expected}; the state is damaged")
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise SelectbenchError(f"load_state_dict: {name}: holds NaN or infinity; the state is damaged")
+    return array
+
+
+def match_keys(where: str, given: object, own: Mapping[str, object]) -> None:
+    """Raise unless a mapping of a state has exactly the keys that the sampler's own has."""
+    if not isinstance(given, Mapping):
+        raise SelectbenchError(f"load_state_dict: {where.rstrip('.')}: not a mapping; the state is damaged")
+    for name in own.keys() - given.keys():
+        raise SelectbenchError(f"load_state_dict: {where}{name} is missing; the state is damaged")
+    for name in given.keys() - own.keys():
+        raise SelectbenchError(f"load_state_dict: unknown {where}{name}{suggest(name, own)}")
+
+
+def count_ranks() -> int:
+    """Return the number of processes that train together: as torch is connected, otherwise as torchrun announces them."""
+    torch = sys.modules.get("torch")
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_world_size())
+    announced = os.environ.get("WORLD_SIZE", "")
+    return int(announced) if "RANK" in os.environ and announced.isdigit() else 1
 
 
 def _pack(array: np.ndarray) -> "np.ndarray | torch.Tensor":

@@ -36,6 +36,9 @@ class PPOSettings:
     rollout: int = 10
 
 
+_STEP = frozenset({"states", "actions", "log_probabilities", "values", "rewards"})  # what a rollout keeps of a batch
+
+
 class FeatureMoments:
     """Running count, means and sums of squared deviations of features (Chan, Golub, LeVeque 1979).
 
@@ -192,7 +195,14 @@ class PPO:
 
     @own_mode()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a ``state_dict``."""
+        """Resume from a ``state_dict``.
+
+        Raises
+        ------
+        ValueError, RuntimeError, TypeError, KeyError, AttributeError
+            It does not fit this agent.
+        """
+        self._check_shapes(state)
         self.updates = state["updates"]
         self.net.load_state_dict(state["net"])
         for optimiser, stored in zip(self.optimisers, state["optimisers"], strict=True):
@@ -201,6 +211,36 @@ class PPO:
         if self.moments:
             vars(self.moments).update(copy.deepcopy(state["moments"]))
         self.rollout = [{name: value.to(self.net.heads.weight.device) for name, value in step.items()} for step in state["rollout"]]
+
+    def _check_shapes(self, state: Mapping[str, Any]) -> None:
+        """Raise a ``ValueError`` for what torch's own loading lets pass: the parts of optimisers, rollout and moments."""
+        for optimiser, stored in zip(self.optimisers, state["optimisers"], strict=True):
+            values = [value for group in optimiser.param_groups for value in group["params"]]
+            if stored["state"].keys() != (set(range(len(values))) if state["updates"] else set()):
+                raise ValueError(f"an optimiser holds {len(stored['state'])} of {len(values)} moments")
+            for place, moments in stored["state"].items():
+                check_shape("a first moment", moments["exp_avg"], values[place].shape)
+                check_shape("a second moment", moments["exp_avg_sq"], values[place].shape)
+        if len(state["rollout"]) >= self.settings.rollout:
+            raise ValueError(f"the rollout has {len(state['rollout'])} batches")
+        for step in state["rollout"]:
+            if step.keys() != _STEP:
+                raise ValueError(f"a batch of the rollout has {', '.join(sorted(step))} instead of {', '.join(sorted(_STEP))}")
+            for name, value in step.items():
+                check_shape(name, value, (len(step["states"]), self.width) if name == "states" else (len(step["states"]),))
+        if (state["moments"] is None) != (self.moments is None):
+            raise ValueError("moments of features are given or missing")
+        if self.moments:
+            if state["moments"].keys() != vars(self.moments).keys():
+                raise ValueError(f"moments are {', '.join(sorted(state['moments']))}")
+            check_shape("moments.mean", state["moments"]["mean"], (self.width,))
+            check_shape("moments.squares", state["moments"]["squares"], (self.width,))
+
+
+def check_shape(name: str, value: torch.Tensor, shape: Sequence[int]) -> None:
+    """Raise a ``ValueError`` unless a tensor has a shape."""
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{name} has the shape {tuple(value.shape)} instead of {tuple(shape)}")
 
 
 def estimate_advantages(rewards: Sequence[torch.Tensor], values: Sequence[torch.Tensor], gamma: float, decay: float) -> list[torch.Tensor]:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from selectbench.dynamic._base import DynamicSampler, Observation, take_highest, to_numpy
-from selectbench.errors import SelectbenchError
+from selectbench.arrays import as_array, is_tensor
+from selectbench.dynamic._base import DynamicSampler, Observation, match_keys, take_highest, to_numpy
+from selectbench.errors import SelectbenchError, first_line, shorten
+from selectbench.registry import check_parameter
 from selectbench.rl.ranks import rank_correlation
 
 if TYPE_CHECKING:
     import torch
 
+    from selectbench.arrays import Values
     from selectbench.dynamic._ppo import PPO
 
 
@@ -55,6 +58,7 @@ class DataAgent(DynamicSampler):
 
     citation = "Data Agent: learning to select data via end-to-end dynamic optimization, ICML 2026, Section 3; details from its code."
     memory = ("scores",)
+    packages = ("torch",)
     measures = ("weight", "action", "reward", "merit", "updates")
 
     def __post_init__(self) -> None:
@@ -82,7 +86,7 @@ class DataAgent(DynamicSampler):
             return {"weight": weight, "action": 1.0, "reward": float(merits.mean())}
         features = read_features(batch)
         agent = self._prepare_agent(features)
-        actions, means = map(to_numpy, agent.act(features))
+        actions, means = (to_numpy("actions", values) for values in agent.act(features))
         rewards = merits * actions
         agent.pay(self._means.normalise(rewards))
         self._count_updates()
@@ -96,19 +100,33 @@ class DataAgent(DynamicSampler):
             self._ppo.end_epoch()
             self._count_updates()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to resume, including the agent."""
+    def _collect_state(self) -> dict[str, Any]:
         agent = self._ppo.state_dict() if self._ppo else None
-        return super().state_dict() | {"agent": agent, "means": vars(self._means).copy()}
+        return super()._collect_state() | {"agent": agent, "means": vars(self._means).copy()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a ``state_dict``."""
-        super().load_state_dict(state)
-        self._means = BatchMeans(**state["means"])
-        self._ppo = None
-        if state["agent"]:
-            self._ppo = self._build(state["agent"]["width"])
-            self._ppo.load_state_dict(state["agent"])
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        super()._check_state(state)
+        match_keys("means.", state["means"], vars(self._means))
+        for name, kind in (("count", int), ("mean", float), ("squares", float)):
+            check_parameter(f"load_state_dict: means.{name}", kind, state["means"][name])
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        agent = self._restore_agent(state["agent"])
+        super()._restore(state)
+        self._means, self._ppo = BatchMeans(**state["means"]), agent
+
+    def _restore_agent(self, state: Mapping[str, Any] | None) -> "PPO | None":
+        if state is None:
+            return None
+        if not isinstance(state, Mapping) or check_parameter("load_state_dict: agent.width", int, state.get("width")) < 1:
+            raise SelectbenchError("load_state_dict: agent: not the state of an agent; the state is damaged")
+        agent = self._build(state["width"])
+        match_keys("agent.", state, agent.state_dict())
+        try:
+            agent.load_state_dict(state)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SelectbenchError(f"load_state_dict: agent: does not fit ({shorten(first_line(error))}); the state is damaged") from None
+        return agent
 
     def _weigh_terms(self, difficulty: np.ndarray, uncertainty: np.ndarray) -> float:
         if self.reward != "both":
@@ -181,13 +199,13 @@ def read_uncertainty(batch: Observation) -> np.ndarray:
 
     num = len(batch.ids)
     if batch.logits is not None and batch.uncertainty is None:
-        logits = torch.as_tensor(batch.logits).detach().float()
+        logits = read_tensor("logits", batch.logits).float()
         if logits.ndim != 2 or len(logits) != num or logits.shape[1] < 2:
             raise SelectbenchError(f"observe: logits {tuple(logits.shape)} are not ({num}, C) with two classes or more")
         entropy = torch.special.entr(logits.softmax(dim=1)).sum(dim=1)
-        uncertainty = to_numpy(entropy / math.log(logits.shape[1])).clip(0.0, 1.0)
+        uncertainty = to_numpy("uncertainty", entropy / math.log(logits.shape[1])).clip(0.0, 1.0)
     elif batch.uncertainty is not None and batch.logits is None:
-        uncertainty = to_numpy(batch.uncertainty).astype(np.float64)
+        uncertainty = to_numpy("observe: uncertainty", batch.uncertainty).astype(np.float64)
         if uncertainty.shape != (num,):
             raise SelectbenchError(f"observe: uncertainty {uncertainty.shape} is not ({num},)")
     else:
@@ -208,13 +226,27 @@ def read_features(batch: Observation) -> "torch.Tensor":
     SelectbenchError
         There are none, or a shape or value is wrong.
     """
-    import torch
-
     if batch.features is None:
         raise SelectbenchError("observe: data_agent needs features (B, d), the states of its agent; only agent='none' works without them")
-    features = torch.as_tensor(batch.features).detach()
+    features = read_tensor("features", batch.features)
     if features.ndim != 2 or len(features) != len(batch.ids):
         raise SelectbenchError(f"observe: features {tuple(features.shape)} are not ({len(batch.ids)}, d)")
     if not features.isfinite().all():
         raise SelectbenchError("observe: features are not all finite")
     return features
+
+
+def read_tensor(name: str, values: "Values") -> "torch.Tensor":
+    """Return a detached tensor on its device, or one of an array; lists become float32.
+
+    Raises
+    ------
+    SelectbenchError
+        The values are not numbers, or their rows have different lengths.
+    """
+    import torch
+
+    if is_tensor(values):
+        return values.detach()
+    array = as_array(f"observe: {name}", values)
+    return torch.as_tensor(array) if isinstance(values, np.ndarray) else torch.as_tensor(array).float()

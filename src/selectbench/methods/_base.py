@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import ClassVar, get_type_hints
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from selectbench.errors import SelectbenchError
 from selectbench.policy import Quota, Tail, choose_positions, count_needed, score_class_orders
-from selectbench.registry import check_parameter
+from selectbench.registry import check_fields
 from selectbench.signals import PROXY_SOURCES, REPLICATES, SOURCES, TEXT_SIGNALS, Signals
 
 
@@ -35,9 +35,7 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation; methods with further bounds extend this check."""
-        kinds = get_type_hints(type(self))
-        for parameter in fields(self):
-            check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
+        check_fields(self)
 
     @property
     def reads(self) -> tuple[str, ...]:

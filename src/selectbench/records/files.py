@@ -17,6 +17,7 @@ import numpy as np
 
 from selectbench.errors import RecordError, first_line
 
+_ZIP = b"PK"  # begins every .npz file
 MOST_UNPACKED, MOST_GROWTH = 1 << 30, 100
 DIGEST = "digest"  # the field of a sealed JSON object that holds the digest of all others
 _UNREADABLE = (
@@ -132,6 +133,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
+        with open(path, "rb") as stream:
+            if stream.read(len(_ZIP)) != _ZIP:
+                raise ValueError("it has another format; `np.savez(file, labels=…)` writes an .npz")
         with np.load(path, allow_pickle=False) as archive:
             refuse_bomb(path.stat().st_size, sum(member.file_size for member in archive.zip.infolist()))
             return {name: archive[name] for name in archive.files}

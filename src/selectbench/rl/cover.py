@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from selectbench.arrays import as_array, is_tensor
 from selectbench.errors import SelectbenchError, needing_packages
 from selectbench.signals import Signals
 
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_array
-    from typing_extensions import TypeIs
 
 _BLOCK_BYTES = 1 << 28
 _SUM_BYTES, _LEAST_ROWS, _LEAST_BLOCKS = 1 << 21, 64, 8  # blocks that are only summed fit the processor's cache
@@ -50,17 +50,12 @@ def sample_cover(features: "np.ndarray | torch.Tensor", labels: "np.ndarray | to
     """
     if is_tensor(features):
         return _sample_cover_of_tensor(features, labels)
-    checked = Signals(labels=np.asarray(labels), features=features)
+    checked = Signals(labels=as_array("labels", labels, "integers"), features=features)
     rows, sums = np.asarray(checked.features), np.empty(len(checked))
     for label in np.unique(checked.labels):
         members = np.flatnonzero(checked.labels == label)
         sums[members] = sum_distances(rows[members])
     return sums
-
-
-def is_tensor(values: object) -> "TypeIs[torch.Tensor]":
-    """Tell whether the values are a torch tensor, without importing torch."""
-    return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(values).__mro__)
 
 
 def split_classes(signals: Signals) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -119,7 +114,7 @@ def split_rows(num: int, width: int, num_bytes: int) -> Iterator[slice]:
 
 def _sample_cover_of_tensor(features: "torch.Tensor", labels: "np.ndarray | torch.Tensor") -> "torch.Tensor":
     """Return ``sample_cover`` of a tensor; it uses only the tensor's own methods, so torch is not imported."""
-    known = Signals(labels=labels.cpu().numpy() if is_tensor(labels) else np.asarray(labels)).labels
+    known = Signals(labels=as_array("labels", labels, "integers")).labels
     if features.ndim != 2 or len(features) != len(known):
         raise SelectbenchError(f"features: shape {tuple(features.shape)} does not fit {len(known)} labels")
     if not bool(features.isfinite().all()):
@@ -167,7 +162,7 @@ def cover_relation(features: np.ndarray, labels: np.ndarray, epsilon: float) -> 
 
     if not 0 <= epsilon < math.inf:
         raise SelectbenchError(f"epsilon: {epsilon!r} is not a distance; it must be finite and at least 0")
-    checked = Signals(labels=labels, features=features)
+    checked = Signals(labels=as_array("labels", labels, "integers"), features=features)
     firsts, seconds = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for members, rows in split_classes(checked):
         for block, near in near_blocks(rows, epsilon):

@@ -8,7 +8,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-from selectbench.rl.cover import distance_blocks, is_tensor, sample_cover, sum_distances
+from selectbench.arrays import is_tensor
+from selectbench.rl.cover import distance_blocks, sample_cover, sum_distances
 from selectbench.rl.geometry import distances_to_prototype, normalise_rows
 from selectbench.rl.settings import Metric, Scale
 

@@ -28,6 +28,7 @@ class Sampler(Protocol):
     seed: int
     trace: list[dict[str, float | None]]
     overhead_s: float
+    whole_batches: bool
 
     @property
     def name(self) -> str:
@@ -124,7 +125,8 @@ class DynamicVisits(Visits):
 
 
 def visit_dynamically(sampler: Sampler, recipe: Recipe) -> DynamicVisits:
-    """Return the visits that a sampler chooses in a training run with a recipe."""
+    """Return the visits that a sampler chooses in a training run with a recipe; it is told that all processes observe whole batches."""
+    sampler.whole_batches = True
     batches = count_batches(sampler.num_samples, recipe.batch_size)
     return DynamicVisits(sampler, batches, sampler.epochs * batches)
 
