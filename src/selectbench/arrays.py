@@ -1,7 +1,9 @@
-"""Arrays from what users pass: tensors of any precision and device, lists, and the columns of data frames."""
+"""Arrays from what users pass (tensors of any precision and device, lists, columns), and whether new ones fit into memory."""
 
+import math
 from collections.abc import Sequence
 from numbers import Number
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray | Sequence[float] | Sequence[Sequence[float]]
     Values = Numbers | torch.Tensor
+
+_RESERVE = 1 << 28  # bytes that everything else may still take
 
 
 def is_tensor(values: object) -> "TypeIs[torch.Tensor]":
@@ -64,3 +68,57 @@ def _read_tensor(tensor: "torch.Tensor") -> np.ndarray:
     tensor = tensor.detach().cpu()
     array: np.ndarray = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     return array
+
+
+def refuse_oversized(what: str, num_bytes: float, remedy: str) -> None:
+    """Raise before an array is made that would not fit into the memory that is left.
+
+    Parameters
+    ----------
+    what : what messages say takes the memory
+    num_bytes : how much it takes at its peak
+    remedy : what helps
+
+    Raises
+    ------
+    SelectbenchError
+        It takes more than is left.
+    """
+    needed, left = num_bytes + _RESERVE, count_free_bytes()
+    if needed > left:
+        raise SelectbenchError(f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {left / 2**30:,.1f} GiB are left; {remedy}")
+
+
+def count_free_bytes() -> float:
+    """Return how much memory this process may still take: of the machine, of its control group, and of its address space."""
+    free = [math.inf]
+    machine = _read_sizes(Path("/proc/meminfo"))
+    if "MemAvailable" in machine:
+        free.append(1024 * (machine["MemAvailable"] + machine.get("SwapFree", 0)))
+    group, kept = Path("/sys/fs/cgroup"), _read_sizes(Path("/sys/fs/cgroup/memory.stat"))
+    most, now = (_read_sizes(group / name, label=name) for name in ("memory.max", "memory.current"))
+    if most and now:
+        free.append(most["memory.max"] - now["memory.current"] + kept.get("inactive_file", 0))
+    own = _read_sizes(Path("/proc/self/status"))
+    if "VmSize" in own and (limit := _limit_address_space()) is not None:
+        free.append(limit - 1024 * own["VmSize"])
+    return max(0, min(free))
+
+
+def _limit_address_space() -> int | None:
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _read_sizes(path: Path, label: str = "") -> dict[str, int]:
+    """Return the numbers of a file of the kernel's by their names (a single one by ``label``); none if there is no such file."""
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    rows = [f"{label} {line}".replace(":", " ").split() for line in lines]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

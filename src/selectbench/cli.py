@@ -484,7 +484,7 @@ def add_own_texts(arguments: argparse.Namespace, taken: Sequence[str], resources
 
 def select_own(arguments: argparse.Namespace) -> None:
     """Select from the user's own signals, without any workflow."""
-    from selectbench.records.files import write_arrays, write_text
+    from selectbench.records.files import is_same_file, write_arrays, write_text
     from selectbench.selection import select
     from selectbench.signals import Signals
 
@@ -496,6 +496,9 @@ def select_own(arguments: argparse.Namespace) -> None:
         parameters[name] = _parse_value(value)
     if "keep" in parameters or "seed" in parameters:
         raise SelectbenchError("--set: give keep and seed as --keep and --seed")
+    if arguments.output is not None and is_same_file(arguments.output, arguments.signals):
+        other = arguments.signals.with_name(f"{arguments.signals.stem}-kept{arguments.output.suffix}")
+        raise SelectbenchError(f"--output: {arguments.output} is the file of --signals, and would replace it; name another, e.g. {other}")
     signals = Signals.load(arguments.signals)
     subset = select(arguments.method, signals, arguments.keep, seed=arguments.seed, **parameters)
     lines = "".join(f"{sample}\n" for sample in subset.ids)

@@ -53,6 +53,18 @@ def test_mistakes_are_one_line_and_status_2(npz, arguments, message):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("output", ["mine.npz", "./mine.npz", "linked.npz", "hard.npz"])
+def test_the_signals_are_never_overwritten(npz, output):
+    (npz / "linked.npz").symlink_to("mine.npz")
+    (npz / "hard.npz").hardlink_to(npz / "mine.npz")
+    before = (npz / "mine.npz").read_bytes()
+    result = run("select", "moderate", "--signals", "mine.npz", "--keep", "0.5", "--output", output, cwd=npz)
+    assert result.returncode == 2
+    expected = f"--output: {output.removeprefix('./')} is the file of --signals, and would replace it; name another, e.g. mine-kept.npz"
+    assert result.stderr == f"error: {expected}\n"
+    assert (npz / "mine.npz").read_bytes() == before
+
+
 def test_bad_signals_are_one_line(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     result = run("select", "el2n", "--signals", "bad.npz", "--keep", "0.3", cwd=tmp_path)

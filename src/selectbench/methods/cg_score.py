@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectbench.arrays import refuse_oversized
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import Method
 from selectbench.policy import Quota
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
+
+_PEAK = 3 * 8  # bytes per entry of a kernel: it and two intermediate results in float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +19,7 @@ class CGScore(Method):
     """yᵀH⁻¹y minus the same value without the sample, where H is the kernel of an infinitely wide two-layer ReLU network.
 
     Inputs are scaled to unit norm. For each class, its samples (y = +1) are contrasted with as many random samples of other classes
-    (y = −1), or with all of them if there are fewer.
+    (y = −1), or with all of them if there are fewer. Both together, n samples, take 24 n² bytes; what does not fit is refused at once.
 
     Parameters
     ----------
@@ -43,6 +46,9 @@ class CGScore(Method):
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) non-negative scores."""
         signals.require("cg_score", "inputs")
+        most, size = self._count_contrasted(signals.labels), np.asarray(signals.inputs).size
+        limit = "keep fewer samples per class in the signals, or use a machine with more memory"
+        refuse_oversized(f"cg_score: the kernel of {most:,} samples (a class and as many others)", _PEAK * most**2 + 16 * size, limit)
         inputs = np.asarray(signals.inputs, dtype=np.float64).reshape(len(signals), -1)
         norms = np.linalg.norm(inputs, axis=1, keepdims=True)
         units = inputs / np.where(norms > 0, norms, 1.0)
@@ -58,6 +64,11 @@ class CGScore(Method):
                 gaps = complexity_gaps(units[np.concatenate([members, drawn])], signs, self.jitter)
                 scores[members] += gaps[: len(members)] / self.repeats
         return scores
+
+    def _count_contrasted(self, labels: np.ndarray) -> int:
+        """Return the samples of the largest kernel: those of a class and as many others, or all of them."""
+        sizes = np.unique(labels, return_counts=True)[1]
+        return int((sizes + np.minimum(sizes, len(labels) - sizes)).max())
 
 
 def relu_kernel(units: np.ndarray) -> np.ndarray:

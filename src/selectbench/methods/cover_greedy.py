@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectbench.arrays import refuse_oversized
 from selectbench.errors import SelectbenchError
 from selectbench.methods._base import GreedyMethod
 from selectbench.policy import Quota
@@ -18,7 +19,7 @@ _BINS = 1 << 20
 class CoverGreedy(GreedyMethod):
     """Greedy set cover with ε-balls within each class, repeated on the samples not yet taken until all are ranked.
 
-    A class of n_c samples needs n_c² bytes, plus blocks of bounded size.
+    A class of n_c samples needs n_c² bytes, plus blocks of bounded size; what does not fit is refused at once.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ class CoverGreedy(GreedyMethod):
     def score_first(self, signals: Signals, seed: int, most: int) -> np.ndarray:
         """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class; −∞ if it is not reached."""
         signals.require("cover_greedy", "features")
-        features = np.asarray(signals.features)
+        features, largest = np.asarray(signals.features), int(np.unique(signals.labels, return_counts=True)[1].max())
+        limit = "keep fewer samples per class in the signals, or use a machine with more memory"
+        refuse_oversized(f"cover_greedy: the table of pairs of a class of {largest:,} samples", largest**2, limit)
 
         def take(members: np.ndarray, count: int) -> np.ndarray:
             rows = np.asarray(features[members], dtype=np.float64)

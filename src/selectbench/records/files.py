@@ -43,6 +43,11 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths name one file, by whatever links and spellings."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda stream: stream.write(text.encode()))
