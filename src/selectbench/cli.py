@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -195,6 +195,8 @@ def show_plan(arguments: argparse.Namespace) -> None:
     planned = [method["title"] for method in plan.config.methods.values() if method.get("planned")]
     if planned:
         print(f"Not built yet, shown as such in tables: {', '.join(planned)}")
+    for problem in list_changed_data(plan):
+        print(problem)
     done = [row for row in rows.values() if row["status"] == "ok"]
     if done:
         training = sum(row["training"]["wall_s"] for row in done)
@@ -207,6 +209,19 @@ def show_plan(arguments: argparse.Namespace) -> None:
     last = describe_last_estimate(costing)
     if last:
         print(last)
+
+
+def list_changed_data(plan: "Plan") -> Iterator[str]:
+    """Yield one line for each prepared data set of a plan whose files are no longer those that were prepared."""
+    from selectbench.data.kinds import check_entry
+    from selectbench.stages.prepare_data import PrepareData
+
+    for name in plan.datasets():
+        if Path(PrepareData(name).find_output(plan, "manifest")).exists():
+            try:
+                check_entry(name, plan.config.datasets[name], Path(plan.layout.resources), plan.test_sets(name))
+            except SelectbenchError as error:
+                yield f"Data set {name} has changed: {error}"
 
 
 def show_simulation(arguments: argparse.Namespace) -> None:
@@ -455,7 +470,7 @@ def manage_data(arguments: argparse.Namespace) -> None:
     if arguments.action == "fetch":
         print(f"{name}: {fetch_dataset(plan.config.base_of(name), entry, resources, arguments.source)}")
     elif arguments.action == "check":
-        check_entry(name, entry, resources, available)
+        check_entry(name, entry, resources, available, full=True)
         print(f"{name}: present and intact")
     else:
         manifest = Path(PrepareData(name).find_output(plan, "manifest"))

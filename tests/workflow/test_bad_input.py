@@ -7,9 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from conftest import cut_project
-from selectbench.records.files import digest_array, write_sealed
+from conftest import copy_project, cut_project
+from selectbench.records.files import digest_array, read_sealed, write_sealed
 
 
 def expect(project, message, *arguments, dry=True):
@@ -78,6 +79,62 @@ def test_prepared_data_that_were_damaged(project, finished):
     images = project.path("resources/digits/prepared/pool/images.npy")
     images.write_bytes(images.read_bytes()[:5000])
     expect(project, "resources/digits/prepared/pool/images.npy: not a readable array", dry=False)
+
+
+SHADES = """
+shades:
+  title: Shades
+  classes: 2
+  input_shape: [3, 32, 32]
+  pool_size: 120
+  mean: [0.5, 0.5, 0.5]
+  std: [0.25, 0.25, 0.25]
+  licence: mine
+  citation: mine
+  sources:
+    - {name: user, fetch: user, layout: class_folders, class_list: shades_classes.txt, note: train/<class>/*.png and val/<class>/*.png}
+  test_sets:
+    test: {title: Other shades, kind: id, size: 40}
+"""
+
+
+def test_own_images_that_changed_are_noticed_by_every_door(root, tmp_path):
+    """An image that was painted over since its data set was prepared; the printed remedy makes all doors agree again."""
+    project = copy_project(root, tmp_path / "copy", "data_agent")
+    for split, count in (("train", 60), ("val", 20)):
+        for name, value in (("very dark", 20), ("very light", 230)):
+            folder = project.path(f"resources/shades/raw/{split}/{name}")
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (36, 40), (value, number, 0)).save(folder / f"{number}.png")
+    project.path("src/selectbench/data/shades_classes.txt").write_text("very dark\nvery light\n", encoding="utf-8")
+    with project.path("config/datasets.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(SHADES)
+    project.edit("config/scale/smoke.yaml", "cifar10: digits\n", "cifar10: shades\n")
+    recipes = "recipes:\n  shades: {proxy: digits_smoke, selector: digits_smoke, target: digits_smoke}\n"
+    project.edit("config/scale/smoke.yaml", "recipes:\n", recipes)
+    project.edit("config/scale/smoke.yaml", "encoders: {", "encoders: {shades: digits_simclr, ")
+    plan, check = ("selectbench", "plan", "--scale", "smoke"), ("selectbench", "data", "check", "shades")
+    for command in (("selectbench", "data", "prepare", "shades"), check):
+        result = project.run(*command)
+        assert result.returncode == 0, result.stderr
+    assert result.stdout == "shades: present and intact\n" and "has changed" not in project.run(*plan).stdout
+    painted = project.path("resources/shades/raw/train/very light/7.png")
+    Image.new("RGB", (36, 40), (20, 7, 0)).save(painted)
+    problem = "resources/shades/raw/train/very light/7.png: not what was prepared; put it back, or delete "
+    assert problem in project.run(*check).stderr
+    assert f"Data set shades has changed: {problem}" in project.run(*plan).stdout
+    assert "7.png: not what was prepared" in project.run("selectbench", "status", "--scale", "smoke").stdout
+    output = expect(project, "7.png: not what was prepared", "--config", "scale=smoke")
+    manifest = project.path("resources/shades/prepared/manifest.json")
+    before = read_sealed(manifest)["splits"]
+    remedy = re.search(r"to repair: `?(rm .*?)(?: && |`|\n)", output).group(1)
+    assert project.run("bash", "-c", remedy).returncode == 0 and not manifest.exists()
+    result = project.snakemake("--config", "scale=smoke", "--until", "prepare_data")
+    assert result.returncode == 0, result.stderr
+    assert project.run(*check).stdout == "shades: present and intact\n"
+    after = read_sealed(manifest)["splits"]
+    assert before["test"] == after["test"] and before["pool"] != after["pool"]  # a record names the digest of this
 
 
 def test_a_corrupt_record(copy):

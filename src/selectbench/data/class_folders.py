@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from selectbench.errors import DataError, find_closest
+from selectbench.data.messages import first_line
+from selectbench.errors import DataError, find_closest, spell
 
 FOLDERS = {"pool": "train", "test": "val"}
-SUFFIXES = (".jpeg", ".jpg", ".png")
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def read_class_list(class_list: str, classes: int) -> list[str]:
@@ -23,10 +24,25 @@ def read_class_list(class_list: str, classes: int) -> list[str]:
         Expected number of classes.
     """
     path = Path(__file__).parent / class_list
-    names = sorted(path.read_text(encoding="utf-8").split())
+    names = sorted(read_names(path))
     if len(set(names)) != classes:
         raise DataError(f"{path}: lists {len(set(names)):,} different classes instead of {classes:,}; correct `class_list` or `classes`")
     return names
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the lines of a text file without the spaces around them; names may hold spaces, and empty lines are left out.
+
+    Raises
+    ------
+    DataError
+        The file is missing or is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable list of classes ({first_line(error)}); write one class per line, in UTF-8") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_class_subset(class_list: str, class_names: list[str]) -> dict[str, int]:
@@ -41,7 +57,7 @@ def read_class_subset(class_list: str, class_names: list[str]) -> dict[str, int]
     """
     path = Path(__file__).parent / class_list
     labels = {name: label for label, name in enumerate(class_names)}
-    names = sorted(set(path.read_text(encoding="utf-8").split()))
+    names = sorted(set(read_names(path)))
     for name in names:
         if name not in labels:
             raise DataError(f"{path}: {name!r} is not a class of the data set{hint_closest(name, labels)}")
@@ -62,7 +78,7 @@ def check_class_folders(folder: Path, expected: Set[str]) -> str | None:
     if not folder.is_dir():
         return f"{folder}: missing"
     with os.scandir(folder) as items:
-        found = {item.name for item in items if item.is_dir()}
+        found = {item.name for item in items if item.is_dir() and not item.name.startswith(".")}
     missing, unknown = expected - found, found - expected
     wrong = [f"no class folder {name_some(missing)}"] if missing else []
     if unknown:
@@ -79,11 +95,11 @@ def hint_closest(name: str, valid: Set[str] | Mapping[str, object]) -> str:
 def name_some(names: Set[str], most: int = 3) -> str:
     """Return the first few names in sorted order, and the number of others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(sorted(names)[:most]) + more
+    return ", ".join(map(spell, sorted(names)[:most])) + more
 
 
 def index_folder(folder: Path, label_of: Mapping[str, int], expected: int) -> tuple[list[str], np.ndarray]:
-    """List the images of one split in canonical order: by class, then by file name.
+    """List the images of one split in canonical order: by class, then by file name. Hidden files, such as macOS's ``._…``, are none.
 
     Parameters
     ----------
@@ -105,14 +121,31 @@ def index_folder(folder: Path, label_of: Mapping[str, int], expected: int) -> tu
     DataError
         A class has no images, or the number of images differs from the expected one.
     """
+    paths, labels, others = list_images(folder, folder, label_of)
+    if len(paths) != expected:
+        ignored = f" (ignored: {name_some(others)})" if others else ""
+        raise DataError(f"{folder}: has {len(paths):,} of {expected:,} images{ignored}; copy the missing ones or remove the extra ones")
+    return paths, np.array(labels, dtype=np.int64)
+
+
+def list_images(root: Path, folder: Path, label_of: Mapping[str, int]) -> tuple[list[str], list[int], set[str]]:
+    """Return the images of class folders in canonical order, relative to ``root``, their labels, and what else the folders hold.
+
+    Raises
+    ------
+    DataError
+        A class has no images.
+    """
+    where = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     paths: list[str] = []
     labels: list[int] = []
+    others: set[str] = set()
     for name, label in label_of.items():
-        images = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
+        files = {file for file in os.listdir(folder / name) if not file.startswith(".")}
+        images = sorted(file for file in files if file.lower().endswith(SUFFIXES))
+        others |= {f"{name}/{file}" for file in files.difference(images)}
         if not images:
             raise DataError(f"{folder / name}: holds no image; a class folder must hold its {', '.join(SUFFIXES)} files")
-        paths += [f"{name}/{file}" for file in images]
+        paths += [f"{where}{name}/{file}" for file in images]
         labels += [label] * len(images)
-    if len(paths) != expected:
-        raise DataError(f"{folder}: has {len(paths):,} of {expected:,} images; copy the missing ones or remove the extra ones")
-    return paths, np.array(labels, dtype=np.int64)
+    return paths, labels, others

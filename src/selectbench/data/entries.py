@@ -228,6 +228,7 @@ class SplitManifest(TypedDict):
     num : number of samples
     labels_sha256 : digest of the labels
     images_sha256 : digest of the images, or of the list of their paths where they stay in folders
+    contents_sha256 : digest of the names and contents of the images' files, where these are separate
     texts_sha256 : digest of the texts with their options
     class_counts : samples per class
     classes : the classes that logits are restricted to, or None
@@ -239,6 +240,7 @@ class SplitManifest(TypedDict):
     num: int
     labels_sha256: str
     images_sha256: NotRequired[str]
+    contents_sha256: NotRequired[str]
     texts_sha256: NotRequired[str]
     class_counts: list[int]
     classes: list[int] | None

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from selectbench.data.messages import first_line
-from selectbench.errors import DataError
+from selectbench.errors import DataError, spell
 
 CROP = 224
 SHORTER_SIDE = 256
@@ -21,6 +21,18 @@ UNREADABLE = (
 )  # what Pillow raises for truncated or damaged files and decompression bombs
 MOST_PIXELS = 89_478_485  # above which Pillow warns
 LONGEST = 100  # times the shorter side; beyond this the header is damaged, and resizing would fill the memory
+PREVIEWS = frozenset({"MPO"})  # formats whose further frames are previews of the first
+DEEPEST = 65535  # white in 16 bits
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
@@ -29,24 +41,85 @@ def load_image(path: Path, draws: np.ndarray | None) -> np.ndarray:
     Parameters
     ----------
     path : Path
-        An image in any format and colour mode that Pillow reads; it is converted to RGB.
+        An image in any format that Pillow reads; it is converted to RGB (see ``to_rgb``).
     draws : (5,) uniforms in [0, 1), or None
         With draws, a random resized crop and flip; without them, the centre crop.
 
     Raises
     ------
     DataError
-        The file is missing or cannot be decoded.
+        The file is missing, cannot be decoded, or is no single picture of 8 or 16 bits.
     """
     try:
         with Image.open(path) as file:
             check_pixels(file)
-            image = file.convert("RGB")
+            image = to_rgb(file)
     except UNREADABLE as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable image ({first_line(error)})"
-        raise DataError(f"{path}: {reason}; copy it again from the published archive") from None
+        raise DataError(f"{spell(path)}: {reason}; copy it again from the published archive") from None
+    except DataError as error:
+        raise DataError(f"{spell(path)}: {error}") from None
     cropped = crop_centre(image) if draws is None else crop_randomly(image, draws)
     return np.asarray(cropped).transpose(2, 0, 1)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as RGB, 8 bits per channel, turned as its EXIF orientation says.
+
+    Grey values of 16 bits are scaled to 8, so that 65535 becomes 255. Of a picture with previews (MPO) the first is taken.
+
+    Raises
+    ------
+    DataError
+        See ``refuse_unclear``.
+    """
+    refuse_unclear(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        grey = Image.fromarray(((values * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8))
+        return turn_upright(image, grey).convert("RGB")
+    return turn_upright(image, image).convert("RGB")
+
+
+def refuse_unclear(image: Image.Image) -> None:
+    """Raise for an image file that is not one picture of 8 or 16 bits, judged by its header.
+
+    Raises
+    ------
+    DataError
+        There are several frames, or values have no range that could be scaled.
+    """
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format not in PREVIEWS:
+        raise DataError(f"has {frames} frames instead of one picture; save each that you need as a file of its own")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise DataError(f"has values of 32 bits (mode {image.mode}), which have no fixed range; scale them to 8 or 16 bits")
+
+
+def check_header(path: Path) -> None:
+    """Raise for an image file that is not one picture of 8 or 16 bits; one that cannot be read is left to ``load_image``.
+
+    Raises
+    ------
+    DataError
+        See ``refuse_unclear``; the message names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            refuse_unclear(image)
+    except DataError as error:
+        raise DataError(f"{spell(path)}: {error}") from None
+    except UNREADABLE:
+        return
+
+
+def turn_upright(image: Image.Image, decoded: Image.Image) -> Image.Image:
+    """Return a decoded picture, turned as the EXIF orientation of its file says; one that cannot be read says nothing."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except UNREADABLE:
+        return decoded
+    return decoded if turn is None else decoded.transpose(turn)
 
 
 def check_pixels(image: Image.Image) -> None:

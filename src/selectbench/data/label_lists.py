@@ -47,7 +47,7 @@ class LabelledImage(TypedDict):
 
 def list_files(folder: Path) -> list[Path]:
     """Return the ``data/*.parquet`` files of a folder in sorted order, which is the canonical order of their rows."""
-    files = sorted((folder / "data").glob("*.parquet"))
+    files = sorted(path for path in (folder / "data").glob("*.parquet") if not path.name.startswith("."))
     if not files:
         raise DataError(f"{folder / 'data'}: holds no .parquet file")
     return files

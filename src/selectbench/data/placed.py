@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectbench.data.class_folders import check_class_folders, index_folder, read_class_list, read_class_subset
+from selectbench.data.class_folders import FOLDERS, check_class_folders, index_folder, read_class_list, read_class_subset
 from selectbench.data.label_lists import count_rows, unpack_rows
 from selectbench.data.sources import get_raw_folder
 from selectbench.errors import DataError, suggest
@@ -86,6 +86,18 @@ def list_classes(entry: "DatasetEntry", test_set: str) -> dict[str, int]:
     if class_list is None:
         raise DataError(f"config/datasets.yaml: test_sets: {test_set}.layout: class_folders need a source with a `class_list`")
     return read_class_subset(entry["test_sets"][test_set]["class_list"], read_class_list(class_list, entry["classes"]))
+
+
+def list_folders(name: str, entry: "DatasetEntry", split: str, resources: Path) -> tuple[Path, dict[str, int]] | None:
+    """Return the folder that holds the class folders of a split, and class id → label; None for a split that has none."""
+    if split in list_placed(entry):
+        is_listed = entry["test_sets"][split]["layout"] == "class_folders"
+        return (find_folder(name, entry, split, resources), list_classes(entry, split)) if is_listed else None
+    source = next((source for source in entry["sources"] if source["layout"] == "class_folders"), None)
+    if source is None:
+        return None
+    labels = {class_id: label for label, class_id in enumerate(read_class_list(source["class_list"], entry["classes"]))}
+    return get_raw_folder(name, resources) / FOLDERS[split], labels
 
 
 def index_placed(

@@ -9,17 +9,18 @@ import numpy as np
 
 from selectbench.data.archives import read_archive
 from selectbench.data.class_folders import FOLDERS, index_folder, read_class_list
+from selectbench.data.contents import digest_contents, list_known, measure_contents, read_contents, write_contents
 from selectbench.data.corruptions import corrupt_images
-from selectbench.data.images import UNREADABLE
+from selectbench.data.images import UNREADABLE, check_header
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.layouts import LAYOUTS, PICKLED, Arrays
 from selectbench.data.messages import first_line
 from selectbench.data.noise import add_noise, read_human_labels
 from selectbench.data.placed import check_placed, index_placed, list_placed, pick_test_sets
 from selectbench.data.sources import REINSTALL, check_digest, choose_source, get_base, get_raw_folder, locate_file, locate_installed
-from selectbench.data.splits import NOISY, SEVERITIES
+from selectbench.data.splits import NOISY, SEVERITIES, read_paths, write_paths
 from selectbench.errors import DataError
-from selectbench.records.files import digest_array, digest_value, write_array, write_text
+from selectbench.records.files import digest_array, digest_value, write_array
 from selectbench.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -114,22 +115,32 @@ def prepare_folders(name: str, entry: "DatasetEntry", source: "SourceEntry", res
     for split, size in list_sizes(entry).items():
         files, labels = index_folder(raw / FOLDERS[split], label_of, size)
         paths = [f"{raw.name}/{FOLDERS[split]}/{file}" for file in files]
-        write_index(prepared / split, paths, labels)
-        manifests[split] = describe_split(digest_value(paths), labels, entry["classes"])
+        manifests[split] = describe_split(digest_value(paths), labels, entry["classes"]) | write_index(prepared / split, paths, labels)
     return manifests
 
 
 def prepare_placed(name: str, entry: "DatasetEntry", test_set: str, resources: Path, prepared: Path) -> "SplitManifest":
     """Index a test set that the user has placed; return its manifest."""
     paths, labels, images_sha256, classes = index_placed(name, entry, test_set, resources, prepared)
-    write_index(prepared / test_set, paths, labels)
-    return describe_split(images_sha256, labels, entry["classes"]) | {"classes": classes}
+    described = describe_split(images_sha256, labels, entry["classes"])
+    return described | {"classes": classes} | write_index(prepared / test_set, paths, labels)
 
 
-def write_index(folder: Path, paths: list[str], labels: np.ndarray) -> None:
-    """Write the paths and labels of a split whose images are separate files."""
-    write_text(folder / "paths.txt", "".join(f"{path}\n" for path in paths))
+def write_index(folder: Path, paths: list[str], labels: np.ndarray) -> "SplitManifest":
+    """Write the paths and labels of a split whose images are separate files, and what these hold; return its part of the manifest.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read, or is not one picture of 8 or 16 bits.
+    """
+    root = folder.parents[1]
+    known = list_known(read_paths(folder / "paths.txt"), read_contents(folder)) if (folder / "paths.txt").is_file() else {}
+    contents = measure_contents(root, paths, known, check_header)
+    write_contents(folder, contents)
+    write_paths(folder / "paths.txt", paths)
     write_array(folder / "labels.npy", labels)
+    return {"contents_sha256": digest_contents(paths, contents.digests)}  # type: ignore[typeddict-item]  # joined with the other keys
 
 
 def list_sizes(entry: "DatasetEntry") -> dict[str, int]:

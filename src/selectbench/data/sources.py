@@ -141,18 +141,19 @@ def choose_source(name: str, entry: "Entry", resources: Path, full: bool) -> "So
     raise DataError(min(first_problems, key=lambda found: found[0])[1])
 
 
-def check_raw(name: str, entry: "Entry", resources: Path) -> None:
-    """Check, in milliseconds, that all files of at least one source of a data set are present and have the right size.
+def check_raw(name: str, entry: "Entry", resources: Path, full: bool = False) -> None:
+    """Check, in milliseconds unless ``full``, that all files of at least one source of a data set are present and of the right size.
 
     Parameters
     ----------
     name : id of the data set
     entry : its entry in ``config/datasets.yaml``
     resources : the folder of all data sets
+    full : see ``list_problems``
 
     Raises
     ------
     DataError
         A file is missing, truncated or (inside a package) does not match its checksum; the message names the remedy.
     """
-    choose_source(name, entry, resources, full=False)
+    choose_source(name, entry, resources, full)

@@ -1,9 +1,10 @@
 """Reading prepared data: labels in memory, images on demand."""
 
+import json
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path, PurePosixPath
@@ -15,11 +16,12 @@ import numpy as np
 from selectbench.data.images import CROP, load_image
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
-from selectbench.records.files import digest_array
+from selectbench.records.files import digest_array, write_text
 
 GREY = 128  # pixel value that replaces an unreadable image
 _BATCHES_AHEAD = 3
 SEVERITIES = 5  # of each corruption in a corrupted test set
+QUOTE = '"'  # begins a line of a list of paths that is a JSON string
 NOISY = "noisy.npy"  # in the pool's folder: ids of its noisy samples, (M,) int64, which selection never reads
 
 _log = logging.getLogger(__name__)
@@ -196,6 +198,12 @@ def name_samples(positions: np.ndarray, draws: np.ndarray | None) -> list[tuple[
     return list(zip(positions.tolist(), named, strict=False))
 
 
+def write_paths(path: Path, paths: Sequence[str]) -> None:
+    """Write the list of a split's image files, one per line; a name with other characters than printable ones is a JSON string."""
+    lines = [name if name.isprintable() and not name.startswith(QUOTE) else json.dumps(name) for name in paths]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
 def read_paths(path: Path) -> list[str]:
     """Read the list of a split's image files.
 
@@ -205,8 +213,10 @@ def read_paths(path: Path) -> list[str]:
         It cannot be read, or a path leads outside the folder of its data set.
     """
     try:
-        paths = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, encoding="utf-8", newline="") as stream:
+            lines = stream.read().split("\n")
+        paths = [json.loads(line) if line.startswith(QUOTE) else line for line in lines if line]
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable list of images ({first_line(error)}); prepare the data set again") from None
     for name in paths:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selectbench.data.kinds import check_entry
+from selectbench.data.kinds import check_entry, list_own_files
 from selectbench.errors import RecordError, SelectbenchError, first_line, shorten
 from selectbench.planning.jobs import Job
 from selectbench.planning.plan import Plan
@@ -228,9 +228,10 @@ def _check_outputs(plan: Plan, name: str, job: Job, record: Path, inventory: Inv
 
 
 def _check_data(plan: Plan, stage: PrepareData, name: str, inventory: Inventory) -> Damage | None:
-    """Return the damage to the arrays of a prepared data set, which are read only if one of its files has changed."""
+    """Return the damage to a prepared data set and to images that stay in class folders, which are read only if a file changed."""
     manifest, entry = Path(name), plan.config.datasets[stage.dataset]
-    stamps = sorted([str(path), *map(str, read_stamp(path))] for path in stage.list_files(plan))
+    own = list_own_files(stage.dataset, entry, Path(plan.layout.resources), plan.test_sets(stage.dataset))
+    stamps = sorted([str(path), *map(str, read_stamp(path))] for path in (*stage.list_files(plan), *own))
     state, known = digest_value([stamps, plan.test_sets(stage.dataset)]), f"{manifest} as data"
     if inventory.data.get(str(manifest)) == state and (not inventory.contents or known in inventory.read):
         return None
