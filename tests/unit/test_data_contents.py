@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from data_fixtures import WNIDS, encode_image, prepare_published, write_imagenet
 from PIL import Image
 
@@ -15,6 +16,7 @@ from selectbench.data.images import load_image
 from selectbench.data.splits import open_split
 from selectbench.errors import DataError, SelectbenchError
 from selectbench.records.files import read_sealed, write_sealed
+from selectbench.stages._training import open_prepared
 
 NAME = "imagenet1k"
 
@@ -119,6 +121,16 @@ def test_lost_contents_are_told_and_made_again(own, damage):
     check_dataset(NAME, entry, resources, ["test"])
 
 
+def test_a_job_that_starts_later_refuses_other_images(own):
+    _, resources, path = own
+    manifest = resources / NAME / "prepared/manifest.json"
+    assert len(open_prepared(manifest, "pool", torch.device("cpu"))) == 12
+    repaint(path)
+    with pytest.raises(DataError, match=rf"_0.JPEG: not what was prepared; put it back, or delete {manifest} and run again"):
+        open_prepared(manifest, "pool", torch.device("cpu"))
+    assert len(open_prepared(manifest, "test", torch.device("cpu"))) == 6
+
+
 # ---- names
 
 
@@ -154,7 +166,7 @@ def test_names_of_classes_may_hold_spaces(tmp_path):
     names = read_class_list(str(listed), 2)
     assert names == ["border collie", "golden retriever"]
     assert read_class_subset(str(listed), names) == {"border collie": 0, "golden retriever": 1}
-    for damage in (lambda: listed.write_bytes(b"caf\xe9\n"), listed.unlink):
+    for damage in (lambda: listed.write_bytes(b"\xe9t\xe9\n"), listed.unlink):
         damage()
         with pytest.raises(DataError, match="classes.txt: not a readable list of classes .*; write one class per line, in UTF-8"):
             read_class_list(str(listed), 2)

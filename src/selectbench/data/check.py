@@ -8,7 +8,7 @@ from selectbench.data.class_folders import list_images
 from selectbench.data.contents import check_contents, check_names
 from selectbench.data.placed import check_folders, check_placed, list_folders, list_placed, pick_test_sets
 from selectbench.data.sources import check_raw, get_base
-from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, check_noisy, open_split
+from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, Split, check_noisy, open_split
 from selectbench.errors import DataError
 from selectbench.records.files import digest_array, read_sealed
 
@@ -66,6 +66,28 @@ def list_images_in_place(name: str, entry: "DatasetEntry", resources: Path, test
         for class_id in folders[1] if folders else ():
             if folders and (folders[0] / class_id).is_dir():
                 yield from (path for path in (folders[0] / class_id).iterdir() if path.is_file())
+
+
+def open_unchanged(manifest: Path, split: str, described: "SplitManifest", num_threads: int | None = None) -> Split:
+    """Open the pool or a test set of a prepared data set, unless its image files have changed since.
+
+    Parameters
+    ----------
+    manifest : of the data set
+    split : ``pool`` or the id of a test set
+    described : its part of the manifest
+    num_threads : see ``open_split``
+
+    Raises
+    ------
+    DataError
+        The message names the file and the remedy.
+    """
+    opened = open_split(manifest.parent, split, num_threads)
+    if isinstance(opened, FolderSplit):
+        remedy = f"delete {manifest} and run again"
+        check_contents(manifest.parent / split, opened.root, opened.paths, described["contents_sha256"], remedy, full=False)
+    return opened
 
 
 def _check_split(

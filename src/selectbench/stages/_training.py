@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import torch
 from torch import nn
 
-from selectbench.data.splits import open_split
+from selectbench.data.check import open_unchanged
 from selectbench.errors import DataError, RecordError, first_line, suggest
 from selectbench.models.factory import build_model
 from selectbench.models.pretrained import Weights
@@ -40,14 +40,14 @@ def open_prepared(data: Path, split: str, device: torch.device) -> Pool:
     Raises
     ------
     DataError
-        The split has not been prepared.
+        The split has not been prepared, or its image files have changed since.
     """
     manifest = read_sealed(data)
     described = manifest["splits"].get(split)
     if described is None:
         help_ = f"{suggest(split, manifest['splits'])}; run `selectbench data prepare {manifest['name']}`"
         raise DataError(f"{data}: has no split {split!r}{help_}")
-    opened = open_split(data.parent, split, torch.get_num_threads())
+    opened = open_unchanged(data, split, described, torch.get_num_threads())
     return open_pool(opened, manifest["mean"], manifest["std"], device, described["classes"], described.get("corruptions", ()))
 
 

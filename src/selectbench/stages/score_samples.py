@@ -10,7 +10,7 @@ import numpy as np
 
 from selectbench.methods import GreedyMethod
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
-from selectbench.records.files import digest_array, write_arrays
+from selectbench.records.files import digest_array, read_sealed, write_arrays
 from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
@@ -95,7 +95,8 @@ def main() -> None:
     """Write the scores, then their record with their cost."""
     from threadpoolctl import threadpool_limits
 
-    from selectbench.data.splits import open_split, read_array
+    from selectbench.data.check import open_unchanged
+    from selectbench.data.splits import read_array
     from selectbench.methods import make_method
     from selectbench.selection import score
 
@@ -110,7 +111,8 @@ def main() -> None:
     recorded = [read_record(find_maker(path)) for path in arguments.signals]
     paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
     if "inputs" in method.reads:
-        signals = replace(signals, inputs=open_split(data.parent, "pool").load(np.arange(len(labels))))
+        pool = open_unchanged(data, "pool", read_sealed(data)["splits"]["pool"])
+        signals = replace(signals, inputs=pool.load(np.arange(len(labels))))
     clock = time.perf_counter()
     with threadpool_limits(spec["threads"]):
         scores = score(spec["method"], signals, keep=spec["keep"], seed=spec["selection_seed"], **spec["parameters"])
