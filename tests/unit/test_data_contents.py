@@ -124,7 +124,11 @@ def test_lost_contents_are_told_and_made_again(own, damage):
 def test_a_job_that_starts_later_refuses_other_images(own):
     _, resources, path = own
     manifest = resources / NAME / "prepared/manifest.json"
-    assert len(open_prepared(manifest, "pool", torch.device("cpu"))) == 12
+    other = path.with_name(f"{WNIDS[0]}_1.JPEG")
+    for damage in (lambda: other.write_bytes(b"no image"), other.unlink):
+        damage()
+        pool = open_prepared(manifest, "pool", torch.device("cpu"))  # images that cannot be read are counted when they are
+        assert len(pool) == 12
     repaint(path)
     with pytest.raises(DataError, match=rf"_0.JPEG: not what was prepared; put it back, or delete {manifest} and run again"):
         open_prepared(manifest, "pool", torch.device("cpu"))

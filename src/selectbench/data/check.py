@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from selectbench.data.class_folders import list_images
 from selectbench.data.contents import check_contents, check_names
+from selectbench.data.images import is_readable
 from selectbench.data.placed import check_folders, check_placed, list_folders, list_placed, pick_test_sets
 from selectbench.data.sources import check_raw, get_base
 from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, Split, check_noisy, open_split
@@ -69,7 +70,9 @@ def list_images_in_place(name: str, entry: "DatasetEntry", resources: Path, test
 
 
 def open_unchanged(manifest: Path, split: str, described: "SplitManifest", num_threads: int | None = None) -> Split:
-    """Open the pool or a test set of a prepared data set, unless its image files have changed since.
+    """Open the pool or a test set of a prepared data set, unless its image files hold other images than they did.
+
+    Files that are missing or cannot be read any more are left to ``Split.load``, which counts them.
 
     Parameters
     ----------
@@ -86,7 +89,8 @@ def open_unchanged(manifest: Path, split: str, described: "SplitManifest", num_t
     opened = open_split(manifest.parent, split, num_threads)
     if isinstance(opened, FolderSplit):
         remedy = f"delete {manifest} and run again"
-        check_contents(manifest.parent / split, opened.root, opened.paths, described["contents_sha256"], remedy, full=False)
+        folder, expected = manifest.parent / split, described["contents_sha256"]
+        check_contents(folder, opened.root, opened.paths, expected, remedy, full=False, is_excused=lambda path: not is_readable(path))
     return opened
 
 

@@ -86,7 +86,9 @@ def digest_contents(paths: Sequence[str], digests: np.ndarray) -> str:
     return hashlib.sha256(digest_value(list(paths)).encode() + np.ascontiguousarray(digests).tobytes()).hexdigest()
 
 
-def check_contents(folder: Path, root: Path, paths: Sequence[str], expected: str, remedy: str, full: bool) -> None:
+def check_contents(
+    folder: Path, root: Path, paths: Sequence[str], expected: str, remedy: str, full: bool, is_excused: Callable[[Path], bool] | None = None
+) -> None:
     """Raise unless the files of a split hold what they held when it was prepared.
 
     Only files of another size or time are read; those with the same content are remembered with their new times.
@@ -99,6 +101,7 @@ def check_contents(folder: Path, root: Path, paths: Sequence[str], expected: str
     expected : digest of their names and contents
     remedy : what messages advise
     full : whether all files are read
+    is_excused : tells, given a missing or changed file, whether it is left to whoever reads it
 
     Raises
     ------
@@ -108,14 +111,18 @@ def check_contents(folder: Path, root: Path, paths: Sequence[str], expected: str
     contents = read_contents(folder)
     if contents is None or len(contents.stamps) != len(paths) or digest_contents(paths, contents.digests) != expected:
         raise DataError(f"{folder / CONTENTS}: missing or altered; {remedy}")
-    missing = {path for path in paths if not (root / path).is_file()}
+    there = np.array([(root / path).is_file() for path in paths], dtype=bool)
+    missing = {paths[place] for place in np.flatnonzero(~there).tolist() if not (is_excused and is_excused(root / paths[place]))}
     if missing:
         raise DataError(f"{spell(root / min(missing))}: missing{count_more(missing)}; copy it again, or {remedy}")
-    now = measure_contents(root, paths, {} if full else list_known(paths, contents), lambda path: None)
-    changed = {paths[place] for place in np.flatnonzero((now.digests != contents.digests).any(axis=1)).tolist()}
+    kept = [path for path, is_there in zip(paths, there.tolist(), strict=True) if is_there]
+    before = Contents(contents.stamps[there], contents.digests[there])
+    now = measure_contents(root, kept, {} if full else list_known(kept, before), lambda path: None)
+    differs = np.flatnonzero((now.digests != before.digests).any(axis=1)).tolist()
+    changed = {kept[place] for place in differs if not (is_excused and is_excused(root / kept[place]))}
     if changed:
         raise DataError(f"{spell(root / min(changed))}: not what was prepared{count_more(changed)}; put it back, or {remedy}")
-    if not np.array_equal(now.stamps, contents.stamps):
+    if there.all() and not differs and not np.array_equal(now.stamps, contents.stamps):
         with suppress(OSError):  # only saves reading the files again
             write_contents(folder, now)
 

@@ -96,6 +96,15 @@ def refuse_unclear(image: Image.Image) -> None:
         raise DataError(f"has values of 32 bits (mode {image.mode}), which have no fixed range; scale them to 8 or 16 bits")
 
 
+def is_readable(path: Path) -> bool:
+    """Tell whether an image file can be decoded."""
+    try:
+        load_image(path, None)
+    except DataError:
+        return False
+    return True
+
+
 def check_header(path: Path) -> None:
     """Raise for an image file that is not one picture of 8 or 16 bits; one that cannot be read is left to ``load_image``.
 
