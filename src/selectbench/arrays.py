@@ -34,7 +34,7 @@ def as_array(name: str, values: Any, wanted: Literal["numbers", "integers"] = "n
     Parameters
     ----------
     name : what messages call the values
-    values : an array, a tensor, nested lists, or a column or table of a data frame
+    values : an array, a tensor, a list of tensors, nested lists of numbers, or a column or table of a data frame
     wanted : what messages ask for
 
     Raises
@@ -42,6 +42,8 @@ def as_array(name: str, values: Any, wanted: Literal["numbers", "integers"] = "n
     SelectbenchError
         Rows have different lengths, entries are masked, or the values are not numbers.
     """
+    if isinstance(values, list | tuple) and values and is_tensor(values[0]):
+        values = [as_array(name, value, wanted) for value in values]
     try:
         array = _read_tensor(values) if is_tensor(values) else np.asanyarray(values)
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:

@@ -73,7 +73,7 @@ def check_parameter(name: str, kind: Any, value: object) -> Any:
     if isinstance(value, np.generic):
         value = float(str(value)) if isinstance(value, np.floating) else value.item()
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
+        if not isinstance(value, tuple(map(type, get_args(kind)))) or value not in get_args(kind):
             raise SelectbenchError(f"{name}: unknown {value!r}{suggest(value, get_args(kind))}")
         return value
     allowed = (int, float) if kind is float else kind

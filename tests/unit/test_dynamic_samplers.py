@@ -106,6 +106,7 @@ def test_unknown_names_come_with_the_closest():
         ("ucb", {"num": np.float64(40)}, "num_samples: 40.0 is not a whole number"),
         ("ucb", {"seed": "x"}, "seed: 'x' is not a whole number"),
         ("ucb", {"seed": 3.0}, "seed: 3.0 is not a whole number"),
+        ("ucb", {"loss_weight": np.array(["rule"])}, "loss_weight: unknown array"),
         ("ucb", {"c": np.float32("nan")}, "c: nan is not a number"),
     ],
 )
@@ -862,6 +863,11 @@ def damage(state, path, change):
         (["rule", "means"], None, "rule.means is missing"),
         (["rule", "losses"], lambda _: 1, "unknown rule.losses"),
         (["trace"], lambda trace: trace[:1], "its trace ends with 40 of epoch 0"),
+        (["counts"], lambda counts: -counts, "counts: not all positive or zero"),
+        (["num_observed"], lambda _: -1, "num_observed or overhead_s is negative"),
+        (["rule", "means"], lambda means: means / 0, "rule.means: holds NaN or infinity"),
+        (["parameters", "c"], lambda _: np.ones(2), r"c is array\(\[1., 1.\]\) in the state and 1.0 here"),
+        (["trace", 0, "loss"], lambda _: "low", "trace: not a list of rows"),
         (["trace", 0], lambda row: {"epoch": 0}, "trace: not a list of rows with batches, epoch"),
     ],
 )

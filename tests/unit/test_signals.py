@@ -66,6 +66,7 @@ def test_tensors_lists_and_columns_are_arrays():
     given = {
         "with a graph": (torch.tensor(labels), torch.tensor(values, requires_grad=True) * 1),
         "bfloat16": (torch.tensor(labels, dtype=torch.int8), torch.tensor(values, dtype=torch.bfloat16)),
+        "a list of tensors": (list(torch.tensor(labels)), list(torch.tensor(values, requires_grad=True))),
         "lists": (labels.tolist(), values.tolist()),
         "a data frame": (pd.Series(labels, dtype="Int64"), pd.DataFrame(values).astype(object)),
     }

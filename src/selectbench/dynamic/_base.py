@@ -370,10 +370,12 @@ class DynamicSampler(ABC):
         match_keys("rule.", state["rule"], own["rule"])
         for name, ours in own["parameters"].items():
             theirs = state["parameters"][name]
-            if theirs != ours:
+            if not isinstance(theirs, int | float | str) or theirs != ours:
                 raise SelectbenchError(f"load_state_dict: {name} is {theirs!r} in the state and {ours!r} here")
         for name, kind in (("epoch", int), ("started", bool), ("num_handed", int), ("num_observed", int), ("overhead_s", float)):
             check_parameter(f"load_state_dict: {name}", kind, state[name])
+        if state["num_observed"] < 0 or state["overhead_s"] < 0:
+            raise SelectbenchError("load_state_dict: num_observed or overhead_s is negative; the state is damaged")
         if not -1 <= state["epoch"] < self.num_epochs:
             raise SelectbenchError(f"load_state_dict: epoch: {state['epoch']} is outside -1 … {self.num_epochs - 1}")
         ids = read_numbers("ids", state["ids"], None, "iu")
@@ -384,14 +386,16 @@ class DynamicSampler(ABC):
             raise SelectbenchError(f"load_state_dict: num_handed: {state['num_handed']} is outside 0 … {len(ids)}")
         if not (read_numbers("weights", state["weights"], len(ids), "f") > 0).all():
             raise SelectbenchError("load_state_dict: weights: not all positive")
-        read_numbers("counts", state["counts"], self.num_samples, "iu")
+        if (read_numbers("counts", state["counts"], self.num_samples, "iu") < 0).any():
+            raise SelectbenchError("load_state_dict: counts: not all positive or zero; the state is damaged")
         for name in self.memory:
-            read_numbers(f"rule.{name}", state["rule"][name], self.num_samples, getattr(self, name).dtype.kind, finite=False)
+            read_numbers(f"rule.{name}", state["rule"][name], self.num_samples, getattr(self, name).dtype.kind, missing=True)
 
     def _check_trace(self, state: Mapping[str, Any], num_ids: int) -> None:
         """Raise unless the trace of a state has this sampler's columns, and ends with the epoch of the state."""
         columns = {"epoch", "kept", "observed", "batches", "loss", *self.measures}
-        if not isinstance(state["trace"], list) or any(not isinstance(row, Mapping) or row.keys() != columns for row in state["trace"]):
+        rows = state["trace"] if isinstance(state["trace"], list) else [None]
+        if not all(isinstance(row, Mapping) and row.keys() == columns and all(map(is_entry, row.values())) for row in rows):
             raise SelectbenchError(f"load_state_dict: trace: not a list of rows with {', '.join(sorted(columns))}; the state is damaged")
         epoch, kept = (state["trace"][-1]["epoch"], state["trace"][-1]["kept"]) if state["trace"] else (-1, 0)
         if (epoch, kept) != (state["epoch"], num_ids):
@@ -530,7 +534,7 @@ def to_numpy(name: str, values: "Values") -> np.ndarray:
     return array.astype(np.float64) if is_tensor(values) and array.dtype.kind == "f" else array
 
 
-def read_numbers(name: str, values: object, num: int | None, kinds: str, finite: bool = True) -> np.ndarray:
+def read_numbers(name: str, values: object, num: int | None, kinds: str, missing: bool = False) -> np.ndarray:
     """Return an array (num,) of a state.
 
     Parameters
@@ -539,7 +543,7 @@ def read_numbers(name: str, values: object, num: int | None, kinds: str, finite:
     values : an array or a tensor
     num : its length, or None for any
     kinds : of its dtype, as NumPy abbreviates them
-    finite : whether NaN and infinity are refused
+    missing : whether NaN may stand for samples without a value
 
     Raises
     ------
@@ -550,9 +554,14 @@ def read_numbers(name: str, values: object, num: int | None, kinds: str, finite:
     if array.ndim != 1 or array.dtype.kind not in kinds or num not in (None, len(array)):
         expected = f"({'N' if num is None else num},)"
         raise SelectbenchError(f"load_state_dict: {name}: {array.shape} of {array.dtype} instead of {expected}; the state is damaged")
-    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not (np.isfinite(array) | (missing & np.isnan(array))).all():
         raise SelectbenchError(f"load_state_dict: {name}: holds NaN or infinity; the state is damaged")
     return array
+
+
+def is_entry(value: object) -> bool:
+    """Tell whether a value may stand in a trace: a number, or None."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def match_keys(where: str, given: object, own: Mapping[str, object]) -> None:
