@@ -83,6 +83,19 @@ def test_a_change_of_an_image_is_noticed(own, change, message, full):
     assert "\n" not in str(caught.value)
 
 
+def test_images_are_counted_and_looked_at_before_they_are_prepared(own):
+    entry, resources, path = own
+    (resources / NAME / "prepared/manifest.json").unlink()
+    check_dataset(NAME, entry, resources, ["test"], full=True)
+    save_frames(path.with_name("two.gif"))
+    with pytest.raises(DataError, match="train: has 13 of 12 images; copy the missing ones or remove the extra ones"):
+        check_dataset(NAME, entry, resources, ["test"])
+    path.unlink()
+    check_dataset(NAME, entry, resources, ["test"])
+    with pytest.raises(DataError, match="two.gif: has 2 frames instead of one picture"):
+        check_dataset(NAME, entry, resources, ["test"], full=True)
+
+
 def test_the_remedy_prepares_what_is_there_now_under_another_digest(own):
     entry, resources, path = own
     before = read_sealed(resources / NAME / "prepared/manifest.json")["splits"]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectbench.data.class_folders import list_images
+from selectbench.data.class_folders import index_folder, list_images
 from selectbench.data.contents import check_contents, check_names
-from selectbench.data.images import is_readable
+from selectbench.data.images import check_header, is_readable
 from selectbench.data.placed import check_folders, check_placed, list_folders, list_placed, pick_test_sets
 from selectbench.data.sources import check_raw, get_base
 from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, Split, check_noisy, open_split
@@ -53,6 +53,18 @@ def check_dataset(name: str, entry: "DatasetEntry", resources: Path, test_sets: 
     for split in needed:
         if split in prepared:
             _check_split(manifest, split, prepared[split], list_folders(name, entry, split, resources), full)
+        elif split not in placed and all(source["layout"] == "class_folders" for source in entry["sources"]):
+            _check_unprepared(name, entry, split, resources, full)
+
+
+def _check_unprepared(name: str, entry: "DatasetEntry", split: str, resources: Path, full: bool) -> None:
+    """Check the number of images of a split in class folders, and with ``full`` that each is one picture, before they are prepared."""
+    class_folders = list_folders(name, entry, split, resources)
+    if class_folders is None:
+        return
+    paths, _ = index_folder(*class_folders, entry["pool_size"] if split == "pool" else entry["test_sets"][split]["size"])
+    for path in paths if full else ():
+        check_header(class_folders[0] / path)
 
 
 def list_images_in_place(name: str, entry: "DatasetEntry", resources: Path, test_sets: Sequence[str]) -> Iterator[Path]:

@@ -94,7 +94,7 @@ def list_folders(name: str, entry: "DatasetEntry", split: str, resources: Path) 
         is_listed = entry["test_sets"][split]["layout"] == "class_folders"
         return (find_folder(name, entry, split, resources), list_classes(entry, split)) if is_listed else None
     source = next((source for source in entry["sources"] if source["layout"] == "class_folders"), None)
-    if source is None:
+    if source is None or split not in FOLDERS:
         return None
     labels = {class_id: label for label, class_id in enumerate(read_class_list(source["class_list"], entry["classes"]))}
     return get_raw_folder(name, resources) / FOLDERS[split], labels
