@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import default_data_collator
+from transformers import Trainer, TrainingArguments, default_data_collator
 
 import selectbench as sb
 
@@ -185,6 +185,43 @@ def test_accelerate_resumes_where_it_is_told_to(tmp_path):
         next(iter(loader))
     loader.set_epoch(2)
     assert [visit(sampler, loader) for _ in range(4)] == later
+
+
+def test_trainer_of_transformers(tmp_path):
+    """Items with keys, the sampler in place of the trainer's own, and ids that reach the loss."""
+    sampler = make("top_loss", num=16)
+
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, inputs):
+            return self.layer(inputs)
+
+    class WatchedTrainer(Trainer):
+        def _get_train_sampler(self, *arguments):
+            return sampler
+
+        def compute_loss(self, model, batch, *arguments, **options):
+            ids, labels = batch.pop("sample_id"), batch.pop("labels")
+            losses = nn.functional.cross_entropy(model(**batch), labels, reduction="none")
+            sampler.observe(ids, losses)
+            return (losses * sampler.weights(ids)).mean()
+
+    items = [{"inputs": [float(number), 1.0, 2.0], "labels": number % 2} for number in range(16)]
+    settings = TrainingArguments(
+        str(tmp_path),
+        num_train_epochs=EPOCHS,
+        per_device_train_batch_size=4,
+        remove_unused_columns=False,
+        save_strategy="no",
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    WatchedTrainer(Classifier(), settings, train_dataset=sb.dynamic.WithIds(items)).train()
+    assert [row["observed"] for row in sampler.trace] == [16, 6, 6, 6, 6, 16]
 
 
 @pytest.mark.parametrize("name", ["infobatch", "data_agent"])
