@@ -709,6 +709,17 @@ def test_more_than_one_process_is_refused_unless_each_observes_whole_batches(way
         assert length == "20" and process.returncode == 0
 
 
+def test_a_state_of_one_process_is_no_way_around(monkeypatch):
+    sampler, restored = make("top_loss"), make("top_loss")
+    run_epoch(sampler)
+    restored.load_state_dict(sampler.state_dict())
+    restored.set_epoch(0)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(SelectbenchError, match="do not share observations between the 8 processes"):
+        next(iter(restored))
+
+
 # ---- state
 
 

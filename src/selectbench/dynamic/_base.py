@@ -202,6 +202,7 @@ class DynamicSampler(ABC):
             The last pass was left before its end, or the training is over.
         """
         with self._lock:
+            self._refuse_ranks()
             if self._started:
                 self._refuse_unfinished()
                 self._begin(self.epoch + 1)
