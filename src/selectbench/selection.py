@@ -65,6 +65,7 @@ def score(method: str, signals: Signals, *, keep: float | str = 1, seed: int = 0
     with needing_packages(f"method {method!r}"):
         made = make_method(method, parameters)
         signals.require(method, *made.reads)
+        made.check_memory(signals.labels)
         found = made.score_first(signals, seed, most) if isinstance(made, GreedyMethod) else made.score(signals, seed)
         scores = np.asarray(found, dtype=np.float64)
     if scores.shape != (len(signals),) or np.isnan(scores).any():

@@ -12,6 +12,8 @@ from selectbench.policy import Quota, Tail, choose_positions, count_needed, scor
 from selectbench.registry import check_fields
 from selectbench.signals import PROXY_SOURCES, REPLICATES, SOURCES, TEXT_SIGNALS, Signals
 
+FEWER = "keep fewer samples per class in the signals, or use a machine with more memory"  # what helps where pairs do not fit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
@@ -69,6 +71,9 @@ class Method(ABC):
     def proxy_share(self) -> float:
         """The share of the proxy's training that is charged to this method."""
         return 1.0 if PROXY_SOURCES & set(self.sources()) else 0.0
+
+    def check_memory(self, labels: np.ndarray) -> None:  # noqa: B027  (most methods need little)
+        """Raise, before any work, if a pool with these labels (N,) takes more memory than is left (see ``refuse_oversized``)."""
 
     @abstractmethod
     def score(self, signals: Signals, seed: int) -> np.ndarray:

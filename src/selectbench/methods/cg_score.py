@@ -6,7 +6,7 @@ import numpy as np
 
 from selectbench.arrays import refuse_oversized
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import Method
+from selectbench.methods._base import FEWER, Method
 from selectbench.policy import Quota
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
@@ -46,9 +46,6 @@ class CGScore(Method):
     def score(self, signals: Signals, seed: int) -> np.ndarray:
         """Return (N,) non-negative scores."""
         signals.require("cg_score", "inputs")
-        most, size = self._count_contrasted(signals.labels), np.asarray(signals.inputs).size
-        limit = "keep fewer samples per class in the signals, or use a machine with more memory"
-        refuse_oversized(f"cg_score: the kernel of {most:,} samples (a class and as many others)", _PEAK * most**2 + 16 * size, limit)
         inputs = np.asarray(signals.inputs, dtype=np.float64).reshape(len(signals), -1)
         norms = np.linalg.norm(inputs, axis=1, keepdims=True)
         units = inputs / np.where(norms > 0, norms, 1.0)
@@ -65,10 +62,11 @@ class CGScore(Method):
                 scores[members] += gaps[: len(members)] / self.repeats
         return scores
 
-    def _count_contrasted(self, labels: np.ndarray) -> int:
-        """Return the samples of the largest kernel: those of a class and as many others, or all of them."""
+    def check_memory(self, labels: np.ndarray) -> None:
+        """Raise if the largest kernel does not fit into memory: of a class and as many others, or all of them."""
         sizes = np.unique(labels, return_counts=True)[1]
-        return int((sizes + np.minimum(sizes, len(labels) - sizes)).max())
+        most = int((sizes + np.minimum(sizes, len(labels) - sizes)).max())
+        refuse_oversized(f"cg_score: the kernel of {most:,} samples (a class and as many others)", _PEAK * most**2, FEWER)
 
 
 def relu_kernel(units: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from selectbench.arrays import refuse_oversized
 from selectbench.errors import SelectbenchError
-from selectbench.methods._base import GreedyMethod
+from selectbench.methods._base import FEWER, GreedyMethod
 from selectbench.policy import Quota
 from selectbench.rl.cover import cover_greedily, distance_blocks, near_blocks
 from selectbench.signals import Signals
@@ -41,12 +41,15 @@ class CoverGreedy(GreedyMethod):
         if not 0 <= self.quantile <= 1:
             raise SelectbenchError(f"quantile: {self.quantile!r} is outside [0, 1]; it is a share of a class's pairs")
 
+    def check_memory(self, labels: np.ndarray) -> None:
+        """Raise if the table of pairs of the largest class does not fit into memory."""
+        largest = int(np.unique(labels, return_counts=True)[1].max())
+        refuse_oversized(f"cover_greedy: the table of pairs of a class of {largest:,} samples", largest**2, FEWER)
+
     def score_first(self, signals: Signals, seed: int, most: int) -> np.ndarray:
         """Return (N,) scores 1 − t/n_c, where t is the step at which the sample is taken within its class; −∞ if it is not reached."""
         signals.require("cover_greedy", "features")
-        features, largest = np.asarray(signals.features), int(np.unique(signals.labels, return_counts=True)[1].max())
-        limit = "keep fewer samples per class in the signals, or use a machine with more memory"
-        refuse_oversized(f"cover_greedy: the table of pairs of a class of {largest:,} samples", largest**2, limit)
+        features = np.asarray(signals.features)
 
         def take(members: np.ndarray, count: int) -> np.ndarray:
             rows = np.asarray(features[members], dtype=np.float64)

@@ -110,6 +110,7 @@ def main() -> None:
         signals = signals.merge(Signals.load(path))
     recorded = [read_record(find_maker(path)) for path in arguments.signals]
     paid = {record["source"]: record for record in (*(record["proxy"] for record in recorded if "proxy" in record), *recorded)}
+    method.check_memory(labels)
     if "inputs" in method.reads:
         pool = open_unchanged(data, "pool", read_sealed(data)["splits"]["pool"])
         signals = replace(signals, inputs=pool.load(np.arange(len(labels))))
