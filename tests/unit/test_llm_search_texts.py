@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import selectbench as sb
@@ -58,6 +59,13 @@ def test_every_agent_stays_within_its_budget_and_repeats_itself(own, agent):
     runs = [sb.llm.search(own[0], reward=worth(own, [1.0, -2.0, 5.0, 0.5, 4.0, 0.0])[0], **settings(own, **changes)) for _ in range(2)]
     assert runs[0].history == runs[1].history and runs[0].ids.tolist() == runs[1].ids.tolist()
     assert len(runs[0].history) <= (changes["trainings"] or 22)
+
+
+def test_numbers_and_arrays_may_be_those_of_numpy_and_torch(own):
+    reward, _ = worth(own, [1.0, -2.0, 5.0, 0.5, 4.0, 0.0])
+    plain = sb.llm.search(own[0], reward=reward, **settings(own, seed=2))
+    changes = {"seed": np.int64(2), "clusters": np.int32(GROUPS), "embeddings": torch.from_numpy(own[2]), "keep": np.float64(0.34)}
+    assert sb.llm.search(own[0], reward=reward, **settings(own, **changes)).history == plain.history
 
 
 def test_an_interrupted_search_continues_where_it_was(own, tmp_path):
@@ -135,11 +143,13 @@ def test_the_proxy_of_responses_is_that_of_the_benchmark(root):
         ({"reward": "responses"}, "the proxy 'responses' needs pairs of prompt and response"),
         ({"clustering": "stratified"}, "labels: clustering='stratified' needs one for each text"),
         ({"labels": [0, 1]}, r"labels: shape \(2,\) does not fit 240 texts"),
-        ({"labels": ["good"] * NUM}, "labels: expected whole numbers from 0"),
+        ({"labels": ["good"] * NUM}, "labels: holds text"),
+        ({"labels": [0.5] * NUM}, "labels: expected whole numbers from 0"),
         ({"embeddings": np.zeros((3, 2))}, r"embeddings: shape \(3, 2\) should be \(240, d\)"),
         ({"embeddings": np.full((NUM, 2), np.nan)}, "embeddings: some are not finite"),
         ({"clusters": 500}, "clusters: 240 texts to choose from are too few for 500 clusters"),
         ({"agent": "climb"}, "unknown agent 'climb'; did you mean 'climb_disc'?"),
+        ({"seed": 1.5}, "seed"),
         ({"training": 5}, "agent 'exhaustive_clusters' has no parameter 'training'; did you mean 'trainings'?"),
         ({"keep": 1.5}, "keep"),
         ({"reward": lambda ids: None}, "returned None, which is no number"),

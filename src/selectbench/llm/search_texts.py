@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from selectbench.arrays import as_array
 from selectbench.errors import SelectbenchError, needing_packages, suggest
 from selectbench.llm.agents import Effort, make_agent
 from selectbench.llm.clusters import cap_union, cluster_embeddings
 from selectbench.llm.values import Chosen, CountedValues
 from selectbench.policy import count_kept
 from selectbench.records.files import digest_array, digest_value
+from selectbench.registry import check_seed
 from selectbench.seeds import derive_seed, hash_ids
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def search(
     >>> found = sb.llm.search(texts, reward=lambda ids: -loss_after_training_on(ids), keep=0.05, memo="values.jsonl")
     >>> chosen = [texts[i] for i in found.ids]
     """
-    made = make_agent(agent, parameters)
+    seed, made = check_seed(seed), make_agent(agent, parameters)
     prompts = check_texts(texts, reward)
     known = check_labels(labels, len(prompts), reward, made.clustering)
     num_kept = count_kept(keep, len(prompts))
@@ -194,7 +196,7 @@ def check_labels(labels: Sequence[int] | np.ndarray | None, num: int, reward: Re
             needs = "the proxy 'head'" if reward == "head" else "clustering='stratified'"
             raise SelectbenchError(f"labels: {needs} needs one for each text")
         return np.zeros(num, dtype=np.int64)
-    found = np.asarray(labels)
+    found = as_array("labels", labels)
     if found.shape != (num,):
         raise SelectbenchError(f"labels: shape {found.shape} does not fit {num:,} texts")
     if not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
@@ -210,7 +212,7 @@ def check_embeddings(embeddings: np.ndarray, num: int) -> np.ndarray:
     SelectbenchError
         They do not fit the texts, or are not finite.
     """
-    found = np.asarray(embeddings, dtype=np.float32)
+    found = as_array("embeddings", embeddings).astype(np.float32)
     if found.ndim != 2 or len(found) != num:
         raise SelectbenchError(f"embeddings: shape {found.shape} should be ({num}, d)")
     if not np.isfinite(found).all():

@@ -4,13 +4,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, NamedTuple, get_type_hints
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 from selectbench.errors import SelectbenchError, SelectionFailedError
 from selectbench.llm.environment import TRANSFORMS, ClusterEnv
 from selectbench.llm.values import BudgetSpentError, CountedValues
-from selectbench.registry import check_parameter
+from selectbench.registry import check_fields
 
 DEFAULT_TRAININGS = 112  # 64 + 32 + 16, as in CLIMB
 
@@ -69,9 +69,7 @@ class ClusterAgent(ABC):
 
     def __post_init__(self) -> None:
         """Check every parameter against its annotation and its bounds."""
-        kinds = get_type_hints(type(self))
-        for parameter in fields(self):
-            check_parameter(parameter.name, kinds[parameter.name], getattr(self, parameter.name))
+        check_fields(self)
         shared = {"clusters": (2, math.inf), "trainings": (0, math.inf), "examples": (0, math.inf)}
         for name, (least, most) in {**shared, **self.bounds}.items():
             check_bounds(name, getattr(self, name), least, most)
