@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from selectbench.errors import ConfigError
-from selectbench.planning.config import load_config, read_yaml
+from selectbench.planning.config import ONE_LINE, load_config, read_yaml
 from selectbench.planning.plan import load_plan
 from selectbench.planning.runs import format_keep
 
@@ -111,6 +111,52 @@ MISTAKES = [
     ("papers/rl_selector.yaml", "[el2n, grand, forgetting, herding, moderate, moso, glister, cg_score, ssp], against: [full], keep", "[tdss], against: [full], keep", "claims.baselines_lose_nothing_at_90.compare.method: unknown 'tdss'; did you mean 'tdds'?"),
     ("reported/rl_selector.csv", "90.32", "9O.32", "config/reported/rl_selector.csv: line 2: "),
     ("datasets.yaml", "classes: 10", "clases: 10", "config/datasets.yaml: digits.clases: unknown key; did you mean 'classes'?"),
+    ("recipes.yaml", "record_at: [0.1, 0.2, 1.0]", "record_at: [0.2, 0.1, 1.0]", "digits.record_at: [0.2, 0.1, 1.0] does not ascend; write [0.1, 0.2, 1.0]"),
+    ("recipes.yaml", "record_at: [0.1, 0.2, 1.0]", "record_at: [0.1, 0.1, 1.0]", "digits.record_at: [0.1, 0.1, 1.0] does not ascend; write [0.1, 1.0]"),
+    ("recipes.yaml", "record_at: [0.1, 0.2, 1.0]", "record_at: [0.1, 0.2]", "config/recipes.yaml: digits.record_at: ends with 0.2; the last share must be 1"),
+    ("recipes.yaml", "align_at: [0.1, 0.2,", "align_at: [0.2, 0.1,", "digits.align_at: [0.2, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0] does not ascend"),
+    ("recipes.yaml", "learning_rate: 0.1", "learning_rate: 1.0e+300", "config/recipes.yaml: digits.learning_rate: 1e+300 is greater than the maximum of 1e+38"),
+    ("recipes.yaml", "weight_decay: 0.0005", "weight_decay: 1.0e+300", "config/recipes.yaml: digits.weight_decay: 1e+300 is greater than the maximum of 1e+38"),
+    ("recipes.yaml", "warmup_epochs: 2", "warmup_epochs: 12.5", "config/recipes.yaml: digits.warmup_epochs: 12.5 is more than its 12 epochs"),
+    ("recipes.yaml", "momentum: 0.9", "momentum: 0", "config/recipes.yaml: digits.nesterov: true needs a momentum above 0; write false"),
+    ("recipes.yaml", "track_test: false", "track_test: false\n  processes: 1000000", "digits.processes: 1000000 is greater than the maximum of 1024"),
+    ("recipes.yaml", "track_test: false", "track_test: false\n  processes: 65", "config/recipes.yaml: digits.processes: 65 is more than the 64 samples of a batch"),
+    ("recipes.yaml", "crop_padding: 0", "crop_padding: 8", "digits.augment.crop_padding: 8 is not below the 8 pixels of an image"),
+    ("recipes.yaml", "cutout: 0", "cutout: 9", "digits.augment.cutout: 9 is more than the 8 pixels of an image"),
+    ("recipes.yaml", "epochs: 12", "epochs: 1000000000000000000000", "digits.epochs: 1000000000000000000000 is greater than the maximum of 1000000"),
+    ("encoders.yaml", "warmup_epochs: 1", "warmup_epochs: 31", "config/encoders.yaml: digits_simclr.warmup_epochs: 31 is more than its 30 epochs"),
+    ("encoders.yaml", "momentum: 0.9", "momentum: 0", "config/encoders.yaml: digits_simclr.nesterov: true needs a momentum above 0"),
+    ("models.yaml", "heads: 4", "heads: 5", "config/models.yaml: vit_micro.heads: 5 does not divide the width of 32"),
+    ("models.yaml", "heads: 4, patch: 2", "heads: 4, patch: 3", "config/models.yaml: vit_micro.patch: patches of 3×3 do not tile images of 8×8 pixels"),
+    ("models.yaml", "name: resnet8,", "name: resnt8,", "config/models.yaml: resnet8.name: unknown 'resnt8'; did you mean 'resnet8'?"),
+    ("methods.yaml", "el2n: {title", "el2n: {twin: random, title", "config/methods.yaml: el2n.twin: random runs random; a twin runs the method's own file, el2n"),
+    ("methods.yaml", "twin: rl_selector_untrained", "twin: rl_selector_tuned", "rl_selector.twin: rl_selector_tuned has a twin itself; name a method that never learns"),
+    ("methods.yaml", "el2n: {title: EL2N", 'el2n: {title: "EL\\n2N"', "config/methods.yaml: el2n.title: 'EL\\n2N' should be one line"),
+    ("datasets.yaml", "kind: id", "kind: shift", "digits.test_sets: 0 of its test sets have the kind 'id'"),
+    ("scale/tiny.yaml", "{test: test,", "{test: tets,", "config/scale/tiny.yaml: axes.test_set.test: unknown 'tets'; did you mean 'test'?"),
+    ("scale/tiny.yaml", "cifar100: null", "cifar100: digits", "tables.main: dataset: 'cifar10' and 'cifar100' are both 'digits' at scale tiny; map one of them to something else or to null"),
+    ("scale/tiny.yaml", "reference_models: {tweets: ngram, ", "reference_models: {", "config/scale/tiny.yaml: reference_models: the key 'tweets' is missing"),
+    ("scale/tiny.yaml", "reference_models: {tweets: ngram, ", "reference_models: {tweets: convnet, ", "reference_models.tweets: unknown 'convnet'"),
+    ("scale/tiny.yaml", "tweets: minilm_sentence", "tweets: digits_simclr", "encoders.tweets: digits_simclr does not embed texts"),
+    ("scale/tiny.yaml", "repeats: 3", "repeats: 1000000000000", "config/scale/tiny.yaml: repeats: 1000000000000 is greater than the maximum of 1000"),
+    ("scale/tiny.yaml", "seeds: [0,", "seeds: [0.0,", "config/scale/tiny.yaml: seeds.0: 0.0 is not of type 'integer'"),
+    ("scale/tiny.yaml", "seeds: [0,", "seeds: [true,", "config/scale/tiny.yaml: seeds.0: True is not of type 'integer'"),
+    ("papers/rl_selector.yaml", "dataset: [cifar10, cifar100,", "dataset: [cifar10, cifar10,", "non-unique elements: 'cifar10' occurs twice"),
+    ("papers/rl_selector.yaml", "[0.2, 0.4, 0.6, 0.8, 0.9]", "[0.2, 1/5]", "tables.main.where.keep: 0.2 and 1/5 are the same keep fraction"),
+    ("papers/rl_selector.yaml", "  main_quota:", "  main/quota:", "config/papers/rl_selector.yaml: tables: 'main/quota' should match ^[a-z0-9_]+$"),
+    ("papers/rl_selector.yaml", "kind: cost_to_reach\n", "kind: grid\n", "tables.price.targets: the key does not go with the others"),
+    ("papers/rl_selector.yaml", "against: [rl_selector_transfer]", "against: [rl_selector_tuned]", "compare.against: 'rl_selector_tuned' is compared with itself; remove it on one side"),
+    ("papers/rl_selector.yaml", "keep: [0.2], than: 0.8", "keep: [0.2, 0.8], than: 0.8", "compare.than: 0.8 is among the keep fractions that are compared with it"),
+    ("papers/rl_selector.yaml", "keep: [0.2], than: 0.8", "spread: true, than: 0.8", "compare.than: does not go with spread; remove one of them"),
+    ("papers/rl_selector.yaml", "metric: keep_error, bound: 1", "metric: keep_error, bound: 1, factor: 2", "compare.factor: does not go with bound; remove one of them"),
+    ("papers/rl_selector.yaml", "metric: top1, margin: 1.0", "metric: top1, margin: 1.0, factor: 2", "compare.factor: does not go with margin; remove one of them"),
+    ("papers/rl_selector.yaml", "metric: top1, margin: 1.0", "metric: top1, factor: 2", "compare.factor: top1 is no cost; give a margin"),
+    ("papers/rl_selector.yaml", "metric: total_visits, factor: 1.4", "metric: total_visits, margin: 1.4", "compare.margin: costs are compared by their ratio; give a factor"),
+    ("papers/rl_selector.yaml", "    quantity: regret\n", "", "figures.regret: the key 'quantity' is missing"),
+    ("papers/rl_selector.yaml", "    kind: cost\n", "    kind: cost\n    keep: 0.6\n", "figures.cost.keep: the key does not go with the others"),
+    ("papers/rl_selector.yaml", "    proposition: outputs\n", "    proposition: output\n", "figures.covered_outputs.proposition: unknown 'output'; did you mean 'outputs'?"),
+    ("papers/cluster_mdp.yaml", "statistic: spearman", "statistic: spearmann", "claims.proxy_predicts.measured.statistic: unknown 'spearmann'; did you mean 'spearman'?"),
+    ("papers/cluster_mdp.yaml", "    keep: 0.05\n", "    keep: 0.06\n", "figures.break_even.keep: its table has no keep fraction 0.06"),
 ]  # fmt: skip
 
 
@@ -121,6 +167,74 @@ def test_a_mistake_is_one_clear_line(copy, name, old, new, message):
         load_plan(copy)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    [
+        ("~/runs", "begins with ~, which is not replaced by a home folder here; write '/home/me/runs'"),
+        ("$SCRATCH/runs", "has a $, and variables are not replaced here; write '/scratch/me/runs'"),
+        ("$NOWHERE/runs", "has a $, and variables are not replaced here; write the folder itself"),
+        ("a{b}c", "has braces, which stand for wildcards in Snakemake; write 'abc'"),
+        ("-rf", "begins with a hyphen, as options of commands do; write 'rf'"),
+        ("results/", "is another spelling of 'results'; write that"),
+        ("./results", "is another spelling of 'results'; write that"),
+        ("a\nb", "is no name of a folder; write 'results'"),
+        ("x" * 256, "is no name of a folder; write 'results'"),
+        ("/", "holds the project itself; name a folder for nothing else, such as 'results'"),
+        ("..", "holds the project itself; name a folder for nothing else, such as 'results'"),
+        ("src", "lies in src, which is part of the project; name a folder for nothing else, such as 'results'"),
+        (".git/results", "lies in .git, which is part of the project; name a folder for nothing else, such as 'results'"),
+        ("link/results", "lies in config, which is part of the project; name a folder for nothing else, such as 'results'"),
+    ],
+)
+def test_folders_of_results_are_named_as_they_are(copy, monkeypatch, folder, problem):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (copy / "link").symlink_to("config")
+    for key in ("results", "resources"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(copy, {key: folder})
+        assert str(caught.value).startswith(f"config/config.yaml: {key}: ")
+        assert problem.replace("'results'", repr(key)) in str(caught.value) or problem in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folders", [("resources", "resources"), ("resources/digits", "resources"), ("results", "results/data")])
+def test_results_and_resources_have_folders_of_their_own(copy, folders):
+    results, resources = folders
+    with pytest.raises(ConfigError, match="config/config.yaml: resources: .* are one folder, or one holds the other; give each its own"):
+        load_config(copy, {"results": results, "resources": resources})
+
+
+@pytest.mark.parametrize("folder", ["my results/ü", 'it\'s "theirs"', "../elsewhere", "a~b", "[x] *"])
+def test_other_folders_of_results_are_accepted(copy, folder):
+    assert load_config(copy, {"results": folder}).main["results"] == folder
+
+
+def test_the_name_of_a_file_is_an_id(copy):
+    (copy / "config/scale/tiny.yaml").rename(copy / "config/scale/My tiny.yaml")
+    with pytest.raises(ConfigError, match="config/scale/My tiny.yaml: rename it: ids have lower-case letters, digits and underscores"):
+        load_config(copy, {"scale": "My tiny"})
+
+
+def test_schemas_name_what_the_code_has(root):
+    """Names in schemas that planning cannot ask the code for, because the code imports torch."""
+    from selectbench.models.small import SMALL_NETS
+
+    models = yaml.safe_load((root / "workflow/schemas/models.schema.yaml").read_text(encoding="utf-8"))
+    (named,) = (names for rule in find_all(models, "name") if isinstance(rule, dict) and (names := rule.get("enum")) and "convnet" in names)
+    assert sorted(named) == sorted(SMALL_NETS)
+    for schema in ("language_models", "methods", "models", "paper", "scale"):
+        text = yaml.safe_load((root / f"workflow/schemas/{schema}.schema.yaml").read_text(encoding="utf-8"))
+        assert ONE_LINE in find_all(text, "pattern")
+
+
+def find_all(value, key):
+    """Return all values of a key, at any depth."""
+    inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    return [found for name, child in inner for found in ([child] if name == key else []) + find_all(child, key)]
 
 
 def test_a_missing_file_is_named(copy):

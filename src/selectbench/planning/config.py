@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 
 from selectbench.data.entries import CorpusEntry, DatasetEntry, Entry
 from selectbench.errors import ConfigError, SelectbenchError, first_line, shorten, spell, suggest
-from selectbench.planning.entries import AnyModel, Compare, EncoderEntry, Keep, Main, MethodEntry, Paper, RecipeEntry, Scale, TableEntry
+from selectbench.planning.checks import check_augment, check_keeps, check_network, check_sides, check_training
+from selectbench.planning.entries import (
+    NGRAM,
+    AnyModel,
+    Compare,
+    EncoderEntry,
+    Keep,
+    Main,
+    MethodEntry,
+    Paper,
+    RecipeEntry,
+    Scale,
+    TableEntry,
+)
+from selectbench.planning.folders import check_folders
 from selectbench.planning.strict_yaml import read_yaml
 from selectbench.policy import parse_keep
 
 SCALES = Path("config/scale")
 PAPERS = Path("config/papers")
 SEEDS = Path("config/seeds")
+ONE_LINE = r"^[^\x00-\x1f\x7f\x85\u2028\u2029]*$"  # pattern of texts for people in the schemas
 
 
 @dataclass(frozen=True)
@@ -144,6 +159,7 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         A file is missing or not YAML, a key is unknown, missing or of the wrong kind, or a name is not defined anywhere.
     """
     main = _read_checked(root, Path("config/config.yaml"), "config", dict(overrides or {}))
+    check_folders(root, main)
     scales = sorted(path.stem for path in (root / SCALES).glob("*.yaml"))
     if main["scale"] not in scales:
         raise ConfigError(f"config/config.yaml: scale: unknown {main['scale']!r}{suggest(main['scale'], scales)}")
@@ -151,6 +167,10 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     for paper in main["papers"]:
         if paper not in papers:
             raise ConfigError(f"config/config.yaml: papers: unknown {shorten(repr(paper))}{suggest(paper, papers)}")
+    for folder, names in ((SCALES, [main["scale"]]), (PAPERS, papers)):
+        for name in names:
+            if not re.fullmatch(r"[a-z0-9_]+", name):
+                raise ConfigError(f"{folder / spell(f'{name}.yaml')}: rename it: ids have lower-case letters, digits and underscores")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
     scale = _read_scale(root, main["scale"])
     config = Config(
@@ -169,8 +189,11 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
         encoders=_read_named(root, "encoders"),
         methods=_read_named(root, "methods"),
     )
+    _check_datasets(config)
     _check_methods(config)
+    _check_networks(config)
     _check_encoders(config)
+    _check_recipes(config)
     _check_scale(config)
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
@@ -355,6 +378,11 @@ def _describe(error: "ValidationError") -> str:
         return f"{prefix}the key {missing!r} is missing"
     if error.validator == "enum":
         return f"{prefix}unknown {shorten(repr(instance))}{suggest(instance, wanted)}"
+    if error.validator == "uniqueItems":
+        twice = next(item for position, item in enumerate(instance) if item in instance[:position])
+        return f"{prefix}{shorten(error.message)}: {shorten(repr(twice))} occurs twice"
+    if error.validator == "pattern":
+        return f"{prefix}{shorten(repr(instance))} should {'be one line' if wanted == ONE_LINE else f'match {wanted}'}"
     if error.validator in ("not", None):  # None: a schema that is false
         return f"{prefix}the key does not go with the others"
     return f"{prefix}{shorten(error.message)}"
@@ -370,6 +398,14 @@ def _check_name(name: str, valid: Iterable[str], where: str) -> None:
         raise ConfigError(f"{where}: unknown {shorten(repr(name))}{suggest(name, valid)}")
 
 
+def _check_datasets(config: Config) -> None:
+    for name, entry in config.datasets.items():
+        where = f"config/{'corpora' if config.is_text(name) else 'datasets'}.yaml: {name}.test_sets"
+        usual = [test_set for test_set, settings in entry["test_sets"].items() if settings["kind"] == "id"]
+        if len(usual) != 1:
+            raise ConfigError(f"{where}: {len(usual)} of its test sets have the kind 'id', of the pool's own distribution, and one should")
+
+
 def _check_methods(config: Config) -> None:
     from selectbench.dynamic import available_samplers, make
     from selectbench.llm.agents import available_agents, make_agent
@@ -379,6 +415,7 @@ def _check_methods(config: Config) -> None:
         where = f"config/methods.yaml: {name}"
         if "twin" in entry:
             _check_name(entry["twin"], config.methods.keys() - {name}, f"{where}.twin")
+            _check_twin(config, name, entry["twin"], f"{where}.twin")
         built = available_samplers() if entry.get("dynamic") else available_agents() if entry.get("search") else available_methods()
         if entry.get("planned"):
             if name in built:
@@ -402,10 +439,30 @@ def _check_methods(config: Config) -> None:
             raise ConfigError(f"{where}.parameters: {shorten(first_line(error))}") from None
 
 
+def _check_twin(config: Config, name: str, twin: str, where: str) -> None:
+    """Raise unless a twin runs the file of its method, whose agent learns, and has no twin itself."""
+    if config.method_file(name) != config.method_file(twin):
+        raise ConfigError(f"{where}: {twin} runs {config.method_file(twin)}; a twin runs the method's own file, {config.method_file(name)}")
+    if "twin" in config.methods[twin]:
+        raise ConfigError(f"{where}: {twin} has a twin itself; name a method that never learns")
+
+
+def _check_networks(config: Config) -> None:
+    for name, entry in config.models.items():
+        if entry["library"] != "transformers":
+            check_network(entry, f"config/models.yaml: {name}")
+
+
 def _check_encoders(config: Config) -> None:
     for name, entry in config.encoders.items():
         if entry["kind"] == "simclr":
             _check_name(entry["model"], config.models, f"config/encoders.yaml: {name}.model")
+            check_training(entry, f"config/encoders.yaml: {name}")
+
+
+def _check_recipes(config: Config) -> None:
+    for name, entry in config.recipes.items():
+        check_training(entry, f"config/recipes.yaml: {name}")
 
 
 def _check_scale(config: Config) -> None:
@@ -419,6 +476,10 @@ def _check_scale(config: Config) -> None:
         for paper_name, name in mapped.items():
             if name is not None:
                 _check_name(name, ids, f"{where}: axes.{axis}.{paper_name}")
+    tested = {test_set for entry in config.datasets.values() for test_set in entry["test_sets"]}
+    for paper_name, name in axes["test_set"].items():
+        if name is not None:
+            _check_name(name, tested, f"{where}: axes.test_set.{paper_name}")
     if not config.papers:
         raise ConfigError(f"{where}: tables: names none of the papers {', '.join(config.main['papers'])}")
     for paper, tables in config.scale.get("tables", {}).items():
@@ -429,6 +490,8 @@ def _check_scale(config: Config) -> None:
         for key, declared in (("recipes", config.scale["recipes"].keys()), ("encoders", config.scale["encoders"].keys())):
             if config.base_of(dataset) not in declared:
                 raise ConfigError(f"{where}: {key}: the key {config.base_of(dataset)!r} is missing")
+        if config.is_text(dataset):
+            _check_reference(config, dataset, where)
     for dataset, roles in config.scale["recipes"].items():
         _check_name(dataset, config.datasets, f"{where}: recipes")
         named = {"proxy": roles["proxy"], "target": roles["target"]} | ({"selector": roles["selector"]} if "selector" in roles else {})
@@ -440,7 +503,7 @@ def _check_scale(config: Config) -> None:
             named[f"target_in.{paper}"] = recipe
         for role, recipe in named.items():
             _check_name(recipe, config.recipes, f"{where}: recipes.{dataset}.{role}")
-        _check_recipes(config, dataset, named, where)
+        _check_roles(config, dataset, named, where)
     if "decide" in config.scale and (most := config.scale["decide"]["most"]) <= len(config.scale["seeds"]):
         raise ConfigError(f"{where}: decide.most: {most} is no more than the {len(config.scale['seeds'])} seeds that all runs have")
     for method in config.scale.get("arithmetic_sd", {}):
@@ -448,9 +511,23 @@ def _check_scale(config: Config) -> None:
     for dataset, encoder in config.scale["encoders"].items():
         _check_name(dataset, config.datasets, f"{where}: encoders")
         _check_name(encoder, config.encoders, f"{where}: encoders.{dataset}")
+        if (config.encoders[encoder]["kind"] == "sentence") != config.is_text(dataset):
+            fitting = [name for name, entry in config.encoders.items() if (entry["kind"] == "sentence") == config.is_text(dataset)]
+            held = "texts" if config.is_text(dataset) else "images"
+            raise ConfigError(f"{where}: encoders.{dataset}: {encoder} does not embed {held}{suggest(encoder, fitting)}")
 
 
-def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where: str) -> None:
+def _check_reference(config: Config, dataset: str, where: str) -> None:
+    """Raise unless a scale names the language model that perplexities of a text data set are read from."""
+    references = config.scale.get("reference_models", {})
+    if dataset not in references:
+        raise ConfigError(f"{where}: reference_models: the key {dataset!r} is missing")
+    models = {name: entry for name, entry in config.models.items() if entry["library"] == "transformers"}
+    causal = [name for name, entry in models.items() if entry["kind"] == "causal"]
+    _check_name(references[dataset], [NGRAM, *causal], f"{where}: reference_models.{dataset}")
+
+
+def _check_roles(config: Config, dataset: str, named: Mapping[str, str], where: str) -> None:
     """Raise for the first recipe of a data set that lacks a key which images need, or has one which texts cannot use."""
     if not config.is_text(dataset) and "selector" not in named:
         raise ConfigError(f"{where}: recipes.{dataset}: the key 'selector' is missing")
@@ -462,18 +539,11 @@ def _check_recipes(config: Config, dataset: str, named: Mapping[str, str], where
         for key in ("record_at", "align_at", "replicates"):
             if role == "proxy" and not config.is_text(dataset) and key not in config.recipes[recipe]:
                 raise ConfigError(f"config/recipes.yaml: {recipe}: the key {key!r} is missing, and proxies on {dataset} need it")
+        if not config.is_text(dataset):
+            check_augment(config.recipes[recipe]["augment"], config.find_images(dataset)["input_shape"], f"config/recipes.yaml: {recipe}")
         early = config.recipes[recipe].get("replicates", {}).get("early", {"epochs": 0})
         if early["epochs"] > (epochs := config.recipes[recipe]["epochs"]):
             raise ConfigError(f"config/recipes.yaml: {recipe}.replicates.early.epochs: {early['epochs']} is more than its {epochs} epochs")
-
-
-def _check_keeps(keeps: Iterable[Keep], where: str) -> None:
-    """Raise for the first value that is not a keep fraction; ``where`` is the place of the key ``keep``."""
-    for keep in keeps:
-        try:
-            parse_keep(keep)
-        except SelectbenchError as error:
-            raise ConfigError(f"{where}.{error}") from None
 
 
 def _check_paper(config: Config, name: Path, paper: Paper) -> None:
@@ -493,11 +563,11 @@ def _check_paper(config: Config, name: Path, paper: Paper) -> None:
                 _check_name(value, valid, f"{where}.where.{axis}")
         for test_set in as_list(entry["test_set"]):
             _check_name(test_set, axes["test_set"], f"{where}.test_set")
-        _check_keeps(entry["where"]["keep"], f"{where}.where")
+        check_keeps(entry["where"]["keep"], f"{where}.where")
     for figure, drawn in paper["figures"].items():
         _check_name(drawn["table"], paper["tables"], f"{name}: figures.{figure}.table")
         if "keep" in drawn:
-            _check_keeps([drawn["keep"]], f"{name}: figures.{figure}")
+            _check_drawn(drawn["keep"], paper["tables"][drawn["table"]]["where"]["keep"], f"{name}: figures.{figure}")
     for claim, claimed in paper["claims"].items():
         _check_name(claimed["table"], paper["tables"], f"{name}: claims.{claim}.table")
         for key in ("compare", "together", "provided"):
@@ -505,12 +575,20 @@ def _check_paper(config: Config, name: Path, paper: Paper) -> None:
                 _check_compare(config, claimed[key], paper["tables"][claimed["table"]], f"{name}: claims.{claim}.{key}")
 
 
+def _check_drawn(keep: Keep, keeps: Sequence[Keep], where: str) -> None:
+    """Raise unless a figure shows a keep fraction of its table."""
+    check_keeps([keep], where)
+    valid = [parse_keep(other) for other in keeps]
+    if parse_keep(keep) not in valid:
+        raise ConfigError(f"{where}.keep: its table has no keep fraction {keep}{suggest(keep, keeps)}")
+
+
 def _check_compare(config: Config, compare: Compare, table: TableEntry, place: str) -> None:
-    _check_keeps([*compare.get("keep", ()), *([compare["than"]] if "than" in compare else [])], place)
+    check_keeps(compare.get("keep", ()), place)
+    check_keeps([compare["than"]] if "than" in compare else [], place)
     for side, methods in (("method", compare["method"]), ("against", compare.get("against", ()))):
         for method in methods:
             _check_name(method, config.methods, f"{place}.{side}")
     for test_set in compare.get("test_set", ()):
         _check_name(test_set, as_list(table["test_set"]), f"{place}.test_set")
-    if ("bound" in compare) == ("against" in compare):
-        raise ConfigError(f"{place}: give either against, the methods to compare with, or bound, which the metric must not exceed")
+    check_sides(compare, place)

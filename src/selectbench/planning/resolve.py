@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from selectbench.artefacts.specs import CellSpec, ClaimSpec, ComparisonSpec, LearnerSpec, PanelSpec, Reported, RowSpec, TableSpec
 from selectbench.errors import ConfigError, suggest
+from selectbench.planning.checks import check_patches
 from selectbench.planning.config import Config, as_list, list_table_seeds
 from selectbench.planning.entries import Compare, TableEntry
 from selectbench.planning.runs import NO_PROXY, Run, format_keep
@@ -47,6 +48,7 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     places = [Place(*names) for names in product(where["dataset"], as_list(where["target"]), as_list(entry["test_set"]))]
     found = {place: find_place(config, place) for place in places} if is_run(config, paper, table) else {}
     present = {place: here for place, here in found.items() if here is not None}
+    check_places(config, present, f"config/papers/{paper}.yaml: tables.{table}")
     panels: list[PanelSpec] = []
     runs: list[Run] = []
     for place, here in present.items():
@@ -73,6 +75,25 @@ def resolve_table(config: Config, reported: Sequence[Mapping[str, str]], paper: 
     if learners:
         specification["learners"] = learners
     return specification, runs
+
+
+def check_places(config: Config, present: Mapping[Place, Place], where: str) -> None:
+    """Raise if a scale maps two panels of a table to the same data set, target and test set; they would be the same runs twice.
+
+    Parameters
+    ----------
+    present : panel in the papers' names → in this scale's ids
+    where : the place of the table
+    """
+    first: dict[Place, Place] = {}
+    for place, here in present.items():
+        if here in first:
+            axis, other, name = next(
+                (axis, *pair) for axis, *pair in zip(Place._fields, first[here], place, strict=True) if pair[0] != pair[1]
+            )
+            mapped = f"{other!r} and {name!r} are both {getattr(here, axis)!r} at scale {config.main['scale']}"
+            raise ConfigError(f"{where}: {axis}: {mapped}; map one of them to something else or to null")
+        first[here] = place
 
 
 def is_run(config: Config, paper: str, table: str) -> bool:
@@ -133,7 +154,7 @@ def has_controls(entry: TableEntry) -> bool:
 
 
 def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
-    """Raise unless language models are given texts, and other models images.
+    """Raise unless language models are given texts, and other models images that their patches tile.
 
     Parameters
     ----------
@@ -146,6 +167,8 @@ def check_kinds(config: Config, place: tuple[str, str, str]) -> None:
             kind = "texts" if config.is_text(dataset) else "images"
             where = f"config/scale/{config.main['scale']}.yaml: axes.model"
             raise ConfigError(f"{where}: {model} cannot be trained on {dataset} ({kind}); choose a model from config/{wanted}.yaml")
+        if not config.is_text(dataset):
+            check_patches(config.models[model], config.find_images(dataset)["input_shape"], f"config/models.yaml: {model}")
 
 
 def resolve_panel(
@@ -383,7 +406,7 @@ def list_keeps(table: TableSpec, compare: Compare, where: str) -> list[str]:
     Raises
     ------
     ConfigError
-        The table has no such keep fraction, or a spread is asked for over fewer than two.
+        The table has no such keep fraction, a fraction is compared with itself, or a spread is asked for over fewer than two.
     """
     valid = [column["id"] for column in table["columns"] if column["id"] != "1"]
     named = [("keep", keep) for keep in compare.get("keep", ())] + ([("than", compare["than"])] if "than" in compare else [])
@@ -391,6 +414,8 @@ def list_keeps(table: TableSpec, compare: Compare, where: str) -> list[str]:
         if keep not in valid:
             raise ConfigError(f"{where}.{key}: table {table['id']!r} has no keep fraction {keep}{suggest(keep, valid)}")
     keeps = [format_keep(keep) for keep in compare["keep"]] if "keep" in compare else valid
+    if "than" in compare and format_keep(compare["than"]) in keeps:
+        raise ConfigError(f"{where}.than: {compare['than']} is among the keep fractions that are compared with it; name others with keep")
     if compare.get("spread") and len(keeps) < 2:
         raise ConfigError(f"{where}.spread: a spread over keep fractions needs at least two of them, not {len(keeps)}")
     return keeps
