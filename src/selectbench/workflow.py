@@ -15,9 +15,10 @@ from pathlib import Path
 from selectbench.costs.estimates import write_estimate
 from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
-from selectbench.errors import ConfigError, SelectbenchError, spell_count
+from selectbench.errors import ConfigError, SelectbenchError, spell, spell_count
 from selectbench.evidence.damage import refuse_damage
 from selectbench.evidence.marks import drop_outdated
+from selectbench.evidence.times import settle_times
 from selectbench.planning.entries import NGRAM, EncoderEntry, LanguageModelEntry
 from selectbench.planning.jobs import list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import Plan, load_plan
@@ -47,10 +48,35 @@ __all__ = [
     "check_results_folder",
     "list_wanted_files",
     "load_plan",
+    "make_prefix",
     "make_rules",
     "mend_scheduler",
     "offer_warm_start",
+    "quote_braces",
 ]
+
+
+def make_prefix(python: Path) -> str:
+    """Return what the shell does before a job's command: jobs find this Python, and read and write UTF-8 in any locale.
+
+    Parameters
+    ----------
+    python : path of the interpreter
+
+    Raises
+    ------
+    ConfigError
+        The path of its folder has a colon, which ``PATH`` cannot hold.
+    """
+    folder = str(python.parent)
+    if ":" in folder:
+        raise ConfigError(f"{spell(folder)}: a folder of programs cannot have a colon in its path, since PATH separates folders by colons")
+    return f'set -euo pipefail; export PYTHONUTF8=1 PATH={shlex.quote(folder)}:"$PATH"; '
+
+
+def quote_braces(text: str) -> str:
+    """Return a text that Snakemake, which fills in what stands in braces, leaves as it is."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def check_results_folder(plan: Plan) -> None:
@@ -59,10 +85,13 @@ def check_results_folder(plan: Plan) -> None:
     Raises
     ------
     ConfigError
-        A part of the path is a file, or the folder is not writable.
+        A part of the path is a file or a link to nowhere, or the folder is not writable.
     """
     for key, folder in (("results", Path(plan.layout.root)), ("resources", Path(plan.layout.resources))):
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not existing.exists():
+            problem = f"{existing} is a link to {spell(os.readlink(existing))}, which is not there; create or mount it, or remove the link"
+            raise ConfigError(f"config/config.yaml: {key}: {problem}")
         if not existing.is_dir():
             raise ConfigError(f"config/config.yaml: {key}: {existing} is a file, not a folder")
         try:
@@ -75,12 +104,14 @@ def check_results_folder(plan: Plan) -> None:
 def check_results(plan: Plan) -> None:
     """Raise if a file of the results is not what the record beside it says, in one line with the command that repairs it.
 
-    Imported files of jobs of which something else is asked since their import are deleted first, so that Snakemake makes them.
+    Imported files of jobs of which something else is asked since their import are deleted first, so that Snakemake makes them. Files
+    whose times alone speak against them, as after copying, get times that fit.
     """
     jobs = list_jobs(plan)
     if outdated := drop_outdated(plan, jobs):
         print(f"{spell_count(len(outdated), 'imported file')} outdated, first {outdated[0]}: made again here", file=sys.stderr)
     refuse_damage(plan, jobs)
+    settle_times(plan, jobs)
 
 
 def list_trainings(plan: Plan) -> set[Training]:

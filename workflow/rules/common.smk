@@ -12,16 +12,15 @@ from selectbench.workflow import (
     check_results_folder,
     list_wanted_files,
     load_plan,
+    make_prefix,
     make_rules,
     mend_scheduler,
     offer_warm_start,
+    quote_braces,
 )
 
-# Jobs find this environment's Python whether or not the environment is activated.
-PREFIX = f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; "
-shell.prefix(PREFIX)
-
 try:
+    prefix = make_prefix(Path(sys.executable))
     plan = load_plan(
         Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
         config,
@@ -33,6 +32,8 @@ try:
         check_results(plan)
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
+
+shell.prefix(quote_braces(prefix))
 
 # Stage → the directives of its rule, from its declaration: input, output, log, spec, threads, resources, wildcard_constraints.
 declared = make_rules(plan)
@@ -49,7 +50,7 @@ def before_first_job():
     except SelectbenchError as error:
         raise WorkflowError(str(error)) from None
     names = [job.rule.name for job in workflow.dag.needrun_jobs()]
-    offer_warm_start(plan, PREFIX, names, workflow.local_exec)
+    offer_warm_start(plan, prefix, names, workflow.local_exec)
 
 
 wildcard_constraints:

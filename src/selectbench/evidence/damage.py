@@ -65,8 +65,13 @@ class Inventory:
     data: dict[str, str] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
 
-    def find_digest(self, path: Path) -> str | None:
+    def find_digest(self, path: Path, *, whole: bool = False) -> str | None:
         """Return the SHA-256 of a file; None for a large one that is not hashed unless contents are asked for.
+
+        Parameters
+        ----------
+        path : of the file
+        whole : whether contents of large files are asked for as well
 
         Raises
         ------
@@ -77,7 +82,7 @@ class Inventory:
         known = self.digests.get(name)
         if known is not None and self._is_current(name, stamp, known[0]):
             return known[1]
-        if stamp[0] > MOST_HASHED and not self.contents:
+        if stamp[0] > MOST_HASHED and not (self.contents or whole):
             return None
         try:
             digest = digest_file(path)
@@ -312,33 +317,33 @@ def _find_exchanged(plan: Plan, jobs: Mapping[str, Job], inventory: Inventory, f
         record = Path(job.stage.find_output(plan, job.stage.record))
         if job.stage.run_record or not job.inputs or damaged.intersection([record, *map(Path, job.inputs)]) or not record.exists():
             continue
-        inputs = _digest_inputs(plan, job, inventory)
+        inputs = digest_inputs(plan, job, inventory)
         asked[name] = (job.rule, inputs)
         makers.setdefault((job.rule, digest_value(inputs)), name)
     for name, (rule, inputs) in asked.items():
         record = Path(jobs[name].stage.find_output(plan, jobs[name].stage.record))
         origin = inventory.find_record(record).get("made_from")
-        if not isinstance(origin, dict) or not origin or _fits(origin, inputs):
+        if not isinstance(origin, dict) or not origin or fits(origin, inputs):
             continue
         other = makers.get((rule, digest_value(origin)))
         if other is not None and other != name:
             yield Damage(record, f"made from the inputs of {other}, not from its own", tuple(map(Path, jobs[name].outputs)), name)
 
 
-def _digest_inputs(plan: Plan, job: Job, inventory: Inventory) -> dict[str, list[str | None]]:
-    """Return input → SHA-256 of its files, None for one that is missing, too large, or cannot be read."""
+def digest_inputs(plan: Plan, job: Job, inventory: Inventory, *, whole: bool = False) -> dict[str, list[str | None]]:
+    """Return input → SHA-256 of its files, None for one that is missing or cannot be read, or, unless ``whole`` is set, is large."""
     inputs = {name: map(Path, paths) for name, paths in job.stage.list_input_paths(plan).items()}
-    return {name: [_find_digest(path, inventory) for path in paths] for name, paths in inputs.items()}
+    return {name: [_find_digest(path, inventory, whole) for path in paths] for name, paths in inputs.items()}
 
 
-def _find_digest(path: Path, inventory: Inventory) -> str | None:
+def _find_digest(path: Path, inventory: Inventory, whole: bool) -> str | None:
     try:
-        return inventory.find_digest(path) if path.exists() else None
+        return inventory.find_digest(path, whole=whole) if path.exists() else None
     except RecordError:
         return None
 
 
-def _fits(origin: Mapping[str, Any], inputs: Mapping[str, list[str | None]]) -> bool:
+def fits(origin: Mapping[str, Any], inputs: Mapping[str, list[str | None]]) -> bool:
     """Tell whether a record may have been made from these inputs; those without a digest may be any."""
     if origin.keys() != inputs.keys():
         return False
