@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from selectbench.planning.plan import Plan
 
 ANYWHERE = ("select",)  # the commands that need no checkout of the project
+OUTPUTS = (".npz", ".npy", ".txt", ".csv", "")  # endings of the files that `select` writes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -133,7 +134,9 @@ def build_parser() -> argparse.ArgumentParser:
     select.add_argument("--keep", required=True, help="the keep fraction, in (0, 1]")
     select.add_argument("--seed", type=int, default=0, help="seed for ties and random draws (default: 0)")
     select.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
-    select.add_argument("--output", type=Path, help=".npz for ids and scores, any other file for one id per line (default: print the ids)")
+    select.add_argument(
+        "--output", type=Path, help=".npz for ids and scores, .npy for ids, .txt or .csv for one id per line (default: print the ids)"
+    )
 
     new_method = add("new-method", add_method, "Start a new method: write its file and its line in config/methods.yaml.")
     new_method.add_argument("name", help="the method's id, in lower case with underscores")
@@ -247,6 +250,7 @@ def show_status(arguments: argparse.Namespace) -> None:
     """Print how many runs of every table are done, every failed run with its reason and how to retry it, and damaged files."""
     from selectbench.errors import RecordError
     from selectbench.evidence.damage import describe_repair, find_damage, open_inventory
+    from selectbench.evidence.retries import describe_retry
     from selectbench.planning.jobs import list_jobs
     from selectbench.records.records import EVALUATE, TRAIN, read_run, record_path
 
@@ -256,7 +260,7 @@ def show_status(arguments: argparse.Namespace) -> None:
     damages = find_damage(plan, jobs, inventory)
     inventory.save()
     state: dict[str, str] = {}
-    failures: list[tuple[str, str, str]] = []
+    failures: list[tuple[str, str, list[str]]] = []
     for stage in (TRAIN, EVALUATE):
         for manifest, job in jobs.items():
             for run in job.runs if job.stage.run_record == stage else ():
@@ -270,19 +274,18 @@ def show_status(arguments: argparse.Namespace) -> None:
                     record = read_run(Path(plan.folder), run.id, stage)
                 except RecordError as error:
                     state[run.id] = "failed"
-                    failures.append((run.id, str(error), f"{manifest} {path}"))
+                    failures.append((run.id, str(error), [manifest, str(path)]))
                     continue
                 state[run.id] = "done" if record["status"] == "ok" else "failed"
                 if record["status"] != "ok":
-                    failures.append((run.id, (record["failure"] or {}).get("reason", "no reason is given"), manifest))
+                    failures.append((run.id, (record["failure"] or {}).get("reason", "no reason is given"), [manifest]))
     for paper, table in plan.tables:
         ids = plan.table_runs(paper, table)
         counts = Counter(state[name] for name in ids)
         details = ", ".join(f"{counts[name]} {name}" for name in ("missing", "failed") if counts[name])
         print(f"{paper}/{table}: {counts['done']} of {len(ids)} runs done{', ' + details if details else ''}")
-    scale = f" --config scale={arguments.scale}" if arguments.scale else ""
     for name, reason, files in failures:
-        print(f"failed: {name}: {reason}\n  to retry: rm -f {files} && snakemake --cores 2{scale}")
+        print(f"failed: {name}: {reason}\n  {describe_retry(plan, plan.runs[name], files)}")
     for damage in damages:
         print(f"damaged: {damage.path}: {damage.problem}")
     if damages:
@@ -499,10 +502,14 @@ def add_own_texts(arguments: argparse.Namespace, taken: Sequence[str], resources
 
 def select_own(arguments: argparse.Namespace) -> None:
     """Select from the user's own signals, without any workflow."""
-    from selectbench.records.files import is_same_file, write_arrays, write_text
+    from selectbench.records.files import is_same_file, write_array, write_arrays, write_text
     from selectbench.selection import select
     from selectbench.signals import Signals
 
+    kind = "" if arguments.output is None else arguments.output.suffix.lower()
+    if kind not in OUTPUTS:
+        valid = f"valid endings: {', '.join(filter(None, OUTPUTS))}"
+        raise SelectbenchError(f"--output {arguments.output}: ids are not written as {kind}; {valid}")
     parameters = {}
     for setting in arguments.set:
         name, equals, value = setting.partition("=")
@@ -521,9 +528,11 @@ def select_own(arguments: argparse.Namespace) -> None:
         sys.stdout.write(lines)
         return
     try:
-        if arguments.output.suffix == ".npz":
+        if kind == ".npz":
             scores = {} if subset.scores is None else {"scores": subset.scores}
             write_arrays(arguments.output, {"ids": subset.ids, **scores})
+        elif kind == ".npy":
+            write_array(arguments.output, subset.ids)
         else:
             write_text(arguments.output, lines)
     except OSError as error:

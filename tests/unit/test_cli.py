@@ -31,9 +31,25 @@ def test_select_works_on_ones_own_signals_anywhere(npz, signals):
         assert kept["scores"].shape == (203,)
 
 
+@pytest.mark.parametrize("name", ["kept.npz", "kept.NPZ", "kept.npy", "kept.txt", "kept.csv", "kept"])
+def test_ids_are_written_as_the_name_of_the_file_says(npz, signals, name):
+    result = run("select", "moderate", "--signals", "mine.npz", "--keep", "1/4", "--output", name, cwd=npz)
+    assert result.stdout == f"{name}: 51 of 203 ids\n", result.stderr
+    if name.lower().endswith(".npz"):
+        with np.load(npz / name) as kept:
+            ids = kept["ids"]
+    else:
+        ids = np.load(npz / name) if name.endswith(".npy") else np.loadtxt(npz / name, dtype=np.int64)
+    assert ids.tolist() == sb.select("moderate", signals, 0.25).ids.tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["el2n", "--keep", "0.3", "--output", "kept.json"],
+            "error: --output kept.json: ids are not written as .json; valid endings: .npz, .npy, .txt, .csv",
+        ),
         (["el2", "--keep", "0.3"], "error: unknown method 'el2'; did you mean 'el2n'?"),
         (["el2n", "--keep", "0"], "error: keep: '0' is outside (0, 1]"),
         (["el2n", "--keep", "1.2"], "error: keep: '1.2' is outside (0, 1]"),
