@@ -90,7 +90,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     Raises
     ------
     SelectbenchError, MissingSignal
-        As in ``score``; also if the keep fraction is invalid.
+        As in ``score``.
     """
     num_kept, seed = count_kept(keep, len(signals)), check_seed(seed)
     scores = score(method, signals, keep=keep, seed=seed, **parameters)

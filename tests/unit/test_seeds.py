@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+import selectbench as sb
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng, uniform_by_id
 
 
@@ -46,3 +48,28 @@ def test_torch_is_seeded_as_by_its_own_function():
         expected = torch.rand(4)
     with isolated_torch_rng(2**62 + 3):
         assert torch.equal(torch.rand(4), expected)
+
+
+def draw_with(seed):
+    """Return what every function of the library gives that takes a seed, by name."""
+    signals = sb.Signals(labels=np.arange(20) % 2)
+    return {
+        "score": lambda: sb.score("random", signals, seed=seed).tolist(),
+        "select": lambda: sb.select("random", signals, 0.5, seed=seed).ids.tolist(),
+        "take": lambda: sb.take(np.zeros(20), 0.5, seed=seed).ids.tolist(),
+        "make": lambda: list(sb.dynamic.make("random_dynamic", num_samples=20, keep=0.5, epochs=9, seed=seed)),
+    }
+
+
+@pytest.mark.parametrize("seed", [0.0, 1.5, "1", None, True, [1], np.float64(1)])
+def test_seeds_that_are_no_integers_are_refused_everywhere(seed):
+    for draw in draw_with(seed).values():
+        with pytest.raises(sb.SelectbenchError) as caught:
+            draw()
+        assert str(caught.value) == f"seed: {seed!r} is not a whole number"
+
+
+def test_integers_of_numpy_are_seeds_like_others():
+    assert sb.select("random", sb.Signals(labels=np.arange(20) % 2), 0.5, seed=np.int64(3)).seed == 3
+    for name in ("score", "select", "take"):
+        assert draw_with(np.int64(3))[name]() == draw_with(3)[name]() != draw_with(4)[name]()
