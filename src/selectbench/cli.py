@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from selectbench import __version__
-from selectbench.errors import ConfigError, SelectbenchError, needing_packages, spell_count, suggest
+from selectbench.errors import ConfigError, SelectbenchError, describe_failure, needing_packages, spell_count, suggest
 from selectbench.records.arithmetic import AVX2, pin_arithmetic
+from selectbench.records.encoding import hold_utf8
 
 if TYPE_CHECKING:
     from selectbench.artefacts.verdict import PaperVerdict
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is reported in one line, with exit status 2."""
     arguments = build_parser().parse_args(argv)
     try:
+        if argv is None:
+            hold_utf8()
         if arguments.command not in ANYWHERE:
             require_checkout(arguments.command)
             hold_arithmetic()
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:  # a full disk, a folder in the place of a file, missing rights
-        print(f"error: {error.filename2 or error.filename or arguments.command}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_failure(error, arguments.command)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -298,7 +301,7 @@ def show_why(arguments: argparse.Namespace) -> None:
 
     plan = _load_plan(arguments)
     command = [sys.executable, "-m", "snakemake", "--summary", "--config", f"scale={plan.scale}"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if line.strip()]
         raise ConfigError(next((line for line in lines if "Error" in line), lines[-1] if lines else "snakemake --summary failed"))

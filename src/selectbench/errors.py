@@ -106,6 +106,11 @@ def spell_count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def describe_failure(error: OSError, doing: str) -> str:
+    """Return what the system refused, a full disk for example, in one line: the file, or else what was being done, and the reason."""
+    return f"{spell(error.filename2 or error.filename or doing)}: {error.strerror or first_line(error)}"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -25,6 +25,7 @@ from selectbench.planning.plan import Plan, load_plan
 from selectbench.planning.rules import make_rules, to_json
 from selectbench.planning.runs import NO_PROXY
 from selectbench.planning.scheduling import mend_scheduler
+from selectbench.records.encoding import UTF8_MODE, hold_utf8
 from selectbench.records.leases import try_lock
 from selectbench.records.progress import start_progress
 from selectbench.records.records import EVALUATE, TRAIN
@@ -46,6 +47,7 @@ __all__ = [
     "check_before_start",
     "check_results",
     "check_results_folder",
+    "hold_utf8",
     "list_wanted_files",
     "load_plan",
     "make_prefix",
@@ -71,7 +73,7 @@ def make_prefix(python: Path) -> str:
     folder = str(python.parent)
     if ":" in folder:
         raise ConfigError(f"{spell(folder)}: a folder of programs cannot have a colon in its path, since PATH separates folders by colons")
-    return f'set -euo pipefail; export PYTHONUTF8=1 PATH={shlex.quote(folder)}:"$PATH"; '
+    return f'set -euo pipefail; export {UTF8_MODE}=1 PATH={shlex.quote(folder)}:"$PATH"; '
 
 
 def quote_braces(text: str) -> str:

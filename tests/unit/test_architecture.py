@@ -1,5 +1,6 @@
 """The picture of the rooms is that of the code, and the page says what every room is for."""
 
+import ast
 import importlib.util
 import re
 
@@ -57,3 +58,30 @@ def test_arrows_that_others_imply_are_left_out(drawing):
     picture = drawing.draw([["a"], ["b"], ["c", "d"]], drawing.drop_implied(arrows), {"a"})
     assert picture.count("<path") == 3
     assert ">a/<" in picture and ">b<" in picture
+
+
+def find_unnamed_encodings(source):
+    """Yield the lines of calls that read or write text in the encoding of the locale."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        options = {keyword.arg: keyword.value for keyword in node.keywords}
+        is_method = isinstance(node.func, ast.Attribute)
+        is_file = name == "read_text" if is_method else name == "open"
+        modes = [value.value for value in (*node.args[1:2], options.get("mode")) if isinstance(value, ast.Constant)]
+        is_binary = any("b" in str(mode) for mode in modes)
+        is_text = any(getattr(options.get(key), "value", None) is True for key in ("text", "universal_newlines"))
+        if ((is_file and not is_binary) or is_text) and "encoding" not in options:
+            yield node.lineno
+
+
+def test_texts_are_read_and_written_in_an_encoding_that_is_named(root):
+    calls = ["open('a')", "path.read_text()", "open('a', 'rb')", "run([], text=True)", "run([], encoding='utf-8')"]
+    assert list(find_unnamed_encodings("\n".join(calls))) == [1, 2, 4]
+    found = {
+        path.name: lines
+        for path in (root / "src").rglob("*.py")
+        if (lines := list(find_unnamed_encodings(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}

@@ -5,11 +5,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
-from selectbench.errors import SelectbenchError
+from selectbench.errors import SelectbenchError, describe_failure
 from selectbench.workflow import (
     check_before_start,
     check_results,
     check_results_folder,
+    hold_utf8,
     list_wanted_files,
     load_plan,
     make_prefix,
@@ -20,6 +21,7 @@ from selectbench.workflow import (
 )
 
 try:
+    hold_utf8()
     prefix = make_prefix(Path(sys.executable))
     plan = load_plan(
         Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
@@ -32,6 +34,8 @@ try:
         check_results(plan)
 except SelectbenchError as error:
     raise WorkflowError(str(error)) from None
+except OSError as error:
+    raise WorkflowError(describe_failure(error, "results")) from None
 
 shell.prefix(quote_braces(prefix))
 
@@ -49,6 +53,8 @@ def before_first_job():
         check_before_start(plan)
     except SelectbenchError as error:
         raise WorkflowError(str(error)) from None
+    except OSError as error:
+        raise WorkflowError(describe_failure(error, "results")) from None
     names = [job.rule.name for job in workflow.dag.needrun_jobs()]
     offer_warm_start(plan, prefix, names, workflow.local_exec)
 

@@ -119,7 +119,7 @@ def run_tool(command: list[str], folder: Path) -> None:
     line = " ".join(command)
     if shutil.which(command[0]) is None:
         raise DataError(f"`{line}`: {command[0]} is not installed")
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if result.returncode != 0:
         lines = [text for text in result.stderr.splitlines() if text.strip()]
         reasons = [text for text in lines if re.match(r"npm (error|ERR!)|E: ", text)] or lines or ["no message"]

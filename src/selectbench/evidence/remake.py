@@ -128,7 +128,7 @@ def remake_runs(plan: Plan, runs: Sequence[str], cores: int, folder: Path) -> "d
     targets = [str(folder / Path(target).relative_to(plan.layout.root)) for target in targets]
     config = [f"scale={plan.scale}", f"results={folder}", f"only={json.dumps(list(runs))}"]
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all", "--config", *config, "--", *targets]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise SelectbenchError(f"the runs could not be made again: {lines[-1] if lines else 'snakemake failed'} (log: {folder})")

@@ -1,11 +1,12 @@
 """Reading and writing files, so that a reader never sees a partly written one."""
 
+import errno
 import gzip
 import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import tokenize
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ from selectbench.errors import RecordError, first_line
 
 _ZIP = b"PK"  # begins every .npz file
 MOST_UNPACKED, MOST_GROWTH = 1 << 30, 100
+_SHOWN = 40  # characters of a file's name that its temporary file begins with
 DIGEST = "digest"  # the field of a sealed JSON object that holds the digest of all others
 _UNREADABLE = (
     *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, MemoryError, OverflowError, RecursionError),
@@ -27,25 +29,42 @@ _UNREADABLE = (
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with a temporary file beside ``path``, and move it into place once it is complete."""
+    """Call ``write`` with a temporary file beside ``path``, and move it into place once it is complete.
+
+    Raises
+    ------
+    OSError
+        With the path: the disk is full, for example. What ``write`` made of this error, as torch does, is not passed on.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name[:_SHOWN]}.{secrets.token_hex(6)}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if refused := find_refusal(error):
+            raise OSError(refused.errno or errno.ENOSPC, refused.strerror or first_line(refused), str(path)) from None
         raise
 
 
 def is_same_file(one: Path, other: Path) -> bool:
     """Tell whether two paths name one file, by whatever links and spellings."""
     return one.exists() and other.exists() and one.samefile(other)
+
+
+def find_refusal(error: BaseException | None) -> OSError | None:
+    """Return the error of the system that an error is, or was raised for; None if there is none.
+
+    NumPy's has no number where it could write only part of an array, and torch's errors of writing are not of this kind.
+    """
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or (error.__context__ if isinstance(error, RuntimeError) else None)
+    return error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -141,7 +141,7 @@ def _split(names: str) -> list[str]:
 def _ask_driver() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=120).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return []
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from selectbench.records.arithmetic import describe_arithmetic
 if TYPE_CHECKING:
     from selectbench.records.rows import Provenance
 
+PROJECT = Path(selectbench.__file__).resolve().parents[2]  # of a checkout
+GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX")
 _LIBRARIES = (
     *("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "transformers", "peft", "stable-baselines3"),
     *("lightgbm", "umap-learn", "numba"),
@@ -32,7 +35,7 @@ def describe_provenance(code: str, device: str, started: datetime) -> "Provenanc
     device : ``"cpu"`` or the name of the accelerator
     started : when the work began
     """
-    commit, dirty = _read_commit()
+    commit, dirty = read_commit()
     return {
         "arithmetic": describe_arithmetic(),
         "code": code,
@@ -62,19 +65,32 @@ def _describe_command() -> str:
 
 
 @cache
-def _read_commit() -> tuple[str | None, bool | None]:
-    """Return the commit of the working tree and whether tracked source or configuration differs from it."""
+def read_commit(project: Path = PROJECT) -> tuple[str | None, bool | None]:
+    """Return the commit of a project and whether its tracked source or configuration differs from it.
+
+    Both are None if git does not track the project, wherever this process was started. If git refuses to tell, a line says what to do.
+    """
     try:
-        commit = _ask_git("rev-parse", "HEAD")
-        changed = _ask_git("status", "--porcelain", "-uno", "--", "src", "config", "workflow", "Snakefile")
+        ask_git(project, "ls-files", "--error-unmatch", "--", "src/selectbench/__init__.py")
+        commit = ask_git(project, "rev-parse", "HEAD")
+        changed = ask_git(project, "status", "--porcelain", "-uno", "--", "src", "config", "workflow", "Snakefile")
+    except subprocess.CalledProcessError as error:
+        if "dubious ownership" in error.stderr:
+            trust = f"git config --global --add safe.directory {shlex.quote(str(project))}"
+            print(f"{project}: records will name no commit, since git finds the ownership dubious; run `{trust}`", file=sys.stderr)
+        return None, None
     except (OSError, subprocess.SubprocessError):
         return None, None
     return commit, bool(changed)
 
 
-def _ask_git(*arguments: str) -> str:
-    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20, env=environment).stdout.strip()
+def ask_git(project: Path, *arguments: str) -> str:
+    """Return what a command of git says of a project, whatever repository the environment names."""
+    usual = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    command = ["git", "-C", str(project), *arguments]
+    environment = usual | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20, env=environment)
+    return done.stdout.strip()
 
 
 @cache

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from selectbench.errors import RecordError, SelectbenchError
+from selectbench.errors import RecordError, SelectbenchError, describe_failure
 from selectbench.records.arithmetic import NATIVE, describe_arithmetic
+from selectbench.records.encoding import speak_utf8
 from selectbench.records.files import digest_file
 from selectbench.records.leases import lease_devices
 from selectbench.records.records import check_made, write_record
@@ -78,17 +80,28 @@ def write_made(arguments: argparse.Namespace, fields: Mapping[str, object]) -> N
 
 
 def run_stage(stage: Callable[[], object]) -> NoReturn:
-    """Run a stage's main function and end the process; a user's mistake is reported in one line, with exit status 2.
+    """Run a stage's main function and end the process; a user's mistake or a full disk is reported in one line, with exit status 2.
 
     The process ends without shutting down its libraries, which takes torch a third of a second and is not needed: files are closed, and a
     lease ends with the process.
     """
     status = 0
+    speak_utf8()
     try:
         stage()
     except SelectbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    sys.stdout.flush()
-    sys.stderr.flush()
+    except OSError as error:  # a full disk, missing rights
+        print(f"error: {describe_failure(error, name_stage())}", file=sys.stderr)
+        status = 2
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever reads the log is gone
+            stream.flush()
     os._exit(status)
+
+
+def name_stage() -> str:
+    """Return the name of the stage that this process runs."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return module.name.rpartition(".")[2] if module else Path(sys.argv[0]).name
