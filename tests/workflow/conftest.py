@@ -106,11 +106,14 @@ def make_text_project(root: Path, target: Path) -> Project:
         paper["tables"][name]["where"] |= {"method": methods}
     paper["figures"]["search"]["methods"] = TEXT_METHODS["agents"]
     paper["figures"]["coherence"]["table"] = "agents"
+    for drawn in ("proxy_validity", "size_validity"):
+        paper["figures"][drawn]["table"] = "main"
+    paper["claims"]["proxy_predicts"]["table"] = "main"
     paper["claims"] = {name: paper["claims"][name] for name in ("matches_full", "saves_time", "proxy_predicts")}
     project.path("config/papers/cluster_mdp.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     paper = yaml.safe_load(project.path("config/papers/data_agent.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {"language": {**paper["tables"]["language"], "partial": False}}
-    paper["tables"]["language"]["where"]["method"] = ["data_agent"]
+    paper["tables"]["language"]["where"]["method"] = ["no_training", "data_agent"]
     paper["figures"], paper["claims"] = {}, {"lossless_language": paper["claims"]["lossless_language"]}
     project.path("config/papers/data_agent.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     return project

@@ -62,12 +62,12 @@ def test_a_head_answers_questions_by_how_their_options_match(finished_texts):
     embedded = read_arrays(finished_texts.path("results/smoke/texts/commonsenseqa_few/encoder.splits.npz"))
     assert embedded["pool-matches"].shape == (60, 5, 384) and embedded["test-matches"].shape == (40, 5, 384)
     rows = read_records(finished_texts.path("results/smoke/data_agent/records.jsonl.gz"))
-    assert len(rows) == 2 * 4  # controls and Data Agent; two seeds
+    assert len(rows) == 2 * 5  # controls, no training and Data Agent; two seeds
     for row in rows.values():
         assert row["status"] == "ok" and row["run"]["dataset"] == "commonsenseqa_few"
-        assert row["training"]["encode_s"] > 0 and 0 < row["test"]["test"]["top1"] < 100
+        assert (row["training"]["encode_s"] > 0) == (row["run"]["method"] != "no_training") and 0 < row["test"]["test"]["top1"] < 100
     visits = {row["run"]["method"]: row["training"]["sample_visits"] for row in rows.values()}
-    assert visits["random"] < visits["data_agent"] < visits["full"]
+    assert 0 == visits["no_training"] < visits["random"] < visits["data_agent"] < visits["full"]
 
 
 def test_texts_are_embedded_once_and_an_edited_agent_reruns_its_own_searches(finished_texts):

@@ -15,7 +15,7 @@ PROGRAMS = ("selectbench", "snakemake")  # that may be started again
 def speak_utf8() -> None:
     """Let the standard streams carry UTF-8, and any other bytes in names of files as they are."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, TextIOWrapper):
+        if isinstance(stream, TextIOWrapper) and (stream.encoding, stream.errors) != ("utf-8", errors):
             stream.reconfigure(encoding="utf-8", errors=errors)
 
 

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from selectbench.records.arithmetic import AVX2
+from selectbench.records.encoding import speak_utf8
 from selectbench.stages._warm_start import ACCEPTED, FORWARDED, LENGTH, SHELL, describe_process
 
 TORCH, NUMPY = "torch", "numpy"
@@ -73,6 +74,7 @@ class Request(NamedTuple):
 def main() -> None:
     """Serve commands until the workflow ends; a forked process leaves the server and runs its stage."""
     spec, libraries, handle = sys.argv[1:]
+    speak_utf8()  # a forked process cannot change streams that have become other files
     with socket.socket(fileno=int(handle)) as listener:
         request = serve(listener, 0, json.loads(spec)["arithmetic"], LIBRARIES[libraries])
     if request is not None:
