@@ -58,9 +58,9 @@ def count_sampled(sampler: str, num_pool: int, keep: str, epochs: int, parameter
     num_pool, keep, epochs : samples of the pool, keep fraction, epochs of the recipe
     parameters : name and value of each parameter of the sampler
     """
-    from selectbench.dynamic import make
+    from selectbench.dynamic import draft
 
-    made = make(sampler, num_samples=num_pool, keep=keep, epochs=epochs, **dict(parameters))
+    made = draft(sampler, num_samples=num_pool, keep=keep, epochs=epochs, **dict(parameters))
     return made.planned_visits, made.num_epochs
 
 

@@ -11,7 +11,7 @@ from selectbench.dynamic._with_ids import WithIds
 from selectbench.errors import needing_packages, require_packages
 from selectbench.registry import check_parameter_names, list_ids, load_class
 
-__all__ = ["DynamicSampler", "WithIds", "available_samplers", "load_sampler", "make"]
+__all__ = ["DynamicSampler", "WithIds", "available_samplers", "draft", "load_sampler", "make"]
 
 
 def available_samplers() -> list[str]:
@@ -55,7 +55,13 @@ def make(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: i
         The sampler needs a package that is not installed.
     """
     with needing_packages(f"sampler {name!r}"):
+        require_packages(*load_sampler(name).packages)
+    return draft(name, num_samples=num_samples, keep=keep, epochs=epochs, seed=seed, **parameters)
+
+
+def draft(name: str, *, num_samples: int, keep: float | str, epochs: int, seed: int = 0, **parameters: Any) -> DynamicSampler:
+    """Return a sampler as ``make`` does, to check its parameters and ask for its plan: packages that it needs to observe may be missing."""
+    with needing_packages(f"sampler {name!r}"):
         sampler = load_sampler(name)
-        require_packages(*sampler.packages)
     check_parameter_names(sampler, parameters, f"sampler {name!r}")
     return sampler(num_samples=num_samples, keep=keep, epochs=epochs, seed=seed, **parameters)

@@ -407,7 +407,7 @@ def _check_datasets(config: Config) -> None:
 
 
 def _check_methods(config: Config) -> None:
-    from selectbench.dynamic import available_samplers, make
+    from selectbench.dynamic import available_samplers, draft
     from selectbench.llm.agents import available_agents, make_agent
     from selectbench.methods import available_methods, make_method
 
@@ -430,7 +430,7 @@ def _check_methods(config: Config) -> None:
         file, parameters = entry.get("method", name), entry.get("parameters", {})
         try:
             if entry.get("dynamic"):
-                make(file, num_samples=100, keep=0.5, epochs=100, **parameters)
+                draft(file, num_samples=100, keep=0.5, epochs=100, **parameters)
             elif entry.get("search"):
                 make_agent(file, parameters)
             else:
