@@ -144,7 +144,7 @@ def test_a_part_holds_the_first_of_every_class_and_corrupted_tests_of_its_own(ro
     shutil.copytree(root / "workflow/schemas", tmp_path / "workflow/schemas")
     with (tmp_path / "config/datasets.yaml").open("a", encoding="utf-8") as file:
         file.write("digits_part: {title: Few digits, base: digits, per_class: {pool: 20, test: 5}}\n")
-        file.write("digits_most: {title: Too many digits, base: digits, per_class: {pool: 140}}\n")
+        file.write("digits_most: {title: Too many digits, base: digits, per_class: {pool: 140, test: 5}}\n")
     datasets = load_config(tmp_path).datasets
     entry = datasets["digits_part"]
     assert entry["pool_size"] == 200 and list(entry["test_sets"]) == ["test", "corrupted"] and entry["test_sets"]["test"]["size"] == 50

@@ -66,7 +66,7 @@ def test_seeds_that_are_no_integers_are_refused_everywhere(seed):
     for draw in draw_with(seed).values():
         with pytest.raises(sb.SelectbenchError) as caught:
             draw()
-        assert str(caught.value) == f"seed: {seed!r} is not a whole number"
+        assert str(caught.value) == f"seed: {seed.item() if isinstance(seed, np.floating) else seed!r} is not a whole number"
 
 
 def test_integers_of_numpy_are_seeds_like_others():
