@@ -30,7 +30,7 @@ def expect(project, message, *arguments, dry=True):
         ("config/methods.yaml", "el2n:", "el2m:", "config/methods.yaml: el2m: no such method; did you mean 'el2n'?"),
         ("config/config.yaml", "partial:", "partail:", "config/config.yaml: partail: unknown key; did you mean 'partial'?"),
         ("config/papers/rl_selector.yaml", "- 0.9", "- 1.2", "where.keep: 1.2 is outside (0, 1]"),
-        ("config/config.yaml", "results: results", "results: config/config.yaml", "'config/config.yaml' lies in config, which is part of the project"),
+        ("config/config.yaml", "results: results", "results: config/config.yaml", "'config/config.yaml' lies in config, which is part"),
     ],
 )
 def test_configuration(project, name, old, new, message):
