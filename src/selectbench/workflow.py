@@ -107,7 +107,7 @@ def check_results(plan: Plan) -> None:
     """Raise if a file of the results is not what the record beside it says, in one line with the command that repairs it.
 
     Imported files of jobs of which something else is asked since their import are deleted first, so that Snakemake makes them. Files
-    whose times alone speak against them, as after copying, get times that fit.
+    that only their times make look outdated, as after copying, have these times corrected.
     """
     jobs = list_jobs(plan)
     if outdated := drop_outdated(plan, jobs):

@@ -151,7 +151,7 @@ def judge_claim(claim: ClaimSpec, records: Records, measurements: Sequence[Measu
 
 
 def list_asked(claim: ClaimSpec, records: Records, rule: Rule) -> tuple[list[ComparisonSpec], list[str]]:
-    """Return the comparisons that a claim is asked of, and why not of the others: their agent did not learn, or nothing is to be shown."""
+    """Return the comparisons that a claim is asked of, and why not of the others: an agent did not learn, or a presumption is not shown."""
     wanted = claim["comparisons"]
     datasets = [find_dataset(records, run) for item in wanted for run in item["better"][:1]]
     idle = find_idle(records, claim["learners"], datasets)

@@ -62,7 +62,7 @@ def fill_grid(spec: TableSpec, records: Records) -> Filled[Cell]:
 def mark_best(rows: Sequence[TableRow[Cell]], columns: Sequence[Titled], metric: str) -> None:
     """Mark the best mean of each column; equal prints are all marked, a single one is not.
 
-    Full data, cells with holes and, of texts, methods whose training saw the whole pool are excluded.
+    Rows without a selection, cells with holes and, of texts, methods whose training saw the whole pool are excluded.
     """
     for column in columns:
         cells = [row["cells"][column["id"]] for row in rows if row["id"] not in NOT_SELECTING and column["id"] in row["cells"]]

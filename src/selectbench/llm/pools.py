@@ -127,8 +127,7 @@ class TokenPool(TextPool):
         whole = model.training and self.device.type != "cpu"
         places = group_lengths(self.lengths[positions], len(positions) if whole else _GROUP if self.device.type == "cpu" else _SEQUENCES)
         features, logits = zip(*(model(self.make_batch(positions[part])) for part in places), strict=True)
-        back = torch.from_numpy(np.argsort(np.concatenate(places))).to(self.device)
-        return torch.cat(features)[back], torch.cat(logits)[back]
+        return restore_order(features, places), restore_order(logits, places)
 
     def make_batch(self, positions: np.ndarray) -> TokenBatch:
         """Return the tokens of some texts, truncated at ``max_length``."""
@@ -176,8 +175,7 @@ class OptionPool(TextPool):
             sums = torch.zeros(len(part), found.shape[1], device=self.device).index_add_(0, batch.rows, found.float())
             features.append(sums / torch.bincount(batch.rows, minlength=len(part))[:, None])
             logits.append(table)
-        back = torch.from_numpy(np.argsort(np.concatenate(places))).to(self.device)
-        return torch.cat(features)[back], torch.cat(logits)[back]
+        return restore_order(features, places), restore_order(logits, places)
 
     def sample_losses(self, recipe: Recipe, stream: tuple[object, ...]) -> SampleLosses:
         """Return the mean negative log-likelihood of each correct option's tokens, and the uncertainty of their predictions."""
@@ -216,6 +214,12 @@ def group_lengths(lengths: np.ndarray, size: int) -> list[np.ndarray]:
     """Return the places (B,) of sequences in groups of at most ``size``, from the shortest to the longest."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def restore_order(parts: Sequence[torch.Tensor], places: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return the rows of groups as one tensor, in the order that the sequences had before ``group_lengths``."""
+    rows = torch.cat(tuple(parts))
+    return rows[torch.from_numpy(np.argsort(np.concatenate(places))).to(rows.device)]
 
 
 def open_text_pool(
