@@ -36,7 +36,7 @@ def project(root, committed, tmp_path, monkeypatch):
     """A folder with the configuration and the committed records of scale tiny; runs added since then get the record of another run."""
     for part in ("config", "workflow/schemas"):
         shutil.copytree(root / part, tmp_path / part)
-    kept = ("*/records.jsonl.gz", "theory/**/*.json", "validity/**/*.json", "clusters/**/*.json", "times/**/*.json")
+    kept = ("*/records.jsonl.gz", "theory/**/*.json", "searched/**/*.json", "validity/**/*.json", "clusters/**/*.json", "times/**/*.json")
     for path in (path for pattern in kept for path in (committed / "results/tiny").glob(pattern)):
         target = tmp_path / path.relative_to(committed)
         target.parent.mkdir(parents=True, exist_ok=True)

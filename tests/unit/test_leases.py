@@ -20,6 +20,7 @@ from selectbench.stages.evaluate_targets import EvaluateTargets
 from selectbench.stages.evaluate_texts import EvaluateTexts
 from selectbench.stages.finetune_targets import FinetuneTargets
 from selectbench.stages.measure_gradients import MeasureGradients
+from selectbench.stages.measure_searches import MeasureSearches
 from selectbench.stages.measure_texts import MeasureTexts
 from selectbench.stages.measure_theory import MeasureTheory
 from selectbench.stages.measure_validity import MeasureValidity
@@ -194,6 +195,7 @@ def test_every_job_that_asks_snakemake_for_a_gpu_leases_one(root):
         EmbedTexts(text),
         MeasureTexts(text, "perplexities"),
         SearchClusters(search.dataset, search.proxy, search.method, "0"),
+        MeasureSearches(search.dataset, search.proxy, "0"),
         MeasureValidity(search.dataset, search.proxy, search.target, "0"),
         next(TimeTrainings.list_of(plan, "data_agent", "cost")),
     ]

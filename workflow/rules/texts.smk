@@ -125,6 +125,26 @@ rule measure_validity:
         " --clusters {input.clusters:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
 
 
+rule measure_searches:
+    input:
+        unpack(declared["measure_searches"].input),
+    output:
+        **declared["measure_searches"].output,
+    log:
+        declared["measure_searches"].log,
+    threads: declared["measure_searches"].threads
+    resources:
+        **declared["measure_searches"].resources,
+    params:
+        spec=declared["measure_searches"].spec,
+    message:
+        "Measure what misleads searches of {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "python -m selectbench.stages.measure_searches --spec {params.spec:q} --data {input.data:q} --embeddings {input.embeddings:q}"
+        " --clusters {input.clusters:q} --found {input.found:q} --enumerated {input.enumerated:q}"
+        " --record {output.record:q} 2>&1 | tee {log:q} >&2"
+
+
 rule finetune_targets:
     input:
         unpack(declared["finetune_targets"].input),

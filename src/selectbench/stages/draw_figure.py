@@ -53,10 +53,11 @@ class DrawFigure(Stage):
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         kind: str = entry["kind"]
         seeds = list_table_seeds(plan.config.scale, plan.config.papers[self.paper]["tables"][entry["table"]])
+        measured = {(entry["table"], entry["proposition"]): seeds} if kind == "measured" else {}
         return {
             "records": [Output(CollectRecords(self.paper), "records")],
             "overlaps": [Output(CompareSubsets(self.paper), "overlaps")] if kind == "overlap" else [],
-            "measurements": list_measurements(plan, self.paper, {entry["table"]: seeds}) if kind == "measured" else [],
+            "measurements": list_measurements(plan, self.paper, measured),
             "states": [Output(MapStates(self.paper), "states")] if kind == "states" else [],
             "clusters": self._list_clusters(plan, entry["table"]) if kind == "coherence" else [],
         }

@@ -44,12 +44,13 @@ class JudgeClaims(Stage):
     def list_inputs(self, plan: "Plan") -> Inputs:
         """Return the records and tables of the paper, and the measurements that its claims read."""
         entry, scale = plan.config.papers[self.paper], plan.config.scale
-        measured: dict[str, list[int]] = {}
+        measured: dict[tuple[str, str], list[int]] = {}
         for name, claim in entry["claims"].items():
             if "measured" in claim:
                 number = plan.config.added.get(f"{self.paper}/{name}", 0)
                 seeds = max(list_table_seeds(scale, entry["tables"][claim["table"]]), list_seeds(scale, number), key=len)
-                measured[claim["table"]] = max(measured.get(claim["table"], []), seeds, key=len)
+                what = claim["table"], claim["measured"]["proposition"]
+                measured[what] = max(measured.get(what, []), seeds, key=len)
         return {
             "records": [Output(CollectRecords(self.paper), "records")],
             "tables": [Output(MakeTable(self.paper, table), "cells") for table in entry["tables"]],
