@@ -10,7 +10,7 @@ from selectbench.data.texts import TextSplit
 from selectbench.errors import DataError
 from selectbench.llm.encoder import load_encoder
 from selectbench.llm.files import digest_model, load_part
-from selectbench.llm.models import build_language_model, fit_answer, load_trainable, pad_answers, trainable_state
+from selectbench.llm.models import AnswerBatch, build_language_model, fit_answer, load_trainable, pad_answers, trainable_state
 from selectbench.llm.perplexity import causal_perplexities
 from selectbench.llm.pools import group_lengths, open_text_pool
 from selectbench.planning.config import read_yaml
@@ -175,17 +175,18 @@ def test_an_option_is_worth_the_mean_log_likelihood_of_its_tokens(entries, causa
         assert features.shape == (3, 576) and logits.shape == (3, 4)
         assert logits[0, 3] == logits[1, 2] == logits[1, 3] == -torch.inf
         for question, option in ((0, 1), (1, 0), (2, 3)):
-            prompt, answer = pool.spell(question, option)
+            prompt, options, _ = pool.spell(question)
+            answer = options[option]
             said = causal.model(input_ids=torch.tensor([prompt + answer])).logits[0].double().log_softmax(dim=1)
             by_hand = np.mean([said[len(prompt) + place - 1, token].item() for place, token in enumerate(answer)])
             assert logits[question, option].item() == pytest.approx(by_hand, abs=1e-4)
-        _, _, uncertainty = causal(pool.make_batch([(0, 1), (1, 0), (2, 3)], np.arange(3)))
+        _, _, uncertainty = causal(AnswerBatch(*pad_answers([(prompt, answer)], CPU)))
         states = causal.model(input_ids=torch.tensor([prompt + answer]), output_hidden_states=True).hidden_states[-1][0]
-        alone, _, _ = causal(pool.make_batch([(0, 3)], np.array([2])))
+        alone, _ = (values[[3]] for values in causal.compare(pool.batch_options(np.array([2]))))
         predicting = slice(len(prompt) - 1, len(prompt) + len(answer) - 1)
         assert torch.allclose(alone[0], states[predicting].mean(dim=0), atol=1e-3)
         entropy = -(said[predicting].exp() * said[predicting]).sum(dim=1).mean().item()
-        assert uncertainty[2].item() == pytest.approx(entropy / np.log(49152), abs=1e-4)
+        assert uncertainty.item() == pytest.approx(entropy / np.log(49152), abs=1e-4)
     measured = measure_test(causal, pool)
     assert measured["num"] == 3 and 0 <= measured["top1"] <= 100
 
@@ -209,10 +210,10 @@ def test_an_adapter_learns_while_the_base_stays(entries, causal, tmp_path):
 def test_classes_by_name_are_the_options_of_a_classification(entries):
     pool = open_text_pool(TextSplit(LABELS, TEXTS), entries["smollm2_135m"], None, NAMES, CPU)
     assert pool.options[0] == NAMES and pool.num_options == 3
-    prompt, answer = pool.spell(0, 2)
-    assert pool.tokeniser.decode(answer) == " positive" and pool.tokeniser.decode(prompt).endswith("\nAnswer:")
+    prompt, options, answer = pool.spell(0)
+    assert answer == options[2] and pool.tokeniser.decode(answer) == " positive" and pool.tokeniser.decode(prompt).endswith("\nAnswer:")
     long = open_text_pool(TextSplit(LABELS[:1], ["word " * 10_000]), entries["smollm2_135m"], None, NAMES, CPU)
-    assert sum(map(len, long.spell(0, 0))) == 256
+    assert len(long.spell(0).prompt) + max(map(len, long.spell(0).options)) == 256
 
 
 def test_neither_padding_nor_batches_change_a_perplexity(entries, causal):
@@ -335,3 +336,21 @@ def test_outputs_keep_the_order_of_samples_whatever_their_lengths(entries, kind)
         alone = [pool.forward(model, np.array([position])) for position in positions]
     for value, singles in zip(together, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(value, torch.cat(singles), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["smollm2_135m", "smollm2_135m_full"])
+def test_a_prompt_that_is_read_once_gives_each_option_what_it_has_alone(entries, kind):
+    options = [["a", "of course not", "yes"], ["no"], ["the longest of all these options, by far", "short"], ["x y", "z"]]
+    texts = ["Why?", "a very long question " * 60, "Is it so?", "What " * 12]
+    pool = open_text_pool(TextSplit(np.array([1, 0, 0, 1]), texts, options), entries[kind], None, None, CPU)
+    with isolated_torch_rng(0):
+        model = build_language_model(entries[kind], 3, None).eval()
+    batch = pool.batch_options(np.arange(4))
+    together = model.compare(batch)
+    assert batch.rows.tolist() == [0, 0, 0, 1, 2, 2, 3, 3] and batch.columns.tolist() == [0, 1, 2, 0, 0, 1, 0, 1]
+    for place, (row, column) in enumerate(zip(batch.rows.tolist(), batch.columns.tolist(), strict=True)):
+        question = pool.spell(row)
+        with torch.no_grad():
+            alone = model(AnswerBatch(*pad_answers([(question.prompt, question.options[column])], CPU)))
+        for values, single in zip(together, alone, strict=False):
+            torch.testing.assert_close(values[[place]], single, rtol=1e-4, atol=1e-4)

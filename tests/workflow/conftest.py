@@ -17,6 +17,7 @@ DYNAMIC = ["random_dynamic", "infobatch", "data_agent"]  # a rule without memory
 TEXT_METHODS = {  # one per kind of signal, a sampler, and agents
     "main": ["length", "perplexity", "k_center_embeddings", "less", "data_agent", "climb_disc"],
     "agents": ["random_clusters", "climb_disc"],
+    "enumerated": ["exhaustive_few"],
 }
 PLANNED = "phantom"  # a method that is announced but not implemented: its row must say so
 
@@ -104,12 +105,13 @@ def make_text_project(root: Path, target: Path) -> Project:
     paper["tables"] = {name: {**paper["tables"][name], "partial": False} for name in TEXT_METHODS}
     for name, methods in TEXT_METHODS.items():
         paper["tables"][name]["where"] |= {"method": methods}
+    del paper["figures"]["search_long"]
     paper["figures"]["search"]["methods"] = TEXT_METHODS["agents"]
     paper["figures"]["coherence"]["table"] = "agents"
     for drawn in ("proxy_validity", "size_validity"):
         paper["figures"][drawn]["table"] = "main"
     paper["claims"]["proxy_predicts"]["table"] = "main"
-    paper["claims"] = {name: paper["claims"][name] for name in ("matches_full", "saves_time", "proxy_predicts")}
+    paper["claims"] = {name: paper["claims"][name] for name in ("matches_full", "saves_time", "proxy_predicts", "clusters_add_up")}
     project.path("config/papers/cluster_mdp.yaml").write_text(yaml.safe_dump(paper, sort_keys=False), encoding="utf-8")
     paper = yaml.safe_load(project.path("config/papers/data_agent.yaml").read_text(encoding="utf-8"))
     paper["tables"] = {"language": {**paper["tables"]["language"], "partial": False}}

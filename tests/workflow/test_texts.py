@@ -11,7 +11,7 @@ import pytest
 
 from conftest import make_text_project
 from selectbench.records.files import read_arrays
-from selectbench.records.records import read_records
+from selectbench.records.records import read_record, read_records
 
 RUNS = "results/smoke/cluster_mdp/records.jsonl.gz"
 
@@ -22,7 +22,7 @@ def read_runs(project) -> dict[str, dict]:
 
 def test_every_artefact_is_there_and_a_second_run_starts_nothing(finished_texts):
     folder = finished_texts.path("results/smoke/cluster_mdp")
-    for name in ("search", "states", "break_even", "coherence", "proxy_validity"):
+    for name in ("search", "states", "break_even", "coherence", "proxy_validity", "additivity", "overestimation"):
         assert (folder / f"figures/{name}.svg").stat().st_size > 5000
     claims = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["claims"]
     assert {claim["verdict"]["outcome"] if isinstance(claim["verdict"], dict) else claim["verdict"] for claim in claims}
@@ -34,7 +34,7 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
         read_runs(finished_texts),
         read_arrays(finished_texts.path("results/smoke/texts/tweets_few/encoder.splits.npz"))["lengths"],
     )
-    assert len(rows) == 2 * (3 + 6 + 1)  # controls, methods, random search; two seeds
+    assert len(rows) == 2 * (3 + 6 + 1 + 1)  # controls, methods, random and exhaustive search; two seeds
     for name, row in rows.items():
         assert row["status"] == "ok", name
         assert row["tokens"]["pool"] == lengths.sum()
@@ -47,8 +47,10 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
         assert row["tokens"]["kept"] == lengths[ids].sum()
         assert row["noise"]["kept"] <= row["noise"]["pool"]
     searched = [row for row in rows.values() if row["selection"].get("search")]
-    assert {row["run"]["method"] for row in searched} == {"random_clusters", "climb_disc"}
+    assert {row["run"]["method"] for row in searched} == {"random_clusters", "climb_disc", "exhaustive_few"}
     for row in searched:
+        if row["run"]["method"] == "exhaustive_few":
+            continue
         search, trajectory = row["selection"]["search"], row["selection"]["trajectory"]
         assert search["trainings"] == search["limit"] == len(trajectory["epoch"]) == 112
         assert search["proxy_loss"] == pytest.approx(trajectory["proxy_loss"][-1], rel=1e-5)
@@ -56,6 +58,17 @@ def test_records_hold_examples_and_tokens_noise_and_what_a_search_spent(finished
         assert set(row["selection"]["sources"]) == {"encoder", "clusters", "agent"}
         assert row["training"]["encode_s"] == 0  # selection has embedded the pool
     assert all(row["training"]["encode_s"] > 0 for row in rows.values() if row["run"]["method"] == "random")
+
+
+def test_what_misleads_searches_is_measured_on_the_proxies_that_they_trained(finished_texts):
+    for seed in (0, 1):
+        measured = read_record(finished_texts.path(f"results/smoke/searched/tweets_few/minilm_head/seed-{seed}.json"))["propositions"]
+        assert set(measured) == {"coherence", "additivity", "overestimation"}
+        assert measured["additivity"]["num"] == 220 and measured["coherence"]["num"] <= 100
+        shares = [measured["additivity"]["statistic"][name] for name in ("clusters", "pairs", "larger_sets")]
+        assert sum(shares) == pytest.approx(1) and min(shares) > 0
+        assert measured["overestimation"]["x"] == [112, 112]
+        assert measured["overestimation"]["statistic"]["gap"] == pytest.approx(np.mean(measured["overestimation"]["y"]), abs=1e-5)
 
 
 def test_a_head_answers_questions_by_how_their_options_match(finished_texts):

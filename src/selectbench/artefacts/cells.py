@@ -26,13 +26,17 @@ COST_METRICS: Mapping[str, CostAxis] = {
 TOTALS = frozenset({TOTAL_WALL, TOTAL_VISITS})
 WALL_METRICS = frozenset(metric for metric, axis in COST_METRICS.items() if axis == "wall_s")
 VISITS_PER_FORWARD = 1 / 3  # a forward pass without a backward pass
-PROXY_LOSS, PROXY_TRAININGS = "proxy_loss", "proxy_trainings"
-SEARCH_METRICS: Mapping[str, Literal["proxy_loss", "trainings"]] = {PROXY_LOSS: "proxy_loss", PROXY_TRAININGS: "trainings"}
+PROXY_LOSS, PROXY_TRAININGS, SETS_COMPLETED = "proxy_loss", "proxy_trainings", "sets_completed"
+SEARCH_METRICS: Mapping[str, Literal["proxy_loss", "trainings", "completed"]] = {
+    PROXY_LOSS: "proxy_loss",
+    PROXY_TRAININGS: "trainings",
+    SETS_COMPLETED: "completed",
+}
 NOISE_KEPT = "noise_kept"  # read from the training's record: the share of the pool's noisy samples that the subset holds
 KEEP_ERROR = "keep_error"  # how far an agent's mask, thresholded at ½, is from the wanted keep fraction, in points
 TEST_METRICS = frozenset({"top1", "loss"})
 PERCENT_METRICS = frozenset({"top1", NOISE_KEPT})
-LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, KEEP_ERROR, *COST_METRICS, *SEARCH_METRICS})
+LOWER_IS_BETTER = frozenset({"loss", NOISE_KEPT, KEEP_ERROR, PROXY_LOSS, PROXY_TRAININGS, *COST_METRICS})
 METRIC_TITLES = {
     "top1": "top-1 accuracy (%)",
     "loss": "cross-entropy",
@@ -43,6 +47,7 @@ METRIC_TITLES = {
     TRAINING_VISITS: "training sample visits without selection and embedding",
     PROXY_LOSS: "validation loss of a proxy trained on the chosen clusters",
     PROXY_TRAININGS: "proxy trainings",
+    SETS_COMPLETED: "complete sets measured",
     KEEP_ERROR: "distance of the policy's kept fraction from the wanted one (points)",
 }
 

@@ -7,6 +7,7 @@ from selectbench.artefacts.cells import (
     COST_METRICS,
     PROXY_LOSS,
     PROXY_TRAININGS,
+    SETS_COMPLETED,
     TOTAL_VISITS,
     TOTAL_WALL,
     TRAINING_VISITS,
@@ -14,7 +15,11 @@ from selectbench.artefacts.cells import (
     Cost,
 )
 
-LOSSES, COUNTS, SECONDS = ("loss", PROXY_LOSS), (TOTAL_VISITS, TRAINING_VISITS, PROXY_TRAININGS), (TOTAL_WALL, TRAINING_WALL)
+LOSSES, COUNTS, SECONDS = (
+    ("loss", PROXY_LOSS),
+    (TOTAL_VISITS, TRAINING_VISITS, PROXY_TRAININGS, SETS_COMPLETED),
+    (TOTAL_WALL, TRAINING_WALL),
+)
 BELOW_RANDOM = "▼"
 HOLE = "—"
 NOT_BUILT = "not built yet"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -35,17 +35,31 @@ class TokenBatch:
 
 
 @dataclass(frozen=True)
-class OptionBatch(TokenBatch):
-    """Token sequences of prompts followed by an option, padded on the right.
+class AnswerBatch(TokenBatch):
+    """Token sequences of prompts, each followed by one option, padded on the right.
 
     Parameters
     ----------
     ids, mask : (M, L) int64; the mask is 0 on padding
     answer : (M, L) bool, true on the tokens of the option
-    rows, columns : (M,) the sample and the option of each sequence
     """
 
     answer: torch.Tensor
+
+
+@dataclass(frozen=True)
+class OptionBatch(TokenBatch):
+    """Token sequences of prompts, padded on the right, each of which is followed by several options.
+
+    Parameters
+    ----------
+    ids, mask : (B, L) int64 of the prompts; the mask is 0 on padding
+    options, held : (M, K) int64 tokens of the options, and 0 on their padding
+    rows, columns : (M,) the prompt and the place of each option
+    """
+
+    options: torch.Tensor
+    held: torch.Tensor
     rows: torch.Tensor
     columns: torch.Tensor
 
@@ -56,17 +70,21 @@ def fit_answer(prompt: list[int], answer: list[int], length: int) -> tuple[list[
     return prompt[-(length - len(answer)) :], answer
 
 
+def pad_tokens(sequences: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the tokens (M, L) of sequences, padded on the right with 0, and their mask (M, L), which is 0 on padding."""
+    ids = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for index, sequence in enumerate(sequences):
+        ids[index, : len(sequence)] = torch.tensor(sequence)
+        mask[index, : len(sequence)] = 1
+    return ids.to(device), mask.to(device)
+
+
 def pad_answers(sequences: Sequence[tuple[list[int], list[int]]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids, mask and answer of an ``OptionBatch``, given the tokens of prompts and their answers."""
-    length = max(len(prompt) + len(answer) for prompt, answer in sequences)
-    ids = torch.zeros(len(sequences), length, dtype=torch.int64)
-    mask, asked = torch.zeros_like(ids), torch.zeros(len(sequences), length, dtype=torch.bool)
-    for index, (prompt, answer) in enumerate(sequences):
-        end = len(prompt) + len(answer)
-        ids[index, :end] = torch.tensor(prompt + answer)
-        mask[index, :end] = 1
-        asked[index, len(prompt) : end] = True
-    return ids.to(device), mask.to(device), asked.to(device)
+    """Return ids, mask and answer of an ``AnswerBatch``, given the tokens of prompts and their answers."""
+    ids, mask = pad_tokens([prompt + answer for prompt, answer in sequences], device)
+    starts = torch.tensor([len(prompt) for prompt, _ in sequences], device=device)
+    return ids, mask, mask.bool() & (torch.arange(ids.shape[1], device=device) >= starts[:, None])
 
 
 class Head(nn.Module):
@@ -117,22 +135,59 @@ class Causal(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: OptionBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: AnswerBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return features (M, d), mean log-likelihoods (M,) and uncertainties (M,) of the options' tokens.
 
         Features are the mean of the last hidden states from which an option's tokens are predicted; uncertainty is the mean entropy
         of these predictions divided by log V, in [0, 1].
         """
         places = batch.answer.any(dim=0).nonzero()[:, 0]  # logits are large, so those of prompts and padding are left out
-        outputs = self.model(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1)
-        asked = batch.answer[:, places].float()
-        counts = asked.sum(dim=1)
-        logarithms = outputs.logits.float().log_softmax(dim=2)
-        chosen = logarithms.gather(2, batch.ids[:, places, None])[:, :, 0]
+        outputs = self.model(
+            input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, logits_to_keep=places - 1, use_cache=False
+        )
+        asked, logarithms = batch.answer[:, places].float(), outputs.logits.float().log_softmax(dim=2)
         with torch.no_grad():
             entropies = torch.special.entr(logarithms.exp()).sum(dim=2) / math.log(logarithms.shape[2])
-        features = (outputs.hidden_states[-1][:, places - 1].float() * asked[:, :, None]).sum(dim=1) / counts[:, None]
-        return features, (chosen * asked).sum(dim=1) / counts, (entropies * asked).sum(dim=1) / counts
+        features, scores = average_answers(outputs.hidden_states[-1][:, places - 1], logarithms, batch.ids[:, places], asked)
+        return features, scores, (entropies * asked).sum(dim=1) / asked.sum(dim=1)
+
+    @torch.no_grad()
+    def compare(self, batch: OptionBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features (M, d) and mean log-likelihoods (M,) of options as ``forward`` does, but read each prompt once."""
+        from transformers import DynamicCache
+
+        cache, settings = DynamicCache(), {"output_hidden_states": True, "logits_to_keep": 1, "use_cache": True}
+        read = self.model(input_ids=batch.ids, attention_mask=batch.mask, cache=cache, **settings)
+        lengths = batch.mask.sum(dim=1)
+        states = read.hidden_states[-1][torch.arange(len(lengths), device=lengths.device), lengths - 1][batch.rows][:, None]
+        if batch.options.shape[1] > 1:
+            cache.batch_select_indices(batch.rows)
+            before, steps = batch.options[:, :-1], torch.arange(batch.options.shape[1] - 1, device=lengths.device)
+            said = self.model(
+                input_ids=before,
+                attention_mask=torch.cat([batch.mask[batch.rows], batch.held[:, :-1]], dim=1),
+                position_ids=lengths[batch.rows, None] + steps,
+                cache=cache,
+                **settings,
+            )
+            states = torch.cat([states, said.hidden_states[-1]], dim=1)
+        logarithms = cast("Any", self.model).get_output_embeddings()(states).float().log_softmax(dim=2)
+        return average_answers(states, logarithms, batch.options, batch.held.float())
+
+
+def average_answers(
+    states: torch.Tensor, logarithms: torch.Tensor, tokens: torch.Tensor, asked: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean states (M, d) from which options are predicted, and the mean log-likelihoods (M,) of their tokens.
+
+    Parameters
+    ----------
+    states, logarithms : (M, K, d) last hidden states and (M, K, V) log-probabilities of the next token
+    tokens, asked : (M, K) the next tokens, and 1 for those of the option, else 0
+    """
+    counts = asked.sum(dim=1)
+    chosen = logarithms.gather(2, tokens[:, :, None])[:, :, 0]
+    return (states.float() * asked[:, :, None]).sum(dim=1) / counts[:, None], (chosen * asked).sum(dim=1) / counts
 
 
 def build_language_model(entry: Entry, num_classes: int, width: int | None, task: str = "classification") -> nn.Module:

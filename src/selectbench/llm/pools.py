@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from selectbench.data.texts import TextSplit
 from selectbench.errors import DataError
 from selectbench.llm.files import load_once
-from selectbench.llm.models import OptionBatch, TokenBatch, fit_answer, pad_answers
+from selectbench.llm.models import AnswerBatch, Causal, OptionBatch, TokenBatch, pad_answers, pad_tokens
 from selectbench.records.rows import Entry
 from selectbench.training.pools import BatchLoss, SampleLosses, SampleOutput
 from selectbench.training.recipes import Recipe
@@ -70,6 +70,10 @@ class TextPool(ABC):
     def expect(self, batches: Sequence[np.ndarray]) -> None:  # noqa: B027  (texts are in memory)
         """Do nothing: texts are in memory."""
 
+    def group(self, lengths: np.ndarray, most: int) -> list[np.ndarray]:
+        """Return the places (B,) of sequences of some lengths in groups: of at most ``most`` on a GPU, of few on a CPU."""
+        return group_lengths(lengths, _GROUP if self.device.type == "cpu" else most)
+
     def locate(self, positions: np.ndarray) -> torch.Tensor:
         """Return positions (B,) on the device."""
         return torch.from_numpy(positions).to(self.device, non_blocking=True)
@@ -124,8 +128,7 @@ class TokenPool(TextPool):
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean states and logits; sequences of similar length are processed together, so that little is padded."""
-        whole = model.training and self.device.type != "cpu"
-        places = group_lengths(self.lengths[positions], len(positions) if whole else _GROUP if self.device.type == "cpu" else _SEQUENCES)
+        places = self.group(self.lengths[positions], len(positions) if model.training else _SEQUENCES)
         features, logits = zip(*(model(self.make_batch(positions[part])) for part in places), strict=True)
         return restore_order(features, places), restore_order(logits, places)
 
@@ -137,6 +140,21 @@ class TokenPool(TextPool):
     def count_tokens(self) -> list[int]:
         """Return the number of tokens of every text, including special tokens."""
         return [len(ids) for ids in self.tokeniser(self.texts, truncation=False, verbose=False)["input_ids"]]
+
+
+class Question(NamedTuple):
+    """The tokens of a prompt, of its options, and of the correct one.
+
+    Parameters
+    ----------
+    prompt : its tokens
+    options : those of every option
+    answer : those of the correct one
+    """
+
+    prompt: list[int]
+    options: list[list[int]]
+    answer: list[int]
 
 
 class OptionPool(TextPool):
@@ -157,22 +175,33 @@ class OptionPool(TextPool):
         self.num_options = max(map(len, self.options))
 
     @cached_property
+    def prompts(self) -> list[list[int]]:
+        """The tokens of every prompt, before truncation."""
+        found: list[list[int]] = self.tokeniser([f"{text}\nAnswer:" for text in self.split.texts], verbose=False)["input_ids"]
+        return found
+
+    @cached_property
+    def answers(self) -> dict[str, list[int]]:
+        """The tokens of every option by its text."""
+        options = sorted({option for found in self.options for option in found})
+        tokens = self.tokeniser([f" {option}" for option in options], add_special_tokens=False)["input_ids"]
+        return dict(zip(options, tokens, strict=True))
+
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Number of tokens (N,) of every prompt with its correct option, after truncation."""
-        return np.minimum(self.count_tokens(), self.max_length)
+        return np.array(self.count_tokens(), dtype=np.int64)
 
     def forward(self, model: nn.Module, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features averaged over options, and mean log-likelihoods (B, C), −∞ for options that a question lacks."""
         features, logits = [], []
-        places = group_lengths(self.lengths[positions], -(-_SEQUENCES // self.num_options))
+        places = self.group(self.lengths[positions], -(-_SEQUENCES // self.num_options))
         for part in (positions[place] for place in places):
-            batch = self.make_batch(
-                [(row, option) for row, position in enumerate(part) for option in range(len(self.options[position]))], part
-            )
-            found, scores, _ = model(batch)
+            batch = self.batch_options(part)
+            found, scores = cast("Causal", model).compare(batch)
             table = torch.full((len(part), self.num_options), -torch.inf, device=self.device)
             table[batch.rows, batch.columns] = scores
-            sums = torch.zeros(len(part), found.shape[1], device=self.device).index_add_(0, batch.rows, found.float())
+            sums = torch.zeros(len(part), found.shape[1], device=self.device).index_add_(0, batch.rows, found)
             features.append(sums / torch.bincount(batch.rows, minlength=len(part))[:, None])
             logits.append(table)
         return restore_order(features, places), restore_order(logits, places)
@@ -181,33 +210,35 @@ class OptionPool(TextPool):
         """Return the mean negative log-likelihood of each correct option's tokens, and the uncertainty of their predictions."""
 
         def sample_losses(model: nn.Module, positions: np.ndarray, epoch: int) -> SampleOutput:
-            right = [(row, int(self.split.labels[position])) for row, position in enumerate(positions)]
-            features, scores, uncertainty = model(self.make_batch(right, positions))
+            places = self.group(self.lengths[positions], len(positions))
+            said = zip(*(model(self.batch_answers(positions[place])) for place in places), strict=True)
+            features, scores, uncertainty = (restore_order(values, places) for values in said)
             return SampleOutput(-scores, features.float(), None, uncertainty.clamp(0.0, 1.0))
 
         return sample_losses
 
-    def make_batch(self, wanted: Sequence[tuple[int, int]], positions: np.ndarray) -> OptionBatch:
-        """Return the sequences of prompt and option.
+    def batch_answers(self, positions: np.ndarray) -> AnswerBatch:
+        """Return the prompts of some samples, each with its correct option."""
+        found = [self.spell(position) for position in positions.tolist()]
+        return AnswerBatch(*pad_answers([(question.prompt, question.answer) for question in found], self.device))
 
-        Parameters
-        ----------
-        wanted : (row of ``positions``, option) of each sequence
-        positions : of the samples
-        """
-        sequences = [self.spell(int(positions[row]), option) for row, option in wanted]
-        rows, columns = (torch.tensor(values, device=self.device) for values in zip(*wanted, strict=True))
-        return OptionBatch(*pad_answers(sequences, self.device), rows, columns)
+    def batch_options(self, positions: np.ndarray) -> OptionBatch:
+        """Return the prompts of some samples, and all their options."""
+        found = [self.spell(position) for position in positions.tolist()]
+        places = [(row, column) for row, question in enumerate(found) for column in range(len(question.options))]
+        rows, columns = (torch.tensor(values, device=self.device) for values in zip(*places, strict=True))
+        prompts = pad_tokens([question.prompt for question in found], self.device)
+        return OptionBatch(*prompts, *pad_tokens([found[row].options[column] for row, column in places], self.device), rows, columns)
 
-    def spell(self, position: int, option: int) -> tuple[list[int], list[int]]:
-        """Return the tokens of the prompt and of an option; a long prompt is truncated at its beginning."""
-        answer = self.tokeniser(f" {self.options[position][option]}", add_special_tokens=False)["input_ids"]
-        prompt = self.tokeniser(f"{self.split.texts[position]}\nAnswer:", verbose=False)["input_ids"]
-        return fit_answer(prompt, answer, self.max_length)
+    def spell(self, position: int) -> Question:
+        """Return the tokens of a sample; a long prompt is truncated at its beginning, so that its longest option fits."""
+        options = [self.answers[option][: self.max_length - 1] for option in self.options[position]]
+        prompt = self.prompts[position][-(self.max_length - max(map(len, options))) :]
+        return Question(prompt, options, options[int(self.split.labels[position])])
 
     def count_tokens(self) -> list[int]:
-        """Return the number of tokens of every prompt with its correct option."""
-        return [sum(map(len, self.spell(position, int(self.split.labels[position])))) for position in range(len(self))]
+        """Return the number of tokens of every prompt with its correct option, after truncation."""
+        return [len(found.prompt) + len(found.answer) for found in map(self.spell, range(len(self)))]
 
 
 def group_lengths(lengths: np.ndarray, size: int) -> list[np.ndarray]:
