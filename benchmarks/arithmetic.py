@@ -25,7 +25,7 @@ from selectbench.planning.plan import Plan, load_plan
 from selectbench.planning.rules import to_json
 from selectbench.planning.stage import Stage
 from selectbench.records.arithmetic import AVX2, NATIVE, SETTINGS, SSE4
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 from selectbench.stages.cluster_texts import ClusterTexts
 from selectbench.stages.embed_samples import EmbedSamples
 from selectbench.stages.embed_texts import EmbedTexts
@@ -75,7 +75,7 @@ def main() -> None:
     short, started = "--short" in sys.argv[1:], datetime.now(UTC)
     digests = {name: run_probes(settings, threads) for name, (settings, threads) in list_environments().items()}
     costs = measure_costs(1 if short else REPEATS)
-    provenance = describe_provenance("", "cpu", started)
+    provenance = describe_provenance("", CPU, started)
     versions = ", ".join(f"{name} {provenance['versions'][name]}" for name in ("numpy", "scipy", "scikit-learn", "torch"))
     page = write_markdown(digests, costs, f"{provenance['processor']} with {name_widest()}, Python {provenance['python']}, {versions}")
     print(page)

@@ -29,12 +29,13 @@ from torchvision import transforms
 from benchmarks.tables import format_cells, format_markdown
 from selectbench.data.splits import ArraySplit, FolderSplit
 from selectbench.models.factory import build_model
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 from selectbench.seeds import isolated_torch_rng
+from selectbench.training.devices import choose_device
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
 from selectbench.training.evaluation import measure_test
-from selectbench.training.pools import Pool, choose_device, draw_crops, open_pool, supervised_loss
+from selectbench.training.pools import Pool, draw_crops, open_pool, supervised_loss
 from selectbench.training.recipes import Recipe, uses_bfloat16
 from selectbench.training.recorder import Recorder
 from selectbench.training.recording import list_passes
@@ -309,7 +310,7 @@ def measure_decoding(folder: Path, short: bool) -> list[dict]:
 
 def write_markdown(lines: list[dict]) -> str:
     """Return the Markdown page with the table and the machine it was measured on."""
-    machine = describe_provenance("", "cpu", datetime.now(UTC))
+    machine = describe_provenance("", CPU, datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "torch"))
     rows = [COLUMNS, ["---"] * 2 + ["---:"] * 6 + ["---"], *(format_cells(line, COLUMNS) for line in lines)]
     table = format_markdown(rows)

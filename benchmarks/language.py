@@ -21,7 +21,7 @@ from selectbench.data.texts import TextSplit, open_texts, prepare_texts
 from selectbench.llm.models import AnswerBatch, build_language_model, pad_answers
 from selectbench.llm.pools import OptionPool, open_text_pool
 from selectbench.planning.config import read_yaml
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 from selectbench.seeds import isolated_torch_rng
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
@@ -30,7 +30,7 @@ from selectbench.training.recipes import Recipe
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = ("what", "texts", "tokens", "ours_s", "ours_spread", "tokens_per_s", "other", "other_s", "other_spread", "ratio", "note")
-CPU = torch.device("cpu")
+ON_CPU = torch.device("cpu")
 BATCH = 16
 PAGE = """# Language models: CPU seconds
 
@@ -95,7 +95,7 @@ def compare_training(name: str, split: TextSplit, class_names: list[str], folder
     sampling : the Trainer's strategy
     """
     entry: Any = read_yaml(ROOT / "config/language_models.yaml", ROOT)[name]
-    pool, recipe = open_text_pool(split, entry, None, class_names, CPU), make_recipe()
+    pool, recipe = open_text_pool(split, entry, None, class_names, ON_CPU), make_recipe()
     with isolated_torch_rng(0):
         model = build_language_model(entry, len(class_names), None)
 
@@ -175,7 +175,7 @@ def make_trainer(pool: Any, name: str, folder: Path, sampling: str) -> Callable[
 def compare_scoring(split: TextSplit, class_names: list[str]) -> dict[str, object]:
     """Return the line of scoring all options of a causal model, with each prompt read once, and once per option."""
     entry: Any = read_yaml(ROOT / "config/language_models.yaml", ROOT)["smollm2_135m"]
-    pool: Any = open_text_pool(split, entry, None, class_names, CPU)
+    pool: Any = open_text_pool(split, entry, None, class_names, ON_CPU)
     with isolated_torch_rng(0):
         model: Any = build_language_model(entry, len(class_names), None).eval()
     batches = np.array_split(np.arange(len(pool)), -(-len(pool) // 8))
@@ -189,7 +189,7 @@ def compare_scoring(split: TextSplit, class_names: list[str]) -> dict[str, objec
     def score_each() -> None:
         for positions in batches:
             found = [pool.spell(position) for position in positions.tolist()]
-            model(AnswerBatch(*pad_answers([(question.prompt, option) for question in found for option in question.options], CPU)))
+            model(AnswerBatch(*pad_answers([(question.prompt, option) for question in found for option in question.options], ON_CPU)))
 
     spelled = [pool.spell(position) for position in range(len(pool))]
     tokens = sum(len(question.prompt) + sum(map(len, question.options)) for question in spelled)
@@ -215,7 +215,7 @@ def join_timings(tokens: int, ours: Timing, other: Timing) -> dict[str, object]:
 
 def write_page(lines: list[dict[str, object]]) -> str:
     """Return the page with the table and the machine."""
-    provenance = describe_provenance("", "cpu", datetime.now(UTC))
+    provenance = describe_provenance("", CPU, datetime.now(UTC))
     rows = [list(COLUMNS), ["---"] * len(COLUMNS), *(format_cells(line, COLUMNS) for line in lines)]
     versions = provenance["versions"]
     return PAGE.format(

@@ -20,7 +20,7 @@ import yaml
 
 from selectbench.planning.jobs import list_jobs
 from selectbench.planning.plan import load_plan
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"
@@ -54,7 +54,7 @@ def main() -> None:
             rows += [measure(what, scale, folder, command) for scale in ("tiny", "full")]
         widen(folder)
         rows.append(measure("dry run, 8 keep fractions", "full", folder, DRY_RUN))
-    provenance = describe_provenance("", "cpu", started)
+    provenance = describe_provenance("", CPU, started)
     write_results(rows, f"{provenance['processor']}, Python {provenance['python']}, {started:%Y-%m-%d}")
     print((FOLDER / "planning.md").read_text(encoding="utf-8"))
 

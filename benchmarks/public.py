@@ -24,7 +24,7 @@ from benchmarks.forms import Pool, make_pool
 from benchmarks.quiet import Timing, time_quietly
 from benchmarks.tables import format_cells, format_markdown
 from selectbench.policy import class_quotas, count_kept
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = (
@@ -237,7 +237,7 @@ def join_notes(*notes: str) -> str:
 
 def write_page(lines: list[dict]) -> str:
     """Return the Markdown page with the table and the machine it was measured on."""
-    machine = describe_provenance("", "cpu", datetime.now(UTC))
+    machine = describe_provenance("", CPU, datetime.now(UTC))
     rows = [COLUMNS, ["---", "---", *["---:"] * 10, "---"], *(format_cells(line, COLUMNS) for line in lines)]
     page = {"processor": machine["processor"], "python": machine["python"], "numpy": machine["versions"]["numpy"]}
     return PAGE.format(**page, table=format_markdown(rows))

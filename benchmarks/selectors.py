@@ -41,7 +41,7 @@ from selectbench.errors import suggest
 from selectbench.methods.cg_score import complexity_gaps
 from selectbench.methods.herding import herd
 from selectbench.methods.k_center import traverse_farthest_first
-from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.provenance import CPU, describe_provenance, read_peak_memory_mb
 from selectbench.rl.cover import sample_cover
 from selectbench.rl.geometry import distances_to_prototype
 from selectbench.training.gradients import measure_alignments, measure_norms
@@ -376,7 +376,7 @@ def time_product(rows: np.ndarray, others: np.ndarray) -> float:
 
 def write_markdown(lines: list[dict]) -> str:
     """Return the Markdown page with the table, sorted by selector, and the machine it was measured on."""
-    machine = describe_provenance("", "cpu", datetime.now(UTC))
+    machine = describe_provenance("", CPU, datetime.now(UTC))
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("numpy", "scipy", "scikit-learn", "torch"))
     ordered = sorted(lines, key=lambda line: (line["selector"], line["panel"], line["n"]))
     rows = [COLUMNS, ["---"] + ["---:"] * 8 + ["---"], *(format_cells(line, COLUMNS) for line in ordered)]

@@ -22,7 +22,7 @@ from benchmarks.arithmetic import make_command
 from benchmarks.tables import format_markdown
 from selectbench.methods.rl_selector import RLSelector
 from selectbench.planning.plan import load_plan
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 from selectbench.rl.environment import SelectionEnvironment, TrajectoryRow
 from selectbench.rl.networks import ActorCritic
 from selectbench.rl.redundancy import measure_redundancy, scale_redundancy
@@ -96,7 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         lines = list(measure_all(Path(folder), short))
-    provenance = describe_provenance("", "cpu", started)
+    provenance = describe_provenance("", CPU, started)
     page = write_markdown(lines, f"{provenance['processor']}, Python {provenance['python']}, torch {provenance['versions']['torch']}")
     print(page)
     if short:

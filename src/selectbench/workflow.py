@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from selectbench.costs.estimates import write_estimate
@@ -26,7 +26,7 @@ from selectbench.planning.rules import make_rules, to_json
 from selectbench.planning.runs import NO_PROXY
 from selectbench.planning.scheduling import mend_scheduler
 from selectbench.records.encoding import UTF8_MODE, hold_utf8
-from selectbench.records.leases import try_lock
+from selectbench.records.leases import ALLOWED, list_devices, may_use_cpu, try_lock
 from selectbench.records.progress import start_progress
 from selectbench.records.records import EVALUATE, TRAIN
 from selectbench.stages._warm_start import FOLDER
@@ -188,11 +188,29 @@ def claim_results(folder: Path) -> None:
         )
 
 
-def check_before_start(plan: Plan) -> None:
-    """Raise if another workflow is running here, data are missing or damaged, or a model cannot process its images.
+def check_devices(plan: Plan, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise if jobs ask for GPUs and this machine has none, so that not each of them fails for itself.
+
+    Raises
+    ------
+    ConfigError
+        In one line that names the scale's file.
+    """
+    asked = plan.config.scale["resources"]["gpu"]
+    if asked and not list_devices(environment) and not may_use_cpu(environment):
+        where = f"config/scale/{plan.scale}.yaml: resources.gpu"
+        raise ConfigError(f"{where}: jobs ask for {asked}, but this machine has none; write 0, or set {ALLOWED}=1, to compute on the CPU")
+
+
+def check_before_start(plan: Plan, local: bool) -> None:
+    """Raise if another workflow is running here, devices or data are missing, or a model cannot process its images.
 
     Then write down the number of runs, for progress, and the estimated cost of every job, which ``selectbench plan`` later compares with
     its actual cost.
+
+    Parameters
+    ----------
+    local : whether jobs run on this machine
 
     Raises
     ------
@@ -200,6 +218,8 @@ def check_before_start(plan: Plan) -> None:
         In one line that names the file.
     """
     claim_results(Path(plan.folder))
+    if local:
+        check_devices(plan)
     for dataset in plan.datasets():
         check_entry(dataset, plan.config.datasets[dataset], Path(plan.layout.resources), plan.test_sets(dataset))
     check_timm_models(plan)

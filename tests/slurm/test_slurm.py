@@ -15,6 +15,7 @@ import torch
 import yaml
 from cluster import Cluster, install_slurm, start_cluster, wait_for
 
+from selectbench.records.leases import ALLOWED
 from selectbench.records.records import read_records
 
 OUT = "results/smoke"
@@ -47,7 +48,28 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 RemoteExecutor.sleep = lambda self: asyncio.sleep(1)
 main(sys.argv[1:])
 """  # polls the state of jobs every second, where the plugin waits ten seconds longer each time
-VOLATILE = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished", "host", "commit", "dirty", "digest", "records"}
+VOLATILE = {
+    "wall_s",
+    "tracking_s",
+    "score_s",
+    "select_s",
+    "peak_memory_mb",
+    "started",
+    "finished",
+    "host",
+    "commit",
+    "dirty",
+    "digest",
+    "records",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_gpus():
+    """The GPUs of this cluster are files: jobs lease them, and compute on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ALLOWED, "1")
+        yield
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from selectbench.artefacts.cells import t_interval
 from selectbench.artefacts.figures import draw_figure, list_points, render_figure, shrink_png, shrink_svg
 from selectbench.artefacts.heatmaps import format_share, order_matrix
 from selectbench.artefacts.plots import STYLE, assign_styles
-from selectbench.artefacts.trajectories import Curve, average_curves, spread_keeps
+from selectbench.artefacts.trajectories import Curve, average_curves, prolong_curves, spread_keeps
 from selectbench.errors import ConfigError, RecordError
 
 
@@ -146,6 +146,14 @@ def test_failed_searches_are_drawn_dashed_counted_and_in_no_mean(records):
     assert mean.get_ydata()[0] == pytest.approx((0.9 + 0.8) / 2)
     assert failed.get_ydata().tolist() == records[FAILED]["selection"]["trajectory"]["regret"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["EL2N", "Moderate-DS", "Failed run"]
+
+
+def test_a_search_that_ends_early_keeps_its_best_set():
+    short, long = Curve(np.arange(1, 3), np.array([0.9, 0.8]), 2, False), Curve(np.arange(1, 5), np.array([1.0, 0.9, 0.7, 0.6]), 4, False)
+    kept, same = prolong_curves([short, long])
+    assert kept.epochs.tolist() == [1, 2, 3, 4] and kept.values.tolist() == [0.9, 0.8, 0.8, 0.8] and kept.chosen_epoch == 2
+    assert same.values.tolist() == long.values.tolist()
+    assert average_curves([kept, same]).mean == pytest.approx([0.95, 0.85, 0.75, 0.7])
 
 
 def test_proxy_losses_are_drawn_by_proxy_trainings(records):

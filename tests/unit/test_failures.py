@@ -182,6 +182,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
     for error in (MemoryError(), torch.OutOfMemoryError("…"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …")):
         assert is_out_of_memory(error)
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported …"))
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
     attempts = []
 

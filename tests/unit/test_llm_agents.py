@@ -175,7 +175,7 @@ def test_the_q_network_learns_the_returns_and_never_looks_at_masked_actions():
         for _ in range(40):
             learner.play(env, 1.0)
             learner.learn(30)
-    scale = np.std([reward for _, _, reward, _, _ in learner.replay])
+    scale = np.std(learner.replay.read().rewards)
     with torch.no_grad():
         learned = learner.network(torch.zeros(4)).numpy() * scale
     wanted = [weights[first] + np.delete(weights, first).max() for first in range(4)]

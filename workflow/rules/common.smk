@@ -50,7 +50,7 @@ def list_wanted(wildcards):  # a function, which jobs that a scheduler starts ne
 def before_first_job():
     mend_scheduler(workflow.scheduler, workflow.local_exec)
     try:
-        check_before_start(plan)
+        check_before_start(plan, workflow.local_exec)
     except SelectbenchError as error:
         raise WorkflowError(str(error)) from None
     except OSError as error:

@@ -46,6 +46,7 @@ class Quantity(NamedTuple):
     marks : reference values
     across : label of the other axis
     chosen : what a marker stands for
+    lasts : whether a run keeps its last value until the longest one ends
     """
 
     label: str
@@ -54,6 +55,7 @@ class Quantity(NamedTuple):
     marks: tuple[float, ...]
     across: str = "epoch"
     chosen: str = "epoch"
+    lasts: bool = False
 
 
 class Curve(NamedTuple):
@@ -92,7 +94,7 @@ QUANTITIES: Mapping[QuantityName, Quantity] = {
     "correlation": Quantity("rank correlation of policy and E", -1.0, 1.0, (0.0,)),
     "kept_fraction": Quantity("kept fraction", 0.0, 1.0, ()),
     "weight": Quantity("weight of difficulty", 0.0, 1.0, (0.5,)),
-    "proxy_loss": Quantity("lowest validation loss of a proxy", 0.0, np.inf, (), "proxy trainings", "set"),
+    "proxy_loss": Quantity("lowest validation loss of a proxy", 0.0, np.inf, (), "proxy trainings", "set", lasts=True),
 }
 
 
@@ -177,6 +179,18 @@ def read_curve(record: Row, quantity: QuantityName) -> Curve | None:
     return Curve(epochs, values, trajectory.get("chosen_epoch"), record["status"] != "ok")
 
 
+def prolong_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """Return curves that all end where the longest one does, with the last values of those that ended before."""
+    longest = max(curves, key=lambda curve: len(curve.epochs)).epochs
+    more = [longest[len(curve.epochs) :] for curve in curves]
+    return [
+        curve._replace(
+            epochs=np.concatenate([curve.epochs, rest]), values=np.concatenate([curve.values, np.full(len(rest), curve.values[-1])])
+        )
+        for curve, rest in zip(curves, more, strict=True)
+    ]
+
+
 def average_curves(curves: Sequence[Curve]) -> Band:
     """Return the mean of the finite values of each epoch with its 95 % t-interval; NaN where they are undefined."""
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
@@ -202,6 +216,7 @@ def draw_panels(
     rows_a_panel = -(-len(keeps) // num_columns)
     num_rows = rows_a_panel * len(panels)
     figure = make_figure(num_rows, num_columns, panels)
+    is_shared = len(panels) == 1 and len(keeps) > 1  # whether one title stands above all
     for block, panel in enumerate(panels):
         for index, keep in enumerate(keeps):
             place = block * rows_a_panel * num_columns + index + 1
@@ -211,13 +226,13 @@ def draw_panels(
             draw_lines(axes, {name: curves[key] for name, key in places.items() if key in curves}, styles, quantity)
             draw_references(axes, quantity, float(keep) if is_kept else None)
             title = f"{format_keep(keep)} kept"
-            axes.set_title(f"{wrap_title(panel['title'])}\n{title}" if len(panels) > 1 else title, loc="left")
+            axes.set_title(f"{wrap_title(panel['title'])}\n{title}" if not is_shared else title, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             if index + num_columns >= len(keeps):
                 axes.set_xlabel(quantity.across)
             if index % num_columns == 0:
                 axes.set_ylabel(quantity.label)
-    if len(panels) == 1:
+    if is_shared:
         figure.suptitle(panels[0]["title"], x=0.01, ha="left", fontsize=9)
     return figure
 
@@ -228,7 +243,7 @@ def draw_lines(axes: Axes, lines: Mapping[str, Sequence[Curve]], styles: Mapping
         style = styles[name]
         finished = [curve for curve in curves if not curve.failed]
         if finished:
-            band = average_curves(finished)
+            band = average_curves(prolong_curves(finished) if quantity.lasts else finished)
             low, high = (np.clip(bound, quantity.low, quantity.high) for bound in (band.low, band.high))
             axes.fill_between(band.epochs, low, high, color=style.colour, alpha=0.12, linewidth=0)
             axes.plot(band.epochs, band.mean, color=style.colour, linestyle=style.dashes, linewidth=style.width, label=name, zorder=2.5)

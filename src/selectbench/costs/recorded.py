@@ -74,7 +74,8 @@ def measure_run(row: "Row", stage: str) -> Work:
     if training is None:
         return Work(finished - started, started, finished)
     sampler_s = selection["score_s"] if selection is not None and "sampler" in selection else 0.0
-    return Work(training["wall_s"] - training.get("encode_s", 0.0) + sampler_s, started, finished)
+    spent = training["wall_s"] - training.get("encode_s", 0.0) + training.get("tracking_s", 0.0) + sampler_s
+    return Work(spent, started, finished)
 
 
 def read_span(provenance: "Provenance") -> tuple[float, float]:

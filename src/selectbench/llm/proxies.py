@@ -13,9 +13,9 @@ from selectbench.llm.models import build_language_model
 from selectbench.llm.pools import EmbeddedPool, OptionPool, TextPool
 from selectbench.records.rows import Entry
 from selectbench.seeds import derive_seed, isolated_torch_rng
+from selectbench.training.devices import choose_device
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
-from selectbench.training.pools import choose_device
 from selectbench.training.recipes import Recipe
 
 RESPONDENT = {

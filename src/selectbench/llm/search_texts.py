@@ -246,7 +246,7 @@ def draw_validation(num: int, seed: int) -> np.ndarray:
 def embed(texts: list[str]) -> np.ndarray:
     """Return the embeddings (N, d) of texts."""
     from selectbench.llm.encoder import load_encoder
-    from selectbench.training.pools import choose_device
+    from selectbench.training.devices import choose_device
 
     return load_encoder(ENCODER, choose_device()).embed(texts)
 

@@ -17,6 +17,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICES = "SELECTBENCH_DEVICES"  # the GPUs of this machine, instead of those that nvidia-smi lists
 LEASES = "SELECTBENCH_LEASES"  # the folder of the lock files
 LEASED = "SELECTBENCH_LEASED"  # tells child processes which GPUs their parent holds
+ALLOWED = "SELECTBENCH_ALLOW_CPU"  # whether jobs that ask for GPUs may compute on the CPU where there are none
 SCHEDULED = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB_ID")
 
 _held: dict[Path, int] = {}
@@ -81,8 +82,8 @@ def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ
     """Reserve GPUs of this machine for this process until it ends, and hide all others from CUDA; wait while too few are free.
 
     Call it before CUDA is initialised (importing torch does not do that). A process that asks for no GPU sees none. Nothing is leased
-    if a parent process holds a lease, if a scheduler has assigned exactly as many GPUs as requested, or if there is no GPU at all:
-    the work then runs on the CPU.
+    if a parent process holds a lease, if a scheduler has assigned exactly as many GPUs as requested, or if there is no GPU at all,
+    which ``choose_device`` refuses.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def lease_devices(count: int, environment: MutableMapping[str, str] = os.environ
 
 def list_devices(environment: Mapping[str, str]) -> list[str]:
     """List the GPUs that may be leased: those of this machine, restricted to ``CUDA_VISIBLE_DEVICES`` if it is set."""
-    there = _split(environment[DEVICES]) if DEVICES in environment else _ask_driver()
+    there = _split(environment[DEVICES]) if DEVICES in environment else ask_driver("index")
     if VISIBLE not in environment:
         return there
     visible = takewhile(lambda name: not name.startswith("-"), _split(environment[VISIBLE]))  # CUDA stops at the first invalid one
@@ -138,8 +139,14 @@ def _split(names: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
 
 
-def _ask_driver() -> list[str]:
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+def may_use_cpu(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether jobs that ask for GPUs may compute on the CPU where there are none, as ``SELECTBENCH_ALLOW_CPU=1`` says."""
+    return environment.get(ALLOWED, "") not in ("", "0")
+
+
+def ask_driver(what: str) -> list[str]:
+    """Return what ``nvidia-smi`` tells of every GPU, such as ``"index"`` or ``"driver_version"``; nothing without a driver."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=120).stdout.split()
     except (OSError, subprocess.SubprocessError):

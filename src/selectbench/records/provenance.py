@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import selectbench
 from selectbench.records.arithmetic import describe_arithmetic
 
 if TYPE_CHECKING:
-    from selectbench.records.rows import Provenance
+    from selectbench.records.rows import GpuSetting, Provenance
 
 PROJECT = Path(selectbench.__file__).resolve().parents[2]  # of a checkout
 GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX")
@@ -26,23 +26,39 @@ _LIBRARIES = (
 )
 
 
-def describe_provenance(code: str, device: str, started: datetime) -> "Provenance":
+class Device(NamedTuple):
+    """What a job computes on.
+
+    Parameters
+    ----------
+    name : ``"cpu"`` or the GPU's product name
+    gpu : how the GPU computes; None on a CPU
+    """
+
+    name: str
+    gpu: "GpuSetting | None" = None
+
+
+CPU = Device("cpu")
+
+
+def describe_provenance(code: str, device: Device, started: datetime) -> "Provenance":
     """Return what a reader needs to know to repeat this job.
 
     Parameters
     ----------
     code : fingerprint of the stage's code
-    device : ``"cpu"`` or the name of the accelerator
+    device : that it computed on
     started : when the work began
     """
     commit, dirty = read_commit()
-    return {
+    found: Provenance = {
         "arithmetic": describe_arithmetic(),
         "code": code,
         "command": _describe_command(),
         "commit": commit,
         "dirty": dirty,
-        "device": device,
+        "device": device.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "processor": _read_processor(),
@@ -51,6 +67,7 @@ def describe_provenance(code: str, device: str, started: datetime) -> "Provenanc
         "version": selectbench.__version__,
         "versions": _read_versions(),
     }
+    return found if device.gpu is None else {**found, "gpu": device.gpu}
 
 
 def read_peak_memory_mb() -> float:

@@ -59,6 +59,26 @@ class Failure(TypedDict):
     log_tail: str
 
 
+class GpuSetting(TypedDict):
+    """What computes on a GPU, and how exactly.
+
+    Parameters
+    ----------
+    runtime : CUDA's or ROCm's version that torch is built for
+    cudnn : its version, None without it
+    driver : its version, None if it cannot be asked
+    benchmark, deterministic : whether cuDNN chooses the fastest kernels, and only deterministic ones
+    tf32 : whether float32 products may be rounded to TF32
+    """
+
+    runtime: str
+    cudnn: int | None
+    driver: str | None
+    benchmark: bool
+    deterministic: bool
+    tf32: bool
+
+
 class Provenance(TypedDict):
     """Where a record comes from.
 
@@ -73,6 +93,7 @@ class Provenance(TypedDict):
     host, processor, python : of the machine; records of old versions lack the processor
     version : of selectbench
     versions : library → version
+    gpu : what computes on the GPU; records of a CPU and of old versions lack it
     """
 
     arithmetic: NotRequired[str]
@@ -88,6 +109,7 @@ class Provenance(TypedDict):
     python: str
     version: str
     versions: dict[str, str]
+    gpu: NotRequired[GpuSetting]
 
 
 class Origin(TypedDict):
@@ -194,7 +216,8 @@ class Training(TypedDict):
     epochs, steps : passes over the subset and optimiser steps
     micro_batch : how batches were cut, or None for whole batches
     sample_visits, forward_visits, backward_visits : samples seen, with repetition
-    wall_s : seconds, without a sampler's own time, with ``encode_s``
+    wall_s : seconds, without a sampler's own time and the tests after every epoch, with ``encode_s``
+    tracking_s : seconds of these tests; in records of old versions, which lack it, they are part of ``wall_s``
     encode_s : seconds of a frozen encoder that selection has not paid for
     final_loss : training loss of the last epoch; None without one
     unreadable : training images that could not be read and were replaced by grey ones
@@ -209,6 +232,7 @@ class Training(TypedDict):
     forward_visits: Count
     backward_visits: Count
     wall_s: Amount
+    tracking_s: NotRequired[Amount]
     encode_s: Amount
     final_loss: float | None
     unreadable: Count

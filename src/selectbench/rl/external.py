@@ -110,7 +110,7 @@ def learn_externally(algorithm: str, environment: SelectionEnvironment, learning
     with isolated_generators(seed):
         batch = BatchOfSamples(environment, discrete=algorithm == "dqn")
         agent: BaseAlgorithm
-        device, seed = environment.mask.device, seed % 2**32
+        device, seed = "cpu", seed % 2**32  # networks this small would only wait for a GPU, and seeding for one changes flags of cuDNN
         if algorithm == "ppo":
             steps = min(4, environment.num_batches)
             network = {"net_arch": {"pi": _HIDDEN, "vf": _HIDDEN}, **fuse_adam(eps=1e-5)}

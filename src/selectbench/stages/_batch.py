@@ -13,13 +13,14 @@ from selectbench.errors import DataError, RecordError, RunFailedError
 from selectbench.records.files import digest_value
 from selectbench.records.leases import hold_lock
 from selectbench.records.progress import report_run
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import Device, describe_provenance
 from selectbench.records.records import read_finished, write_run
 from selectbench.stages._origins import write_manifest
 from selectbench.stages._specs import Asked, BatchSpec
 from selectbench.training.parallel import find_crew
 
-_NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")  # in messages of torch and its libraries for errors without a class of their own
+# in messages of torch and its libraries, for errors without a class of their own
+_NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED", "CUDA error: out of memory")
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -37,7 +38,7 @@ def run_batch(
     spec: BatchSpec[Asked],
     manifest: Path,
     made_from: Mapping[str, list[str]],
-    device: str,
+    device: Device,
     make_origin: Callable[[Asked], Mapping[str, object]],
     work: Callable[[Asked], tuple[dict[str, Any], str]],
     forget: Callable[[Asked], object] = lambda run: None,

@@ -7,7 +7,7 @@ import torch
 from selectbench.stages._specs import TrainingSpec
 from selectbench.stages._targets import Family
 from selectbench.stages._training import build_from_spec, describe_start, open_prepared, warm_start_from_spec
-from selectbench.training.pools import choose_device
+from selectbench.training.devices import choose_device
 
 
 def make_family(spec: TrainingSpec, data: Path) -> Family:
@@ -19,7 +19,7 @@ def make_family(spec: TrainingSpec, data: Path) -> Family:
     data : manifest of the prepared data set
     """
     torch.set_num_threads(spec["threads"])
-    device = choose_device()
+    device = choose_device(spec["gpu"])
 
     return Family(
         device=device,

@@ -34,11 +34,12 @@ from selectbench.stages._origins import abridge_spec, identify_subset
 from selectbench.stages._specs import BatchSpec, EvaluatedRun, EvaluationSpec, TargetSpec, TrainedRun
 from selectbench.stages._training import Seeds, read_weights
 from selectbench.training.choices import Choice, SamplerChoice, SamplerSpec, SubsetChoice, describe_subset_cost
+from selectbench.training.devices import describe_device
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import Progress
 from selectbench.training.evaluation import measure_test, measure_tests
 from selectbench.training.parallel import find_crew, share_norms
-from selectbench.training.pools import SamplePool, name_device
+from selectbench.training.pools import SamplePool
 from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def train_batch(arguments: "argparse.Namespace", family: Family) -> None:
     def forget(run: TrainedRun) -> None:
         _checkpoint_path(spec, run).unlink(missing_ok=True)
 
-    run_batch(TRAIN, spec, arguments.manifest, arguments.made_from, name_device(family.device), make_origin, work, forget)
+    run_batch(TRAIN, spec, arguments.manifest, arguments.made_from, describe_device(family.device), make_origin, work, forget)
 
 
 def train_within_memory(
@@ -230,7 +231,9 @@ def train_target(
     def track(epoch: int, model: nn.Module, progress: Progress) -> None:
         progress.extra["unreadable"] = sorted({*progress.extra.get("unreadable", ()), *pool.split.find_unreadable(choice.ids)})
         if test is not None:
+            clock = time.perf_counter()
             progress.extra.setdefault("test_top1", []).append(measure_test(model, test)["top1"])
+            progress.extra["tracking_s"] = progress.extra.get("tracking_s", 0.0) + time.perf_counter() - clock
 
     if pool.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -248,6 +251,7 @@ def train_target(
     if crew.rank == 0:
         write_atomically(weights, lambda stream: torch.save(family.read_state(model), stream))
     curve, selection = progress.extra.get("test_top1", []), choice.describe_selection()
+    tracking_s = progress.extra.get("tracking_s", 0.0)
     has_paid = not family.encode_s or "encoder" in selection["sources"]
     encode_s = 0.0 if has_paid else family.encode_s * len(choice.ids)
     record = {
@@ -268,7 +272,8 @@ def train_target(
             "sample_visits": progress.sample_visits,
             "forward_visits": progress.sample_visits,
             "backward_visits": progress.sample_visits,
-            "wall_s": progress.wall_s - choice.overhead_s + encode_s,
+            "wall_s": progress.wall_s - tracking_s - choice.overhead_s + encode_s,
+            "tracking_s": tracking_s,
             "encode_s": encode_s,
             "final_loss": progress.final_loss if progress.epoch else None,
             "unreadable": len(progress.extra.get("unreadable", ())),
@@ -332,7 +337,7 @@ def evaluate_batch(arguments: "argparse.Namespace", family: Family) -> None:
         if not read_finished(folder, run["id"], EVALUATE, digest_value(make_origin(run))):
             check_trained(folder, run["id"], trained[run["id"]]["sha256"][WEIGHTS])
     batch: BatchSpec[EvaluatedRun] = {"runs": runs, "folder": spec["folder"], "code": spec["code"]}
-    run_batch(EVALUATE, batch, arguments.manifest, arguments.made_from, name_device(family.device), make_origin, work)
+    run_batch(EVALUATE, batch, arguments.manifest, arguments.made_from, describe_device(family.device), make_origin, work)
 
 
 def find_weights(folder: Path, run_id: str) -> Path:

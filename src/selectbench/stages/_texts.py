@@ -20,10 +20,11 @@ from selectbench.seeds import derive_seed, isolated_torch_rng
 from selectbench.stages._specs import TrainingSpec
 from selectbench.stages._targets import Family
 from selectbench.stages._training import Seeds
+from selectbench.training.devices import choose_device
 from selectbench.training.engine import Checkpoint, train_model
 from selectbench.training.epochs import visit_subset
 from selectbench.training.evaluation import measure_test
-from selectbench.training.pools import SamplePool, choose_device
+from selectbench.training.pools import SamplePool
 from selectbench.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def make_family(spec: TrainingSpec, data: Path, embeddings: Path | None) -> Fami
     embeddings : file with the embeddings of all its splits, for a head on frozen embeddings, or None
     """
     torch.set_num_threads(spec["threads"])
-    device, entry = choose_device(), spec["model"]
+    device, entry = choose_device(spec["gpu"]), spec["model"]
     arrays = {} if embeddings is None else read_arrays(embeddings)
     embedded = None if embeddings is None else read_record(find_maker(embeddings))
     width = arrays["pool"].shape[1] if arrays else None

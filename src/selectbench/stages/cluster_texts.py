@@ -10,7 +10,7 @@ import numpy as np
 
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
 from selectbench.records.files import write_arrays
-from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.provenance import CPU, describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed
 from selectbench.signals import Signals
@@ -108,7 +108,7 @@ def main() -> None:
             "encoder": read_record(find_maker(path))["context"],
             "wall_s": wall_s,
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], "cpu", started),
+            "provenance": describe_provenance(spec["code"], CPU, started),
         },
     )
 

@@ -115,14 +115,14 @@ def main() -> None:
     import torch
 
     from selectbench.stages._training import open_prepared
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
 
     arguments = parse_arguments(__doc__, EmbedSamples.reads, EmbedSamples.writes)
     spec: Spec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    device = choose_device()
+    device = choose_device(spec["gpu"])
     pool = open_prepared(data, "pool", device)
     key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"]})
     stream = ("encoder", spec["dataset"], spec["seed"])
@@ -137,7 +137,7 @@ def main() -> None:
             "key": key,
             "context": {"mode": "eval", "images": "clean", "encoder": spec["encoder_name"], **spec["encoder"]},
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
             **fields,
         },
     )

@@ -93,14 +93,14 @@ def main() -> None:
     from selectbench.data.texts import open_texts
     from selectbench.llm.encoder import load_encoder, name_matches
     from selectbench.stages._texts import LENGTHS
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
 
     arguments = parse_arguments(__doc__, EmbedTexts.reads, EmbedTexts.writes)
     spec: Spec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    device, arrays, wall_s = choose_device(), {}, {}
+    device, arrays, wall_s = choose_device(spec["gpu"]), {}, {}
     encoder = load_encoder(spec["encoder"], device)
     for split in spec["splits"]:
         clock = time.perf_counter()
@@ -132,7 +132,7 @@ def main() -> None:
             "tokens": int(np.sum(arrays[LENGTHS])),
             "costs": [cost],
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
 

@@ -114,8 +114,8 @@ def main() -> None:
     import torch
 
     from selectbench.stages._training import build_from_spec, open_prepared, read_weights
+    from selectbench.training.devices import choose_device, describe_device
     from selectbench.training.gradients import measure_alignments, measure_norms
-    from selectbench.training.pools import choose_device, name_device
     from selectbench.training.recipes import Recipe
 
     arguments = parse_arguments(__doc__, MeasureGradients.reads, MeasureGradients.writes)
@@ -123,7 +123,7 @@ def main() -> None:
     (data,), (weights,) = arguments.data, arguments.weights
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
+    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(spec["gpu"]), read_record(find_maker(weights))
     measure = {"gradient_norms": measure_norms, "alignments": measure_alignments}[spec["signal"]]
     shares, backward_visits, forward_visits = _PASSES[spec["signal"]]
     epochs = list_epochs(getattr(recipe, shares), recipe.epochs)
@@ -159,7 +159,7 @@ def main() -> None:
             "costs": costs,
             "proxy": {name: proxy[name] for name in ("source", "key", "seeds", "context", "training", "peak_memory_mb")},
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
 

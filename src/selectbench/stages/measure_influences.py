@@ -12,7 +12,7 @@ from selectbench.costs.visits import sum_seconds
 from selectbench.planning.stage import CollectedWork, Inputs, Output, Stage, fingerprint_stage
 from selectbench.policy import count_kept
 from selectbench.records.files import digest_value, read_arrays, read_sealed
-from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.provenance import CPU, describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals
@@ -112,7 +112,7 @@ def main() -> None:
             },
             "costs": [cost, *encoder["costs"]],
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], "cpu", started),
+            "provenance": describe_provenance(spec["code"], CPU, started),
         },
     )
 

@@ -100,7 +100,7 @@ def main() -> None:
     """Train a proxy on every set that was found and on random ones, and write the record."""
     from selectbench.llm.clusters import cap_union
     from selectbench.stages._texts import make_family, train_and_measure
-    from selectbench.training.pools import name_device
+    from selectbench.training.devices import describe_device
 
     arguments = parse_arguments(__doc__, MeasureSearches.reads, MeasureSearches.writes)
     spec: Spec = arguments.spec
@@ -134,7 +134,7 @@ def main() -> None:
             "propositions": propositions,
             "wall_s": time.perf_counter() - clock,
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(family.device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(family.device), started),
         },
     )
 

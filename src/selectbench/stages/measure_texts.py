@@ -95,7 +95,7 @@ def main() -> None:
 
     from selectbench.data.splits import read_array
     from selectbench.data.texts import open_texts
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
 
     arguments = parse_arguments(__doc__, MeasureTexts.reads, MeasureTexts.writes)
     spec: Spec = arguments.spec
@@ -116,7 +116,7 @@ def main() -> None:
             "context": context,
             "costs": [{"share": 0.0, "wall_s": time.perf_counter() - clock, "sample_visits": 0, "forward_visits": passes}],
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(choose_device()), started),
+            "provenance": describe_provenance(spec["code"], describe_device(choose_device(spec["gpu"])), started),
         },
     )
 
@@ -136,15 +136,15 @@ def count_words(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], 
 def ask_reference(spec: Spec, split: "TextSplit") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return perplexities under the reference model (for questions, of the correct answer), and the context for the record."""
     from selectbench.llm.perplexity import measure_perplexities, ngram_perplexities
-    from selectbench.training.pools import choose_device
+    from selectbench.training.devices import choose_device
 
     if spec["reference"] is None:
         perplexities = ngram_perplexities(split.prompts(), seed=derive_seed("folds", spec["dataset"]))
     elif split.options is None:
-        perplexities = measure_perplexities(spec["reference"], split.texts, choose_device())
+        perplexities = measure_perplexities(spec["reference"], split.texts, choose_device(spec["gpu"]))
     else:
         answers = [f" {options[label]}" for options, label in zip(split.options, split.labels, strict=True)]
-        perplexities = measure_perplexities(spec["reference"], answers, choose_device(), prompts=split.texts)
+        perplexities = measure_perplexities(spec["reference"], answers, choose_device(spec["gpu"]), prompts=split.texts)
     return {"perplexities": perplexities}, {"reference": spec["reference_name"]}
 
 

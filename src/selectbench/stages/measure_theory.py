@@ -80,7 +80,7 @@ def main() -> None:
 
     from selectbench.rl import propositions
     from selectbench.stages._training import build_from_spec, open_prepared, read_weights
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
     from selectbench.training.recipes import Recipe
 
     arguments = parse_arguments(__doc__, MeasureTheory.reads, MeasureTheory.writes)
@@ -88,7 +88,7 @@ def main() -> None:
     (data,), (recorded,), (weights,) = arguments.data, arguments.signals, arguments.weights
     started, clock = datetime.now(UTC), time.perf_counter()
     torch.set_num_threads(spec["threads"])
-    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(), read_record(find_maker(weights))
+    recipe, device, proxy = Recipe.from_config(spec["recipe"]), choose_device(spec["gpu"]), read_record(find_maker(weights))
     kept = max(read_weights(weights, device), key=lambda entry: entry["epoch"])
     if kept["epoch"] != recipe.epochs:
         raise SelectbenchError(f"{weights}: the last weights are of epoch {kept['epoch']} of {recipe.epochs}; record_at must end with 1.0")
@@ -121,7 +121,7 @@ def main() -> None:
             "proxy": {name: proxy[name] for name in ("key", "seeds")},
             "wall_s": time.perf_counter() - clock,
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
 

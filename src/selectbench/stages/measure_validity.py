@@ -108,7 +108,7 @@ def main() -> None:
     """Train the proxy and the target on every set of clusters and write the record."""
     from selectbench.llm.clusters import cap_union
     from selectbench.stages._texts import make_family, train_and_measure
-    from selectbench.training.pools import name_device
+    from selectbench.training.devices import describe_device
 
     arguments = parse_arguments(__doc__, MeasureValidity.reads, MeasureValidity.writes)
     spec: Spec = arguments.spec
@@ -136,7 +136,7 @@ def main() -> None:
             "sets": [list(chosen) for chosen in sets],
             "wall_s": time.perf_counter() - clock,
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(family.device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(family.device), started),
         },
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.methods import GreedyMethod
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.records.files import digest_array, read_sealed, write_arrays
-from selectbench.records.provenance import describe_provenance, read_peak_memory_mb
+from selectbench.records.provenance import CPU, describe_provenance, read_peak_memory_mb
 from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
@@ -132,7 +132,7 @@ def main() -> None:
             "peak_memory_mb": read_peak_memory_mb(),
             "proxy_share": method.proxy_share,
             "sources": {source: describe_source(record, method.proxy_share, method.reads) for source, record in paid.items()},
-            "provenance": describe_provenance(spec["code"], "cpu", started),
+            "provenance": describe_provenance(spec["code"], CPU, started),
         },
     )
 

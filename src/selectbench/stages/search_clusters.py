@@ -104,7 +104,7 @@ def main() -> None:
     from selectbench.stages._texts import make_family, train_and_measure
     from selectbench.stages.score_samples import describe_source
     from selectbench.stages.select_subsets import describe_subset
-    from selectbench.training.pools import name_device
+    from selectbench.training.devices import describe_device
 
     arguments = parse_arguments(__doc__, SearchClusters.reads, SearchClusters.writes)
     spec: Spec = arguments.spec
@@ -156,7 +156,7 @@ def main() -> None:
             "recipe": spec["recipe"],
             "model": spec["model"],
             "subsets": described,
-            "provenance": describe_provenance(spec["code"], name_device(family.device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(family.device), started),
         },
     )
     shutil.rmtree(spec["state"], ignore_errors=True)

@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.planning.stage import CollectedWork, Inputs, Output, SizeNetwork, Stage, fingerprint_stage
 from selectbench.policy import count_kept
 from selectbench.records.files import digest_array, read_arrays, write_arrays
-from selectbench.records.provenance import describe_provenance
+from selectbench.records.provenance import CPU, describe_provenance
 from selectbench.records.records import find_maker, read_record
 from selectbench.signals import Signals
 from selectbench.stages._command import parse_arguments, run_stage, write_made
@@ -120,7 +120,7 @@ def main() -> None:
             "seed": spec["selection_seed"],
             "num_pool": len(signals),
             "subsets": described,
-            "provenance": describe_provenance(spec["code"], "cpu", started),
+            "provenance": describe_provenance(spec["code"], CPU, started),
         },
     )
 

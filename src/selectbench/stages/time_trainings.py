@@ -138,7 +138,7 @@ def main() -> None:
     """Time the trainings and write the record."""
     from selectbench.errors import SelectionFailedError
     from selectbench.stages._targets import describe_subsets, make_choice
-    from selectbench.training.pools import name_device
+    from selectbench.training.devices import describe_device
 
     arguments = parse_arguments(__doc__, TimeTrainings.reads, TimeTrainings.writes)
     spec: Spec = arguments.spec
@@ -176,7 +176,7 @@ def main() -> None:
             "failed": failed,
             "wall_s": time.perf_counter() - clock,
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(family.device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(family.device), started),
         },
     )
 

@@ -102,9 +102,10 @@ def main() -> None:
     import torch
 
     from selectbench.stages._training import build_from_spec, open_prepared, warm_start_from_spec
+    from selectbench.training.devices import choose_device, describe_device
     from selectbench.training.engine import Checkpoint, train_model
     from selectbench.training.epochs import visit_subset
-    from selectbench.training.pools import choose_device, name_device, supervised_loss
+    from selectbench.training.pools import supervised_loss
     from selectbench.training.recipes import Recipe
     from selectbench.training.recorder import Recorder
 
@@ -113,7 +114,7 @@ def main() -> None:
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    recipe, device = Recipe.from_config(spec["recipe"]), choose_device()
+    recipe, device = Recipe.from_config(spec["recipe"]), choose_device(spec["gpu"])
     stream = (spec["role"], spec["dataset"], spec["seed"])
     model, seeds = build_from_spec(spec, recipe.stem, stream, device)
     start = warm_start_from_spec(model, spec)
@@ -160,7 +161,7 @@ def main() -> None:
                 "unreadable": len(pool.split.unreadable),
             },
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
     checkpoint.remove()

@@ -105,14 +105,14 @@ def main() -> None:
 
     from selectbench.stages._replicates import finish_replicate
     from selectbench.stages._training import describe_start, open_prepared
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
 
     arguments = parse_arguments(__doc__, TrainReplicates.reads, TrainReplicates.writes)
     spec: ReplicateSpec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    device, start = choose_device(), describe_start(spec)
+    device, start = choose_device(spec["gpu"]), describe_start(spec)
     pool = open_prepared(data, "pool", device)
     key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
     finished = [finish_replicate(spec, pool, index, key) for index in range(spec["number"])]
@@ -135,7 +135,7 @@ def main() -> None:
             },
             "costs": [{"share": 0.0, **cost} for one in finished for cost in one["costs"]],
             "peak_memory_mb": read_peak_memory_mb(),
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
     shutil.rmtree(spec["state"], ignore_errors=True)

@@ -90,14 +90,14 @@ def main() -> None:
     from selectbench.methods import make_method
     from selectbench.stages._selectors import load_finished, select_subset
     from selectbench.stages._training import describe_start, open_prepared
-    from selectbench.training.pools import choose_device, name_device
+    from selectbench.training.devices import choose_device, describe_device
 
     arguments = parse_arguments(__doc__, TrainSelectors.reads, TrainSelectors.writes)
     spec: SelectorSpec = arguments.spec
     (data,) = arguments.data
     started = datetime.now(UTC)
     torch.set_num_threads(spec["threads"])
-    device = choose_device()
+    device = choose_device(spec["gpu"])
     pool, method = open_prepared(data, "pool", device), cast("RLSelector", make_method(spec["method"], spec["parameters"]))
     start = describe_start(spec)
     key = digest_value({"spec": spec, "data": read_sealed(data)["splits"]["pool"], "start": start and start["sha256"]})
@@ -121,7 +121,7 @@ def main() -> None:
             "warm_start": start,
             "context": {"mode": "train", "images": "augmented", "checkpoint": "every epoch"},
             "subsets": described,
-            "provenance": describe_provenance(spec["code"], name_device(device), started),
+            "provenance": describe_provenance(spec["code"], describe_device(device), started),
         },
     )
     shutil.rmtree(spec["state"], ignore_errors=True)

@@ -221,25 +221,6 @@ def count_features(model: nn.Module) -> int:
     return head.in_features
 
 
-def choose_device() -> torch.device:
-    """Return the first GPU this process may use, otherwise the CPU.
-
-    On a GPU, cuDNN benchmarks its kernels once per input shape, of which a training run has two or three. Float32 is exact, without
-    TF32; recipes that allow less precision say ``bf16``.
-    """
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    return torch.device("cuda")
-
-
-def name_device(device: torch.device) -> str:
-    """Return ``"cpu"`` or the GPU's product name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
 @dataclass
 class TrainingBatches:
     """Augmented training batches; the draws of an epoch are made on the device at once, for all samples of the pool.

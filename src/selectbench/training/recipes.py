@@ -97,5 +97,5 @@ def split_batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def uses_bfloat16(recipe: Descent, device: torch.device) -> bool:
-    """Tell whether bfloat16 is requested and fast: only on GPUs, since CPUs without such instructions are far slower with it."""
-    return recipe.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Tell whether bfloat16 is requested and fast: only on GPUs that compute with it, since emulating it is slower than float32."""
+    return recipe.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

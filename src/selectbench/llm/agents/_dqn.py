@@ -35,6 +35,50 @@ class Steps:
     done: np.ndarray
 
 
+class Replay:
+    """A replay buffer that grows: arrays of twice the size replace full ones, so that reading it copies nothing.
+
+    Parameters
+    ----------
+    clusters : number of actions
+    """
+
+    def __init__(self, clusters: int) -> None:
+        self.size = 0
+        self.room = make_room(64, clusters)
+
+    def add(self, before: np.ndarray, action: int, reward: float, after: np.ndarray, done: bool) -> None:
+        """Store a transition."""
+        if self.size == len(self.room.actions):
+            held, self.room = self.room, make_room(2 * self.size, before.shape[0])
+            for name, values in vars(held).items():
+                getattr(self.room, name)[: self.size] = values
+        room, place = self.room, self.size
+        room.before[place], room.actions[place], room.rewards[place], room.after[place], room.done[place] = (
+            before,
+            action,
+            reward,
+            after,
+            done,
+        )
+        self.size += 1
+
+    def read(self) -> Steps:
+        """Return all transitions, oldest first."""
+        return Steps(**{name: values[: self.size] for name, values in vars(self.room).items()})
+
+
+def make_room(size: int, clusters: int) -> Steps:
+    """Return arrays for a number of transitions."""
+    return Steps(
+        before=np.zeros((size, clusters), np.float32),
+        actions=np.zeros(size, np.int64),
+        rewards=np.zeros(size),
+        after=np.zeros((size, clusters), np.float32),
+        done=np.zeros(size, bool),
+    )
+
+
 class QLearner:
     """A masked Q-network with target network and replay buffer (Mnih et al. 2015): discount 1, Huber loss, soft target updates.
 
@@ -57,7 +101,7 @@ class QLearner:
         self.draws = np.random.default_rng(derive_seed(seed, "draws"))
         self.effort = effort
         self.learns = learns
-        self.replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
+        self.replay = Replay(clusters)
 
     def play(self, env: ClusterEnv, epsilon: float) -> None:
         """Play an ε-greedy episode and store its steps in the replay buffer."""
@@ -67,7 +111,7 @@ class QLearner:
             allowed = np.flatnonzero(env.action_masks())
             action = int(self.draws.choice(allowed)) if self.draws.random() < epsilon else self.choose(before)
             after, reward, done, _, _ = env.step(action)
-            self.replay.append((before, action, reward, after, done))
+            self.replay.add(before, action, float(reward), after, done)
             before = after
 
     @torch.no_grad()
@@ -80,7 +124,7 @@ class QLearner:
         """Take gradient steps on random batches from the replay buffer."""
         if not self.learns:
             return
-        steps = stack_steps(self.replay)
+        steps = self.replay.read()
         scale = float(steps.rewards.std()) or 1.0
         for _ in range(updates):
             rows = self.draws.integers(len(steps.actions), size=min(_BATCH, len(steps.actions)))
@@ -103,12 +147,6 @@ class QLearner:
         with torch.no_grad():
             for kept, new in zip(self.target.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(new, _TARGET_RATE)
-
-
-def stack_steps(replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]]) -> Steps:
-    """Return a replay buffer as arrays."""
-    before, actions, rewards, after, done = zip(*replay, strict=True)
-    return Steps(np.stack(before), np.array(actions), np.array(rewards), np.stack(after), np.array(done))
 
 
 @dataclass(frozen=True)
