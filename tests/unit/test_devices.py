@@ -60,7 +60,7 @@ def test_a_stage_that_asks_for_a_gpu_fails_in_one_line(tmp_path):
         [sys.executable, "-c", f"{program}run_stage(lambda: choose_device(2))"], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("resources.gpu: the job asks for 2, but torch ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: resources.gpu: the job asks for 2, but torch ") and done.stderr.count("\n") == 1
 
 
 def test_a_workflow_without_the_gpus_that_its_jobs_ask_for_does_not_start(root):

@@ -6,13 +6,14 @@ import pytest
 import torch
 import yaml
 from sklearn.datasets import load_digits
+from torch import nn
 
 from selectbench.data.splits import ArraySplit
 from selectbench.models.factory import build_model
 from selectbench.seeds import isolated_torch_rng
 from selectbench.training.augment import Augment, crop_images, cut_squares
 from selectbench.training.engine import Checkpoint, TrainingDivergedError, join_predictions, predict, train_model
-from selectbench.training.epochs import visit_subset
+from selectbench.training.epochs import Progress, visit_subset
 from selectbench.training.evaluation import measure_test
 from selectbench.training.pools import load_training_batch, open_pool, supervised_loss
 from selectbench.training.recipes import Recipe, count_batches, count_steps, learning_rate_at, split_batches
@@ -123,6 +124,23 @@ def test_a_state_of_another_key_or_a_broken_one_is_not_used(pool, tmp_path):
     assert same_weights(whole, fresh)
     Path(tmp_path / "b" / "state.pt").write_bytes(b"half a file")
     assert train(pool, tmp_path / "b")[2] == [1, 2, 3, 4]
+
+
+def test_a_state_leaves_out_weights_that_are_not_trained_and_they_stay(tmp_path):
+    def build():
+        model = nn.Sequential(nn.Linear(300, 300), nn.BatchNorm1d(300), nn.Linear(300, 2))
+        model[0].requires_grad_(False)
+        return model, torch.optim.SGD([values for values in model.parameters() if values.requires_grad], lr=0.1)
+
+    (saved, optimiser), (other, other_optimiser) = build(), build()
+    saved[1].running_mean += 3
+    checkpoint = Checkpoint(tmp_path / "state.pt", "key")
+    checkpoint.save(saved, optimiser, Progress(epoch=4))
+    assert checkpoint.path.stat().st_size < 300 * 300 * 4 / 10
+    own = other[0].weight.clone()
+    assert checkpoint.restore(other, other_optimiser).epoch == 4
+    assert torch.equal(other[0].weight, own) and not torch.equal(own, saved[0].weight)
+    assert all(torch.equal(other.state_dict()[name], values) for name, values in saved.state_dict().items() if not name.startswith("0."))
 
 
 def test_order_and_crops_of_common_samples_are_shared_between_subsets(pool):

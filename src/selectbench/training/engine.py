@@ -81,7 +81,7 @@ class Checkpoint:
     every_s: float = 300.0
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-        """Load model, optimiser and progress if the file exists, is intact and has the same key."""
+        """Load model, optimiser and progress if the file exists, is intact and has the same key; frozen weights stay as they are."""
         if not self.path.exists():
             return Progress()
         try:
@@ -90,22 +90,29 @@ class Checkpoint:
             return Progress()
         if state["key"] != self.key:
             return Progress()
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state["model"] | list_frozen(model))
         optimiser.load_state_dict(state["optimiser"])
         return Progress(**state["progress"])
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-        """Atomically write everything that ``restore`` needs."""
+        """Atomically write everything that ``restore`` needs; weights that are not trained are not part of it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
-        torch.save(
-            {"key": self.key, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "progress": vars(progress)}, temporary
-        )
+        frozen = list_frozen(model)
+        trained = {name: values for name, values in model.state_dict().items() if name not in frozen}
+        torch.save({"key": self.key, "model": trained, "optimiser": optimiser.state_dict(), "progress": vars(progress)}, temporary)
         temporary.replace(self.path)
 
     def remove(self) -> None:
         """Delete the state of a finished training run."""
         self.path.unlink(missing_ok=True)
+
+
+def list_frozen(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights of a model that are not trained, such as those below an adapter."""
+    trained = {name for name, values in model.named_parameters(remove_duplicate=False) if values.requires_grad}
+    fixed = {name for name, _ in model.named_parameters(remove_duplicate=False)} - trained
+    return {name: values for name, values in model.state_dict().items() if name in fixed}
 
 
 def train_model(

@@ -54,13 +54,8 @@ class Replay:
             for name, values in vars(held).items():
                 getattr(self.room, name)[: self.size] = values
         room, place = self.room, self.size
-        room.before[place], room.actions[place], room.rewards[place], room.after[place], room.done[place] = (
-            before,
-            action,
-            reward,
-            after,
-            done,
-        )
+        room.before[place], room.actions[place], room.rewards[place] = before, action, reward
+        room.after[place], room.done[place] = after, done
         self.size += 1
 
     def read(self) -> Steps:
