@@ -226,7 +226,7 @@ def test_records_report_the_last_epoch_and_name_the_best_apart(pool, test_halves
     ids = sb.select("random", sb.Signals(labels=pool.labels.numpy()), keep, seed=seed).ids
     choice = SubsetChoice(ids, {"cost": {}, "sha256": "", "class_counts": []}, seed)
     spec = {
-        **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "threads": 1},
+        **{"folder": tmp_path, "role": "target", "dataset": "digits", "regime": "equal_epochs", "threads": 1, "gpu": 0},
         **{"model_name": "convnet", "model": NET, "input_shape": [1, 8, 8], "num_classes": 10},
         "recipe": asdict(replace(OVERHEATED, schedule="constant")),
     }

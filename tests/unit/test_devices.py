@@ -10,7 +10,7 @@ from selectbench.errors import ConfigError
 from selectbench.planning.plan import load_plan
 from selectbench.records.leases import ALLOWED, DEVICES
 from selectbench.records.provenance import CPU
-from selectbench.training.devices import choose_device, describe_device, name_runtime
+from selectbench.training.devices import choose_device, describe_device, name_runtime, spare_bytes
 from selectbench.training.recipes import uses_bfloat16
 from selectbench.workflow import check_devices
 
@@ -73,6 +73,13 @@ def test_a_workflow_without_the_gpus_that_its_jobs_ask_for_does_not_start(root):
     check_devices(plan, environment | {DEVICES: "", ALLOWED: "1"})
     check_devices(plan, environment | {DEVICES: "0"})
     check_devices(load_plan(root, {"scale": "tiny"}), environment | {DEVICES: ""})
+
+
+@pytest.mark.parametrize(("free", "spare"), [(8 << 30, 2 << 30), (1 << 20, 1 << 26)])
+def test_pieces_of_work_follow_the_free_memory_of_a_gpu(monkeypatch, free, spare):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 << 30))
+    assert spare_bytes(torch.device("cuda")) == spare
+    assert spare_bytes(torch.device("cpu")) == 1 << 26
 
 
 def test_bfloat16_is_not_emulated(monkeypatch):

@@ -192,7 +192,15 @@ def specification(prepared, tmp_path):
         write_record(subset.with_suffix(".json"), {"status": "ok", "seed": 0, "subsets": {KEEP: cost}, "sha256": made})
         runs.append({"id": f"run-{seed}", "seed": seed, "keep": KEEP, "subset": str(subset), "sampler": None, "test_sets": test_sets})
     spec = {
-        **{"dataset": "imagenet1k", "input_shape": [3, 224, 224], "num_classes": 3, "threads": 1, "role": "target", "id_test_set": "test"},
+        **{
+            "dataset": "imagenet1k",
+            "input_shape": [3, 224, 224],
+            "num_classes": 3,
+            "threads": 1,
+            "gpu": 0,
+            "role": "target",
+            "id_test_set": "test",
+        },
         **{"model_name": "convnet", "model": {"library": "selectbench", "name": "convnet", "width": 2}, "recipe_name": "digits"},
         "recipe": recipe | {"epochs": 2, "batch_size": 4},
         **{"regime": "equal_epochs", "runs": runs, "folder": str(tmp_path / "results"), "code": "code"},

@@ -5,7 +5,7 @@ from torch import nn
 
 import selectbench as sb
 from selectbench.models.factory import build_model, features_and_logits
-from selectbench.training import gradients
+from selectbench.training import devices
 from selectbench.training.gradients import average_gradient, measure_alignments, measure_norms
 
 NETS = [
@@ -57,7 +57,7 @@ def test_the_batch_size_changes_nothing(monkeypatch):
     for size in (1, 7, 32):
         for measure, expected in zip((measure_norms, measure_alignments), whole, strict=True):
             torch.testing.assert_close(measure(model, batches_of(images, labels, size)), expected, rtol=1e-9, atol=1e-12)
-    monkeypatch.setattr(gradients, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(devices, "_LEAST_SPARE", 1)
     torch.testing.assert_close(measure_norms(model, batches_of(images, labels, 40)), whole[0], rtol=1e-9, atol=0)
 
 

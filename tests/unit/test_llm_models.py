@@ -241,7 +241,7 @@ def test_neither_padding_nor_batches_change_a_perplexity(entries, causal):
 
 
 def test_of_questions_the_perplexity_is_that_of_the_right_answer(entries, causal):
-    spec = {"reference": entries["smollm2_135m"], "reference_name": "smollm2_135m", "dataset": "questions"}
+    spec = {"reference": entries["smollm2_135m"], "reference_name": "smollm2_135m", "dataset": "questions", "gpu": 0}
     signals, context = ask_reference(spec, QUESTIONS)
     pool = open_text_pool(QUESTIONS, entries["smollm2_135m"], None, None, CPU)
     base, first = build_language_model(entries["smollm2_135m_full"], 3, None).model.eval(), pool.tokeniser.bos_token_id

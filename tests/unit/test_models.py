@@ -353,7 +353,7 @@ def test_a_training_records_what_it_started_from_and_its_key_follows_the_file(pr
         torch.save(build(MODELS["mixer_micro"], GREY, num_classes=3, seed=seed).state_dict(), path)
         recipe = RECIPES["digits_adamw"] | {"epochs": 1, "pretrained": pretrained, "track_test": False}
         spec = {
-            **{"dataset": "toy", "input_shape": GREY, "num_classes": 3, "threads": 1, "role": "proxy", "seed": 4, "code": "0"},
+            **{"dataset": "toy", "input_shape": GREY, "num_classes": 3, "threads": 1, "gpu": 0, "role": "proxy", "seed": 4, "code": "0"},
             **{"model_name": "mixer_micro", "model": MODELS["mixer_micro"], "recipe_name": "warm", "recipe": recipe},
             "state": str(tmp_path / "state.pt"),
         }

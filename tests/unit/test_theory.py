@@ -15,6 +15,7 @@ from selectbench.records.records import find_maker
 from selectbench.rl import propositions, theory
 from selectbench.seeds import isolated_torch_rng
 from selectbench.stages import measure_theory, train_proxy
+from selectbench.training import devices
 
 
 def make_pool(num=60, dimension=5, classes=3, seed=0):
@@ -103,7 +104,7 @@ def test_differences_of_gradients_equal_a_loop(monkeypatch):
     expected = (rows[i] - rows[j]).norm(dim=1)
     relative = expected / (rows[i].norm(dim=1) + rows[j].norm(dim=1))
     for chunk in (1, 3_000_000):
-        monkeypatch.setattr(theory, "_CHUNK_BYTES", chunk)
+        monkeypatch.setattr(devices, "_LEAST_SPARE", chunk)
         apart, share = theory.measure_gradients(model, lambda where: (images[where], labels[where]), i, j)
         np.testing.assert_allclose(apart, expected, rtol=1e-9)
         np.testing.assert_allclose(share, relative, rtol=1e-9)
@@ -294,7 +295,7 @@ def spec():
     }
     model = {"library": "selectbench", "name": "convnet", "width": 4}
     return {
-        **{"dataset": "toy", "input_shape": [1, 8, 8], "num_classes": 3, "threads": 1, "role": "proxy", "seed": 4, "pairs": 500},
+        **{"dataset": "toy", "input_shape": [1, 8, 8], "num_classes": 3, "threads": 1, "gpu": 0, "role": "proxy", "seed": 4, "pairs": 500},
         **{"id_test_set": "test", "model_name": "convnet", "model": model, "recipe": recipe, "code": "0"},
     }
 

@@ -14,13 +14,12 @@ from selectbench.errors import SelectbenchError
 from selectbench.rl.cover import distance_blocks, pair_distances, split_classes
 from selectbench.seeds import derive_seed, hash_ids
 from selectbench.signals import Signals, softmax_residuals
-from selectbench.training.gradients import add_squares, differentiate_samples, split_state
+from selectbench.training.gradients import add_squares, count_rows, differentiate_samples, split_state
 
 Load = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]  # positions → inputs and labels
 Factor = tuple[np.ndarray, bool]  # a Cholesky factor, as returned by ``scipy.linalg.cho_factor``
 
 _MAX_PAIRS = 1 << 22  # largest number of same-class pairs that ``sample_pairs`` ranks
-_CHUNK_BYTES = 1 << 26  # of gradients that ``measure_gradients`` holds at a time
 _TOLERANCE = 1e-10  # a regression has converged once its gradient norm is below this
 _MAX_STEPS = 200
 
@@ -111,7 +110,7 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def measure_gradients(model: nn.Module, load: Load, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distance between the loss gradients of every pair; by the third proposition they nearly agree for small ε.
 
-    Gradients are taken over all trainable parameters, for as many pairs at a time as fit into 64 MiB.
+    Gradients are taken over all trainable parameters, for as many pairs at a time as fit into ``spare_bytes``.
 
     Parameters
     ----------
@@ -129,19 +128,20 @@ def measure_gradients(model: nn.Module, load: Load, first: np.ndarray, second: n
         The model is in training mode.
     """
     parameters, buffers = split_state(model)
-    step = max(1, _CHUNK_BYTES // (8 * sum(value.numel() for value in parameters.values())))
+    step = count_rows(parameters, 8)
 
     gradients_of = differentiate_samples(model, buffers)
-    apart, norms = [], []
+    apart: list[torch.Tensor] = []
+    norms: list[torch.Tensor] = []
     for start in range(0, len(first), step):
         samples, places = np.unique(np.stack([first[start : start + step], second[start : start + step]]), return_inverse=True)
         gradients = gradients_of(parameters, *load(samples))
         left, right = torch.from_numpy(places.reshape(2, -1)).to(next(iter(gradients.values())).device)
-        apart.append(add_squares(value[left] - value[right] for value in gradients.values()).sqrt().cpu().numpy())
+        apart.append(add_squares(value[left] - value[right] for value in gradients.values()).sqrt())
         lengths = add_squares(gradients.values()).sqrt()
-        norms.append((lengths[left] + lengths[right]).cpu().numpy())
-    differences = np.concatenate(apart)
-    return differences, share_of_sum(differences, np.concatenate(norms))
+        norms.append(lengths[left] + lengths[right])
+    differences: np.ndarray = torch.cat(apart).cpu().numpy()
+    return differences, share_of_sum(differences, torch.cat(norms).cpu().numpy())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,9 @@ from selectbench.records.leases import ALLOWED, ask_driver, may_use_cpu
 from selectbench.records.provenance import CPU, Device
 from selectbench.records.rows import GpuSetting
 
+_LEAST_SPARE = 1 << 26  # bytes, also on a CPU, whose caches larger pieces leave
+_SHARE = 4  # of the free memory of a GPU, one part
+
 WITHOUT_GPU = f"write gpu: 0 in the scale's resources, or set {ALLOWED}=1, to compute on the CPU"
 
 
@@ -33,6 +36,14 @@ def choose_device(num_gpus: int = 0) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     return torch.device("cuda")
+
+
+def spare_bytes(device: torch.device) -> int:
+    """Return how many bytes a piece of work may take: 64 MiB on a CPU, a quarter of what is free on a GPU if that is more."""
+    if device.type != "cuda":
+        return _LEAST_SPARE
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(_LEAST_SPARE, free // _SHARE)
 
 
 def explain_absence() -> str:

@@ -1,7 +1,7 @@
 """Per-sample loss gradients over all parameters: norms and alignments with the mean gradient, without storing N × P numbers."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 
 import torch
@@ -10,17 +10,16 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from selectbench.errors import SelectbenchError
+from selectbench.training.devices import spare_bytes
 
 Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]  # each call is a pass over (inputs, labels) in canonical order
-
-_CHUNK_BYTES = 1 << 26  # of gradients that ``measure_norms`` holds at a time
 
 _differentiable_attention = sdpa_kernel(SDPBackend.MATH)  # the fast kernels lack forward-mode derivatives and batching rules
 
 
 @_differentiable_attention
 def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
-    """Return ‖∇_θ ℓ_i‖₂ for every sample: one forward and backward pass per sample, vectorised over as many as fit into 64 MiB.
+    """Return ‖∇_θ ℓ_i‖₂ for every sample: one forward and backward pass per sample, vectorised over as many as fit into ``spare_bytes``.
 
     Parameters
     ----------
@@ -37,15 +36,15 @@ def measure_norms(model: nn.Module, batches: Batches) -> torch.Tensor:
         The model is in training mode.
     """
     parameters, buffers = split_state(model)
-    rows = max(1, _CHUNK_BYTES // (4 * sum(value.numel() for value in parameters.values())))
+    rows = count_rows(parameters, 4)
 
     gradients_of = differentiate_samples(model, buffers)
     norms = []
     for images, labels in batches():
         for start in range(0, len(images), rows):
             gradients = gradients_of(parameters, images[start : start + rows], labels[start : start + rows])
-            norms.append(add_squares(gradients.values()).sqrt().cpu())
-    return torch.cat(norms)
+            norms.append(add_squares(gradients.values()).sqrt())
+    return torch.cat(norms).cpu()
 
 
 @_differentiable_attention
@@ -76,8 +75,14 @@ def measure_alignments(model: nn.Module, batches: Batches) -> torch.Tensor:
             return nn.functional.cross_entropy(functional_call(model, (values, buffers), (images,)), labels, reduction="none")
 
         tangent = jvp(losses, (parameters,), (direction,))[1]
-        products.append(tangent.double().cpu())
-    return torch.cat(products)
+        products.append(tangent.double())
+    return torch.cat(products).cpu()
+
+
+def count_rows(parameters: Mapping[str, torch.Tensor], size: int) -> int:
+    """Return for how many samples at a time the gradients of all parameters, ``size`` bytes per number, fit into ``spare_bytes``."""
+    device = next(iter(parameters.values())).device
+    return max(1, spare_bytes(device) // (size * sum(value.numel() for value in parameters.values())))
 
 
 def add_squares(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
