@@ -207,6 +207,17 @@ def test_an_adapter_learns_while_the_base_stays(entries, causal, tmp_path):
     assert sum(value.numel() for value in trainable_state(causal).values()) < 0.01 * sum(value.numel() for value in base.values())
 
 
+def test_adapters_share_the_weights_below_them_and_whole_models_have_their_own(entries):
+    adapted = [build_language_model(entries["smollm2_135m"], 3, None) for _ in range(2)]
+    whole = build_language_model(entries["smollm2_135m_full"], 3, None)
+    places = [{values.data_ptr() for values in model.parameters() if not values.requires_grad} for model in adapted]
+    assert len(places[0]) > 200 and places[0] == places[1]
+    assert all(values.requires_grad for values in whole.parameters())
+    assert not places[0] & {values.data_ptr() for values in whole.parameters()}
+    own = [{values.data_ptr() for values in model.parameters() if values.requires_grad} for model in adapted]
+    assert own[0] and not own[0] & own[1]
+
+
 def test_classes_by_name_are_the_options_of_a_classification(entries):
     pool = open_text_pool(TextSplit(LABELS, TEXTS), entries["smollm2_135m"], None, NAMES, CPU)
     assert pool.options[0] == NAMES and pool.num_options == 3

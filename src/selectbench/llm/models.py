@@ -215,14 +215,23 @@ def build_language_model(entry: Entry, num_classes: int, width: int | None, task
         return Classifier(load_base(AutoModel, entry), num_classes)
     from transformers import AutoModelForCausalLM
 
-    model = load_base(AutoModelForCausalLM, entry)
-    return Causal(add_adapter(model, entry["adapter"]) if entry["adapter"] else model)
+    if entry["adapter"] is None:
+        return Causal(load_base(AutoModelForCausalLM, entry))
+    return Causal(add_adapter(load_base(AutoModelForCausalLM, entry, shared=True), entry["adapter"]))
 
 
-def load_base(kind: type[Any], entry: Entry) -> "PreTrainedModel":
-    """Return a new copy of a pretrained model in float32."""
-    model: PreTrainedModel = load_once(kind, entry, dtype=torch.float32)
-    return deepcopy(model)
+def load_base(kind: type[Any], entry: Entry, *, shared: bool = False) -> "PreTrainedModel":
+    """Return a pretrained model in float32.
+
+    Parameters
+    ----------
+    kind : a class of transformers
+    entry : where its weights are
+    shared : whether its weights may be those of all other shared ones, because an adapter leaves them as they are
+    """
+    loaded: PreTrainedModel = load_once(kind, entry, dtype=torch.float32)
+    model = deepcopy(loaded, {id(weights): weights for weights in loaded.parameters()} if shared else {})
+    return model if shared else model.requires_grad_(requires_grad=True)  # adapters freeze what is shared
 
 
 def add_adapter(model: nn.Module, adapter: Entry) -> nn.Module:
