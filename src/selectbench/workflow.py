@@ -24,7 +24,7 @@ from selectbench.planning.jobs import list_jobs, list_wanted_files, load_stages
 from selectbench.planning.plan import Plan, load_plan
 from selectbench.planning.rules import make_rules, to_json
 from selectbench.planning.runs import NO_PROXY
-from selectbench.planning.scheduling import mend_scheduler
+from selectbench.planning.scheduling import mend_log, mend_scheduler
 from selectbench.records.encoding import UTF8_MODE, hold_utf8
 from selectbench.records.leases import ALLOWED, list_devices, may_use_cpu, try_lock
 from selectbench.records.progress import start_progress
@@ -52,6 +52,7 @@ __all__ = [
     "load_plan",
     "make_prefix",
     "make_rules",
+    "mend_log",
     "mend_scheduler",
     "offer_warm_start",
     "quote_braces",

@@ -1,4 +1,5 @@
 import inspect
+import logging
 import os
 import signal
 from threading import Event, Lock
@@ -6,7 +7,7 @@ from threading import Event, Lock
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from selectbench.planning.scheduling import mend_scheduler
+from selectbench.planning.scheduling import mend_log, mend_scheduler
 
 
 class Stub:
@@ -45,3 +46,12 @@ def test_snakemake_still_has_what_is_mended():
     source = inspect.getsource(JobScheduler)
     assert "signal.signal(signal.SIGTERM, self.exit_gracefully)" in source
     assert "if self.job_rate_limiter is not None:" in source
+
+
+def test_a_log_takes_names_that_are_not_utf8(tmp_path, capsys):
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    mend_log([handler, logging.NullHandler()])
+    handler.handle(logging.makeLogRecord({"msg": "Complete log: ü" + os.fsdecode(b"\xff")}))
+    handler.close()
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "Complete log: ü\\udcff\n"
+    assert capsys.readouterr().err == ""

@@ -15,6 +15,7 @@ from selectbench.workflow import (
     load_plan,
     make_prefix,
     make_rules,
+    mend_log,
     mend_scheduler,
     offer_warm_start,
     quote_braces,
@@ -48,6 +49,7 @@ def list_wanted(wildcards):  # a function, which jobs that a scheduler starts ne
 
 
 def before_first_job():
+    mend_log(workflow.logger_manager.logger.handlers)
     mend_scheduler(workflow.scheduler, workflow.local_exec)
     try:
         check_before_start(plan, workflow.local_exec)

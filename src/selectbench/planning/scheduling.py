@@ -1,6 +1,9 @@
-"""Two repairs to Snakemake's scheduler, applied before its first job."""
+"""Three repairs to Snakemake: two to its scheduler and one to its log, applied before its first job."""
 
+import logging
 import signal
+from collections.abc import Iterable
+from io import TextIOWrapper
 from threading import Thread
 from typing import Protocol
 
@@ -29,3 +32,10 @@ def mend_scheduler(scheduler: Scheduler, local: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=scheduler.exit_gracefully).start())
     if local:
         scheduler.job_rate_limiter = None
+
+
+def mend_log(handlers: Iterable[logging.Handler]) -> None:
+    """Let Snakemake's log files take names of files that are not UTF-8, which it would else lose with a traceback."""
+    for handler in handlers:
+        if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, TextIOWrapper):
+            handler.stream.reconfigure(errors="backslashreplace")
