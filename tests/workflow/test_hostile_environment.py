@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from conftest import Project, cut_project
 
 PLACE = b"my 'own' \"work\" ~ \xc3\xbc $HOME\nsecond line \xff {dataset}"  # of the checkout: no UTF-8, and a shell's own characters
@@ -37,10 +38,9 @@ class Hostile:
         limited = f'umask 077; ulimit -n {OPEN_FILES}; exec "$@"'
         hidden = ("unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "sh")
         bare = hidden if has_namespaces() else ()
-        return subprocess.run(
-            [*bare, "sh", "-c", limited, "sh", *command],
-            cwd=cwd or self.elsewhere, env=self.environment(), capture_output=True, encoding="utf-8", errors="surrogateescape", check=False, timeout=900,
-        )  # fmt: skip
+        streams = {"capture_output": True, "encoding": "utf-8", "errors": "surrogateescape"}
+        command = (*bare, "sh", "-c", limited, "sh", *command)
+        return subprocess.run(command, cwd=cwd or self.elsewhere, env=self.environment(), check=False, timeout=900, **streams)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
         root = self.project.root
