@@ -1,9 +1,25 @@
+import csv
+import io
 import math
+import re
+from itertools import pairwise
 
 import pytest
 from artefact_fixtures import by_id, make_records, make_table_spec, retest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from selectbench.artefacts.formats import count_in_letters, escape_latex, escape_markdown, format_number, format_signed
+from selectbench.artefacts.formats import (
+    LATEX,
+    count_in_letters,
+    escape_latex,
+    escape_markdown,
+    escape_paragraph,
+    format_number,
+    format_signed,
+    join_lines,
+)
 from selectbench.artefacts.grids import mark_best
 from selectbench.artefacts.tables import fill_table, frame_table, render_csv, render_latex, render_markdown
 from selectbench.artefacts.verdict import list_losses
@@ -203,6 +219,66 @@ def test_latex_is_escaped():
 
 def test_markdown_is_escaped():
     assert escape_markdown("a|b*_<") == r"a\|b\*\_\<"
+
+
+MARKUP = st.lists(
+    st.sampled_from([*"|*_`<>&$%#~[]()!-+=:\\{}^@ \n\t1.aü", "&lt;", "&#35;", "[a](b)", "1. ", "1234) ", "# ", "---", "http://a.b"]),
+    max_size=12,
+)
+TEXTS = MARKUP.map("".join).map(lambda text: "x" if not text.strip() else text)
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def list_texts(markdown: str, kind: str) -> list[str]:
+    """Return the plain texts of headings, paragraphs or cells; anything but plain text in them fails."""
+    tokens = PARSER.parse(markdown)
+    pairs = [(start, inline) for start, inline in pairwise(tokens) if start.type == kind and inline.type == "inline"]
+    found = [inline.children or [] for _, inline in pairs]
+    assert all(child.type in ("text", "text_special") for children in found for child in children), markdown
+    return ["".join(child.content for child in children) for children in found]
+
+
+def squeeze(text: str) -> str:
+    return " ".join(join_lines(text).split())
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=2))
+def test_a_markdown_parser_reads_the_same_cells(texts):
+    line = "| " + " | ".join(map(escape_markdown, texts)) + " |"
+    cells = list_texts("| a | b |\n|:--|:--|\n" + line + "\n", "td_open")
+    assert list(map(squeeze, cells)) == list(map(squeeze, texts))
+
+
+@given(TEXTS)
+def test_a_markdown_parser_reads_the_same_headings_and_paragraphs(text):
+    markdown = f"# {escape_paragraph(text)}\n\n{escape_paragraph(text)}\n"
+    assert squeeze(*list_texts(markdown, "heading_open")) == squeeze(*list_texts(markdown, "paragraph_open")) == squeeze(text)
+
+
+@given(TEXTS)
+def test_latex_leaves_no_special_character_and_no_empty_line(text):
+    escaped = escape_latex(text)
+    commands = sorted((command for command in LATEX.values() if not command.startswith("-")), key=len, reverse=True)
+    rest = re.sub("|".join(map(re.escape, commands)), "", escaped)
+    assert not set(rest) & set("\\{}~^&%$#_|<>`\n"), escaped
+
+
+def test_titles_that_are_markup_stay_titles(records):
+    spec = make_table_spec()
+    odd = "=1+1 | *a* `b`\n<b>&amp; $x$ %"
+    spec["title"], spec["note"] = odd, f"- {odd}"
+    table = fill_table(spec, records)
+    rows = [row for panel in table["panels"] for row in panel["rows"]]
+    for row in rows:
+        row["title"] = odd
+    rows[-1]["title"] = "[5pt] x"
+    titles = [line["title"] for line in csv.DictReader(io.StringIO(render_csv(table)))]
+    assert {title for title in titles if title} == {f"'{odd}", "[5pt] x"}
+    markdown = render_markdown(table)
+    assert list_texts(markdown.partition("\n")[0], "heading_open") == [squeeze(odd)]
+    assert "\n\\- =1+1" in markdown
+    assert re.search(r"\\\\\s*[\[*]", render_latex(table)) is None
+    assert "{[}5pt] x" in render_latex(table)
 
 
 @pytest.mark.parametrize(("number", "letters"), [(0, "a"), (25, "z"), (26, "aa"), (27, "ab"), (702, "aaa")])

@@ -1,6 +1,7 @@
 """Texts: how numbers, costs and names are printed in Markdown, LaTeX and on the page."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from selectbench.artefacts.cells import (
@@ -23,6 +24,18 @@ LOSSES, COUNTS, SECONDS = (
 BELOW_RANDOM = "▼"
 HOLE = "—"
 NOT_BUILT = "not built yet"
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in spreadsheets
+MARKUP = re.compile(  # what Markdown reads as more than a character
+    r"""[\\|*_<`$~]            # everywhere
+    |&(?=\#?\w+;)             # a named or numbered character
+    |\[(?=[^\]]*\][(\[:])      # a link
+    |\#(?=\#*\s*$)            # the end of a heading
+    |^(?:>|\#|=|[-+](?=[\s-]|$)|:(?=\s|-))  # a block
+    """,
+    flags=re.VERBOSE,
+)
+ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")  # begins an item of a list
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -30,6 +43,10 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "&%$#_"},
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "`": r"\textasciigrave{}",
     "→": r"$\rightarrow$",
     "−": "$-$",
     "±": r"$\pm$",
@@ -122,14 +139,32 @@ def format_cost(cost: Cost | None) -> str:
     return HOLE if cost is None else f"{cost['total']:.2f} ({cost['selection']:.2f} + {cost['training']:.2f})"
 
 
+def join_lines(text: str) -> str:
+    """Return a text on one line, without control characters: titles, cells and notes have no others."""
+    return CONTROL.sub("", " ".join(text.splitlines()).strip())
+
+
 def escape_markdown(text: str) -> str:
-    """Escape what would break a Markdown table or be read as markup."""
-    for character in "\\|*_<":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """Escape what would break a Markdown line or table cell, or be read as markup, on one line."""
+    return ITEM.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", join_lines(text)))
+
+
+def escape_paragraph(text: str) -> str:
+    """Escape a heading or paragraph of Markdown; a ``_`` within a word, which is no markup, stays as it is."""
+    return re.sub(r"(?<=\w)\\_(?=\w)", "_", escape_markdown(text))
 
 
 def escape_latex(text: str) -> str:
-    """Escape LaTeX's special characters and replace the symbols we use by commands."""
-    text = "".join(LATEX.get(character, character) for character in text)
+    """Escape LaTeX's special characters and replace the symbols we use by commands, on one line."""
+    text = "".join(LATEX.get(character, character) for character in join_lines(text))
     return text.replace("“", "``").replace("”", "''")
+
+
+def open_latex_row(text: str) -> str:
+    """Return an escaped text that may begin a row: LaTeX takes ``[`` and ``*`` there for arguments of the line break before it."""
+    return re.sub(r"^\s*([\[*])", r"{\1}", text)
+
+
+def guard_csv(text: object) -> object:
+    """Return a text that spreadsheets would run as a formula behind an apostrophe, which they do not show, and any other as it is."""
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text

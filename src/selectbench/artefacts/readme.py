@@ -50,7 +50,7 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: 
         for author, said in AUTHORS.items():
             counts = Counter(claim["verdict"] for claim in verdict["claims"] if claim["by"] == author)
             shown = " | ".join(str(counts[kind]) for kind in COLUMNS)
-            link = f"[{titles[paper]}](results/{found[2]}/{paper}/verdict.md)"
+            link = f"[{escape_markdown(titles[paper])}](results/{found[2]}/{paper}/verdict.md)"
             others = "".join(f"; {counts[kind]} {SYMBOLS[kind]} {kind}" for kind in SYMBOLS if kind not in COLUMNS and counts[kind])
             lines.append(f"| {link} | {counts.total()} {said}{others} | {shown} |")
     lines += ["", "| claim | verdict | largest effect against the claim, or why there is none |", "|:--|:--|:--|"]
@@ -60,5 +60,5 @@ def refresh_verdicts(readme: str, verdicts: Mapping[str, PaperVerdict], titles: 
         needed = f" (n ≈ {seeds})" if seeds is not None else ""
         named = f"{SYMBOLS[verdict_name]} {verdict_name}{needed}"
         worst = format_worst(claim) if claim["worst"] is not None else claim["why"]
-        lines.append(f"| {titles[paper]}: {statement} | {named} | {escape_markdown(worst)} |")
+        lines.append(f"| {escape_markdown(titles[paper])}: {statement} | {named} | {escape_markdown(worst)} |")
     return readme[: found.start()] + found[1] + "\n" + "\n".join(lines) + "\n\n" + found[5] + readme[found.end() :]

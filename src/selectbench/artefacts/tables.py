@@ -9,7 +9,16 @@ from selectbench.artefacts import cost_shares, costs, grids, shifts
 from selectbench.artefacts.cells import Cell, list_cells
 from selectbench.artefacts.cost_shares import Times
 from selectbench.artefacts.costs import Answer
-from selectbench.artefacts.formats import BELOW_RANDOM, NOT_BUILT, count_in_letters, escape_latex, escape_markdown
+from selectbench.artefacts.formats import (
+    BELOW_RANDOM,
+    NOT_BUILT,
+    count_in_letters,
+    escape_latex,
+    escape_markdown,
+    escape_paragraph,
+    guard_csv,
+    open_latex_row,
+)
 from selectbench.artefacts.kinds import Footnote, Kind, Line, Table
 from selectbench.artefacts.learning import find_dataset, find_idle
 from selectbench.artefacts.shifts import ShiftedCell
@@ -20,6 +29,7 @@ from selectbench.records.rows import Records
 AnyCell = Cell | ShiftedCell | Answer
 PLACE_COLUMNS = ("paper", "table", "scale", "regime", "metric", "panel", "test_set", "row", "title", "control", "column")
 MOST_NAMED = 6  # runs in a footnote
+FREE_TEXTS = ("title", "remark")  # columns whose texts are not ids
 COUNTS = ("n", "runs", "num_images", "num_clean_images")  # columns that stay integers where lines have none
 
 
@@ -189,21 +199,22 @@ def frame_table(table: Table[AnyCell]) -> pd.DataFrame:
 
 
 def render_csv(table: Table[AnyCell]) -> str:
-    """Return the long form as CSV."""
+    """Return the long form as CSV; a text that spreadsheets would take for a formula begins with an apostrophe."""
     frame = frame_table(table)
     frame = frame.astype({name: "Int64" for name in COUNTS if name in frame})
+    frame = frame.assign(**{name: frame[name].map(guard_csv) for name in FREE_TEXTS})
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
 def render_markdown(table: Table[AnyCell]) -> str:
     """Return one Markdown table per panel, below the caption and above the footnotes."""
-    lines = [f"# {table['title']}", "", table["caption"]]
+    lines = [f"# {escape_paragraph(table['title'])}", "", escape_paragraph(table["caption"])]
     if table["note"]:
-        lines += ["", table["note"]]
+        lines += ["", escape_paragraph(table["note"])]
     for panel in table["panels"]:
-        lines += ["", f"## {panel['title']}", ""]
+        lines += ["", f"## {escape_paragraph(panel['title'])}", ""]
         if panel["absent"] is not None:
-            lines.append(f"Not at this scale: {panel['absent']}")
+            lines.append(f"Not at this scale: {escape_paragraph(panel['absent'])}")
             continue
         lines.append("| | " + " | ".join(escape_markdown(column["title"]) for column in table["columns"]) + " |")
         lines.append("|:--|" + "--:|" * len(table["columns"]))
@@ -223,7 +234,7 @@ def markdown_cell(cell: AnyCell | None, table: Table[AnyCell]) -> str:
     """Return a cell's text in Markdown; empty for a cell that the table does not have."""
     if cell is None:
         return ""
-    grid, text = find_grid_cell(cell), "".join(KINDS[table["kind"]].format(cell, table["metric"]))
+    grid, text = find_grid_cell(cell), escape_markdown("".join(KINDS[table["kind"]].format(cell, table["metric"])))
     text = f"**{text}**" if cell["best"] else text
     text += f" {BELOW_RANDOM}" if grid and grid["below_random"] else ""
     text += f"<sup>{','.join(cell['footnotes'])}</sup>" if cell["footnotes"] else ""
@@ -249,7 +260,7 @@ def render_latex(table: Table[AnyCell]) -> str:
         if panel["absent"] is not None:
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{Not at this scale: {escape_latex(panel['absent'])}}} \\")
         for row in panel["rows"]:
-            title = escape_latex(row["title"])
+            title = open_latex_row(escape_latex(row["title"]))
             title += rf"\textsuperscript{{{','.join(row['footnotes'])}}}" if row.get("footnotes") else ""
             if row["planned"]:
                 lines.append(rf"{title} & \multicolumn{{{width - 1}}}{{c}}{{{NOT_BUILT}}} \\")

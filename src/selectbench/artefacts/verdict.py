@@ -27,7 +27,7 @@ from selectbench.artefacts.decisions import (
     UNDECIDED,
     VerdictName,
 )
-from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, format_cost, format_keep, format_signed
+from selectbench.artefacts.formats import BELOW_RANDOM, HOLE, escape_markdown, escape_paragraph, format_cost, format_keep, format_signed
 from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.measurements import Measurement
 from selectbench.artefacts.specs import Author, ClaimsSpec, Titled
@@ -360,7 +360,7 @@ def render_markdown(verdict: PaperVerdict) -> str:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_left: int) -> list[str]:
     """Return the lines of a Markdown table; the first ``num_left`` columns are aligned left, the rest right."""
-    lines = ["| " + " | ".join(header) + " |", "|" + ":--|" * num_left + "--:|" * (len(header) - num_left)]
+    lines = ["| " + " | ".join(map(escape_markdown, header)) + " |", "|" + ":--|" * num_left + "--:|" * (len(header) - num_left)]
     return lines + ["| " + " | ".join(escape_markdown(text) for text in row) + " |" for row in rows]
 
 
@@ -442,7 +442,7 @@ def costs_section(verdict: PaperVerdict) -> list[str]:
     for cost in verdict["costs"]:
         rows = [[row["title"], *(format_visits(row["cells"].get(column["id"])) for column in cost["columns"])] for row in cost["rows"]]
         header = ["", *(column["title"] for column in cost["columns"])]
-        lines += ["", f"### {cost['panel']}", "", *markdown_table(header, rows, 1)]
+        lines += ["", f"### {escape_paragraph(cost['panel'])}", "", *markdown_table(header, rows, 1)]
     return lines if verdict["costs"] else [*lines[:2], "There are no full-data runs to compare with."]
 
 
