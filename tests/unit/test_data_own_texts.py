@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import pyarrow as pa
@@ -113,6 +114,29 @@ def test_an_altered_file_is_noticed(project, capsys):
     raw = project / load_plan(project).layout.resources / "my/raw/my.jsonl"
     raw.write_bytes(raw.read_bytes().replace(b"Zeile", b"Seile"))
     assert "wrong checksum" in refuse(["data", "prepare", "my"], capsys)
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_check_reads_every_file_again_whatever_its_size_and_time(project, capsys, ending, is_prepared):
+    content = WRITERS[ending](make_records())
+    (project / f"my.{ending}").write_bytes(content)
+    main(["data", "add", f"my.{ending}", "--text", "body", "--label", "mood"])
+    if is_prepared:
+        main(["data", "prepare", "my"])
+    raw = project / load_plan(project).layout.resources / f"my/raw/my.{ending}"
+    before = raw.stat()
+    raw.write_bytes(content.replace(b"Zeile", b"Seile", 1))
+    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
+    capsys.readouterr()
+    assert f"my/raw/my.{ending}: wrong checksum" in refuse(["data", "check", "my"], capsys)
+    raw.write_bytes(content)
+    main(["data", "check", "my"])
+    raw.unlink()
+    if is_prepared:  # the published file has done its part
+        main(["data", "check", "my"])
+    else:
+        assert "missing" in refuse(["data", "check", "my"], capsys)
 
 
 ADD = ["--text", "body", "--label", "mood"]

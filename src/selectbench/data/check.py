@@ -8,7 +8,7 @@ from selectbench.data.class_folders import index_folder, list_images
 from selectbench.data.contents import check_contents, check_names
 from selectbench.data.images import check_header, is_readable
 from selectbench.data.placed import check_folders, check_placed, list_folders, list_placed, pick_test_sets
-from selectbench.data.sources import check_raw, get_base
+from selectbench.data.sources import check_raw, get_base, has_raw_files
 from selectbench.data.splits import NOISY, ArraySplit, FolderSplit, Split, check_noisy, open_split
 from selectbench.errors import DataError
 from selectbench.records.files import digest_array, read_sealed
@@ -43,7 +43,8 @@ def check_dataset(name: str, entry: "DatasetEntry", resources: Path, test_sets: 
     placed = list_placed(entry)
     needed = ["pool", *entry["test_sets"]]
     stay = any(source["layout"] == "class_folders" for source in entry["sources"])
-    if stay or any(split not in prepared for split in needed if split not in placed):
+    is_unprepared = any(split not in prepared for split in needed if split not in placed)
+    if stay or is_unprepared or (full and has_raw_files(get_base(name, entry), entry, resources)):
         check_raw(get_base(name, entry), entry, resources, full)
     for test_set in placed:
         if test_set not in prepared:

@@ -11,7 +11,7 @@ from selectbench.data.texts import check_corpus
 def check_entry(name: str, entry: Entry, resources: Path, test_sets: Sequence[str], full: bool = False) -> None:
     """Raise unless the files of a data set and of these test sets are present and intact (see ``check_dataset``, ``check_corpus``)."""
     if "task" in entry:
-        check_corpus(name, entry, resources, test_sets)
+        check_corpus(name, entry, resources, test_sets, full)
     else:
         check_dataset(name, entry, resources, test_sets, full)
 

@@ -1,5 +1,6 @@
 """Adding a file of one's own texts: its entry in ``config/corpora.yaml``, and a copy in the folder of raw files."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -7,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selectbench.data.sources import get_raw_folder
-from selectbench.data.text_layouts import Record, check_columns, read_csv, read_json_lines, read_parquet
-from selectbench.data.texts import POOL, VALIDATION, decode_rows, draw_splits, drop_unusable, group_equal
+from selectbench.data.text_layouts import Record, check_columns, read_columns, read_csv, read_json_lines, read_parquet
+from selectbench.data.texts import POOL, VALIDATION, decode_file, draw_splits, drop_unusable, group_equal
 from selectbench.errors import DataError, suggest
-from selectbench.records.files import digest_file
 
 if TYPE_CHECKING:
     from selectbench.data.entries import ColumnsEntry, CorpusEntry, SourceEntry
@@ -86,10 +86,11 @@ def describe_texts(own: OwnTexts) -> "CorpusEntry":
     columns: ColumnsEntry = {"text": list(own.text), "label": own.label}
     if own.options is not None:
         columns["options"] = own.options
-    records = list(READERS[own.path.suffix](str(own.path), own.path.read_bytes()))
+    content = own.path.read_bytes()
+    records = list(READERS[own.path.suffix](str(own.path), content))
     for number, record in enumerate(records, start=1):
         check_columns(f"{own.path}: record {number}", record, columns)
-    file = {"path": own.path.name, "bytes": own.path.stat().st_size, "sha256": digest_file(own.path)}
+    file = {"path": own.path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     source: SourceEntry = {"name": "file", "fetch": "file", "layout": own.path.suffix[1:], "files": [file]}  # type: ignore[list-item]
     entry: CorpusEntry = {
         "title": own.title,
@@ -103,7 +104,8 @@ def describe_texts(own: OwnTexts) -> "CorpusEntry":
         "sources": [source],
         "test_sets": {"test": {"title": "Other texts", "kind": "id", "size": 1}},
     }
-    rows, _ = drop_unusable(decode_rows([own.path], source, entry))
+    layout = read_columns(lambda name, content: records)  # decoded above
+    rows, _ = drop_unusable(decode_file(own.path, {str(own.path): content}, source, entry, layout))
     by_text = group_equal(rows)
     sizes = {"test": round(_TEST * len(by_text)), VALIDATION: round(_VALIDATION * len(by_text))}
     if not sizes[VALIDATION]:

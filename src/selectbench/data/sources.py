@@ -117,6 +117,12 @@ def list_problems(name: str, entry: "Entry", source: "SourceEntry", resources: P
             yield f"{path}: {problem}; {describe_help(name, source)}"
 
 
+def has_raw_files(name: str, entry: "Entry", resources: Path) -> bool:
+    """Tell whether the raw folder of a data set holds a file of one of its sources; it may be deleted once the data set is prepared."""
+    files = [(source, file) for source in entry["sources"] if source["fetch"] not in ("user", "package") for file in source["files"]]
+    return any(locate_file(name, source, file, resources).exists() for source, file in files)
+
+
 def choose_source(name: str, entry: "Entry", resources: Path, full: bool) -> "SourceEntry":
     """Return the first source whose files are intact.
 

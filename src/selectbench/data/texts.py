@@ -15,9 +15,9 @@ import numpy as np
 from selectbench.data.archives import BROKEN, read_tar_members
 from selectbench.data.label_lists import NO_LABEL
 from selectbench.data.messages import first_line
-from selectbench.data.sources import choose_source, locate_file
+from selectbench.data.sources import choose_source, has_raw_files, locate_file
 from selectbench.data.splits import NOISY, check_noisy, read_array
-from selectbench.data.text_layouts import TEXT_LAYOUTS, Row, read_label
+from selectbench.data.text_layouts import TEXT_LAYOUTS, Files, Layout, Row, read_label
 from selectbench.errors import DataError, suggest
 from selectbench.records.files import digest_array, digest_value, read_sealed, write_array, write_text
 
@@ -123,18 +123,37 @@ def decode_rows(paths: list[Path], source: "SourceEntry", entry: "CorpusEntry") 
             files = {f"{path}: {member}": content for member, content in read_tar_members(path, file["members"]).items()}
         else:
             files = {str(path): path.read_bytes()}
-        try:
-            decoded = list(TEXT_LAYOUTS[source["layout"]](files, entry))
-            "\n".join(part for row in decoded for part in (row.text, *(row.options or ()))).encode()  # fails on half a surrogate pair
-        except _UNDECODABLE as error:
-            remedy = "" if source["fetch"] == "file" else "; fetch it again"
-            raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}){remedy}") from None
+        decoded = decode_file(path, files, source, entry, TEXT_LAYOUTS[source["layout"]])
         if "label" in file:
             label = read_label(f"config/corpora.yaml: {file['path']}", file["label"], entry)
             decoded = [replace(row, label=label) for row in decoded]
         if "split" in file:
             decoded = [replace(row, split=file["split"]) for row in decoded]
         rows += decoded
+    return rows
+
+
+def decode_file(path: Path, files: Files, source: "SourceEntry", entry: "CorpusEntry", layout: Layout) -> list[Row]:
+    """Return the rows of one file.
+
+    Parameters
+    ----------
+    path : of the file
+    files : its content, or that of its members
+    source, entry : that name the file
+    layout : how rows are read
+
+    Raises
+    ------
+    DataError
+        The file cannot be decoded.
+    """
+    try:
+        rows = list(layout(files, entry))
+        "\n".join(part for row in rows for part in (row.text, *(row.options or ()))).encode()  # fails on half a surrogate pair
+    except _UNDECODABLE as error:
+        remedy = "" if source["fetch"] == "file" else "; fetch it again"
+        raise DataError(f"{path}: cannot be decoded as {source['layout']} ({first_line(error)}){remedy}") from None
     return rows
 
 
@@ -254,8 +273,16 @@ def open_texts(prepared: Path, split: str) -> TextSplit:
     return TextSplit(labels, texts, [line["options"] for line in lines] if lines and "options" in lines[0] else None)
 
 
-def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Sequence[str]) -> None:
+def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Sequence[str], full: bool = False) -> None:
     """Check the prepared splits of a text data set, and the published files of those not yet prepared.
+
+    Parameters
+    ----------
+    name : id of the data set
+    entry : its entry in ``config/corpora.yaml``
+    resources : the folder of all data sets
+    test_sets : those needed besides the pool and the validation texts
+    full : whether every file is read, the published ones of prepared splits too as far as they are there
 
     Raises
     ------
@@ -265,8 +292,8 @@ def check_corpus(name: str, entry: "CorpusEntry", resources: Path, test_sets: Se
     manifest = Path(resources) / name / "prepared" / "manifest.json"
     splits: dict[str, SplitManifest] = read_sealed(manifest)["splits"] if manifest.exists() else {}
     needed = [POOL, VALIDATION, *test_sets]
-    if any(split not in splits for split in needed):
-        choose_source(name, entry, resources, full=False)
+    if any(split not in splits for split in needed) or (full and has_raw_files(name, entry, resources)):
+        choose_source(name, entry, resources, full)
     for split in needed:
         if split in splits:
             opened = open_texts(manifest.parent, split)
