@@ -51,6 +51,36 @@ def test_a_budget_that_cannot_be_is_refused(budget):
         sb.llm.ClusterEnv(clusters=5, budget=budget, reward=square)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.array])
+def test_integers_may_be_those_of_numpy(kind):
+    whole = int if kind is np.array else kind
+    env, usual = (sb.llm.ClusterEnv(clusters=number(5), budget=number(2), reward=square) for number in (whole, int))
+    assert env.reset(seed=whole(3))[0].tolist() == usual.reset(seed=3)[0].tolist()
+    for action in (4, 1):
+        taken, expected = env.step(kind(action)), usual.step(action)
+        assert taken[0].tolist() == expected[0].tolist() and taken[1:] == expected[1:]
+    assert all(type(number) is int for number in (env.clusters, env.budget, *env.chosen))
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: sb.llm.ClusterEnv(clusters=5.0, budget=2, reward=square), "clusters: 5.0 is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=np.float64(2.5), reward=square), "budget: 2.5 is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square, at_end="no"), "at_end: 'no' is not true or false"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).step(1.7), "step: 1.7 is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).step(True), "step: True is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).reset(seed=1.5), "seed: 1.5 is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).reset(seed="0"), "seed: '0' is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).reset(seed=True), "seed: True is not a whole number"),
+        (lambda: sb.llm.ClusterEnv(clusters=5, budget=2, reward=square).reset(seed=-1), "seed: -1 is below 0"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused(use, message):
+    with pytest.raises(SelectbenchError, match=message):
+        use()
+
+
 def test_gymnasium_accepts_the_environment_where_any_action_is_allowed():
     class Forgiving(sb.llm.ClusterEnv):  # the checker samples actions without asking for masks
         def step(self, action):

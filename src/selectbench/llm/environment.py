@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from selectbench.errors import SelectbenchError
+from selectbench.registry import check_parameter, check_seed
 
 TRANSFORMS: Mapping[str, Callable[[float], float]] = {
     "negative": lambda loss: -loss,
@@ -32,24 +33,34 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
     Raises
     ------
     SelectbenchError
-        The budget is not in 1 … clusters.
+        The budget is not in 1 … clusters, or one of them is not a whole number.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (declared so by gymnasium)
 
     def __init__(self, clusters: int, budget: int, reward: Callable[[tuple[int, ...]], float], *, at_end: bool = False) -> None:
+        clusters, budget = check_parameter("clusters", int, clusters), check_parameter("budget", int, budget)
         if not 1 <= budget <= clusters:
             raise SelectbenchError(f"budget: {budget} is not between 1 and {clusters}, the number of clusters")
         self.clusters = clusters
         self.budget = budget
         self.reward = reward
-        self.at_end = at_end
+        self.at_end = check_parameter("at_end", bool, at_end)
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (clusters,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(clusters)
         self.chosen: tuple[int, ...] = ()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start with the empty set; nothing is random."""
+        """Start with the empty set; nothing is random.
+
+        Raises
+        ------
+        SelectbenchError
+            The seed is not a whole number from 0.
+        """
+        seed = None if seed is None else check_seed(seed)
+        if seed is not None and seed < 0:
+            raise SelectbenchError(f"seed: {seed} is below 0, which gymnasium does not take")
         super().reset(seed=seed)
         self.chosen = ()
         return self.observe(), {}
@@ -60,9 +71,9 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
         Raises
         ------
         SelectbenchError
-            The cluster is already chosen or does not exist, or the set is complete.
+            The cluster is already chosen, does not exist or is not a whole number, or the set is complete.
         """
-        action = int(action)
+        action = check_parameter("step", int, action.item() if isinstance(action, np.ndarray) and action.ndim == 0 else action)
         if len(self.chosen) == self.budget:
             raise SelectbenchError(f"step: the set is complete with {self.budget} clusters; reset first")
         if not 0 <= action < self.clusters:
