@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -137,6 +139,21 @@ def test_a_check_reads_every_file_again_whatever_its_size_and_time(project, caps
         main(["data", "check", "my"])
     else:
         assert "missing" in refuse(["data", "check", "my"], capsys)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(project, capsys):
+    """The largest size that a file may have stands for a full disk; both are told by the same call."""
+    (project / "my.jsonl").write_bytes(write_jsonl(make_records(4000)))
+    corpora = (project / "config/corpora.yaml").read_bytes()
+    raw = project / load_plan(project).layout.resources / "my/raw"
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)); from selectbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "data", "add", "my.jsonl", "--text", "body", "--label", "mood"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "my.jsonl: File too large" in done.stderr
+    assert list(raw.iterdir()) == []
+    assert (project / "config/corpora.yaml").read_bytes() == corpora
+    main(["data", "add", "my.jsonl", "--text", "body", "--label", "mood"])
 
 
 ADD = ["--text", "body", "--label", "mood"]
