@@ -15,7 +15,7 @@ from pathlib import Path
 from selectbench.costs.estimates import write_estimate
 from selectbench.data.kinds import check_entry
 from selectbench.data.sources import locate_package_file
-from selectbench.errors import ConfigError, SelectbenchError, spell, spell_count
+from selectbench.errors import ConfigError, SelectbenchError, first_line, spell, spell_count
 from selectbench.evidence.damage import refuse_damage
 from selectbench.evidence.marks import drop_outdated
 from selectbench.evidence.times import settle_times
@@ -257,7 +257,13 @@ def offer_warm_start(plan: Plan, prefix: str, rules: Iterable[str], local: bool)
         return
     folder = tempfile.mkdtemp(prefix="selectbench-")
     os.environ[FOLDER] = folder
-    processes = [start_warm_process(Path(folder), libraries, names, plan.arithmetic, prefix) for libraries, names in served.items()]
+    try:
+        processes = [start_warm_process(Path(folder), libraries, names, plan.arithmetic, prefix) for libraries, names in served.items()]
+    except OSError as error:  # a path too long for a socket, or a file system without sockets
+        del os.environ[FOLDER]
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{spell(folder)}: jobs start cold, since it takes no sockets ({first_line(error)}); set TMPDIR to another", file=sys.stderr)
+        return
     atexit.register(end_warm_processes, processes, folder)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from selectbench.planning.plan import load_plan
 from selectbench.stages._warm_start import FOLDER, FORWARDED
-from selectbench.workflow import SINGLE, TEMPORARY, end_warm_processes, start_warm_process
+from selectbench.workflow import SINGLE, TEMPORARY, end_warm_processes, offer_warm_start, start_warm_process
 
 PREFIX = f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 PROBE = '''"""Runs what it is told to."""
@@ -350,6 +352,18 @@ def test_a_command_starts_itself_if_nobody_answers(warm, tmp_path, place):
             closed.bind(str(tmp_path / place / "_probe"))
     status, output, errors = warm.run(PARENT, env=warm.environment() | {FOLDER: str(tmp_path / place)})
     assert (status, errors) == (0, "") and "_warm_process" not in output
+
+
+def test_a_temporary_folder_that_takes_no_sockets_is_told_and_jobs_start_as_usual(root, tmp_path, monkeypatch, capsys):
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.setenv(FOLDER, "of another workflow")
+    offer_warm_start(load_plan(root), "", ["train_targets"] * 100, local=True)
+    assert FOLDER not in os.environ
+    assert list(deep.iterdir()) == []
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "takes no sockets (AF_UNIX path too long); set TMPDIR to another" in error
 
 
 def test_requests_that_make_no_sense_do_no_harm(warm):

@@ -65,7 +65,7 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.chosen = ()
         return self.observe(), {}
 
-    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.int64 | np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Add a cluster and return (mask, reward, whether the set is complete, False, {}).
 
         Raises
@@ -73,14 +73,14 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
         SelectbenchError
             The cluster is already chosen, does not exist or is not a whole number, or the set is complete.
         """
-        action = check_parameter("step", int, action.item() if isinstance(action, np.ndarray) and action.ndim == 0 else action)
+        cluster: int = check_parameter("step", int, action.item() if isinstance(action, np.ndarray) and action.ndim == 0 else action)
         if len(self.chosen) == self.budget:
             raise SelectbenchError(f"step: the set is complete with {self.budget} clusters; reset first")
-        if not 0 <= action < self.clusters:
-            raise SelectbenchError(f"step: cluster {action} is not among 0 … {self.clusters - 1}")
-        if action in self.chosen:
-            raise SelectbenchError(f"step: cluster {action} is already chosen; use action_masks()")
-        before, self.chosen = self.chosen, tuple(sorted((*self.chosen, action)))
+        if not 0 <= cluster < self.clusters:
+            raise SelectbenchError(f"step: cluster {cluster} is not among 0 … {self.clusters - 1}")
+        if cluster in self.chosen:
+            raise SelectbenchError(f"step: cluster {cluster} is already chosen; use action_masks()")
+        before, self.chosen = self.chosen, tuple(sorted((*self.chosen, cluster)))
         is_complete = len(self.chosen) == self.budget
         return self.observe(), self._pay(before, is_complete), is_complete, False, {}
 
