@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+MOST_WORDS = 60  # that a message lists
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "stable_baselines3": "stable-baselines3", "sb3_contrib": "sb3-contrib"}
 
 
@@ -82,12 +83,13 @@ def find_closest(word: object, valid: Iterable[object]) -> str | None:
 
 
 def suggest(word: object, valid: Iterable[object]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest valid word, or the list of valid words if there is no close one."""
+    """Return ``"; did you mean 'x'?"`` for the closest valid word, or the first valid words if there is no close one."""
     words = sorted(map(str, valid))
     closest = find_closest(shorten(str(word)), words)
     if closest:
         return f"; did you mean {closest!r}?"
-    return f"; valid: {', '.join(map(spell, words))}" if words else ""
+    more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
+    return f"; valid: {', '.join(map(spell, words[:MOST_WORDS]))}{more}" if words else ""
 
 
 def shorten(text: str, most: int = 200) -> str:
