@@ -34,7 +34,7 @@ def read_rows(project, paper="rl_selector") -> dict[str, dict]:
 def strip_time_and_host(value):
     """Drop what may differ between two identical runs: times, host, process size, and digests of records with these."""
     if isinstance(value, dict):
-        times = {"wall_s", "score_s", "select_s", "peak_memory_mb", "started", "finished"}
+        times = {"wall_s", "tracking_s", "score_s", "select_s", "peak_memory_mb", "started", "finished"}
         volatile = times | {"host", "commit", "dirty", "digest", "records"}
         return {name: strip_time_and_host(inner) for name, inner in value.items() if name not in volatile}
     return value

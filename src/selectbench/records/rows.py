@@ -72,7 +72,7 @@ class GpuSetting(TypedDict):
     """
 
     runtime: str
-    cudnn: int | None
+    cudnn: Count | None
     driver: str | None
     benchmark: bool
     deterministic: bool
