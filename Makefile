@@ -70,6 +70,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.tune_selector
 	$(BIN)/python -m benchmarks.selectors $(SELECTORS)
 	$(BIN)/python -m benchmarks.public
+	$(BIN)/python -m benchmarks.language
 
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra benchmark --extra dev --universal --python-version 3.11 --generate-hashes \

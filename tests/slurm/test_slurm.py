@@ -48,20 +48,6 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 RemoteExecutor.sleep = lambda self: asyncio.sleep(1)
 main(sys.argv[1:])
 """  # polls the state of jobs every second, where the plugin waits ten seconds longer each time
-VOLATILE = {
-    "wall_s",
-    "tracking_s",
-    "score_s",
-    "select_s",
-    "peak_memory_mb",
-    "started",
-    "finished",
-    "host",
-    "commit",
-    "dirty",
-    "digest",
-    "records",
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -245,20 +231,14 @@ def local(copies):
 
 def read_rows(project) -> dict[str, dict]:
     rows = read_records(project.path(f"{OUT}/rl_selector/records.jsonl.gz"))
-    return {run: strip_volatile(row) for run, row in rows.items()}
+    strip = load_projects(Path(__file__).parents[2]).strip_time_and_host
+    return {run: strip(row) for run, row in rows.items()}
 
 
 def read_arrays(project, kind: str) -> dict[str, bytes]:
     """Return file → content of all arrays of a kind."""
     folder = project.path(f"{OUT}/{kind}")
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.npz")}
-
-
-def strip_volatile(value):
-    """Drop what may differ between two identical runs: times, host, process size, and digests of records with these."""
-    if isinstance(value, dict):
-        return {name: strip_volatile(inner) for name, inner in value.items() if name not in VOLATILE}
-    return value
 
 
 def find_rule(job: dict[str, str]) -> str:

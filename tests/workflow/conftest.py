@@ -84,6 +84,15 @@ class Project:
         return {rule: int(count) for rule, count in table.items()}
 
 
+def strip_time_and_host(value):
+    """Drop what may differ between two identical runs: times, host, process size, and digests of records with these."""
+    if isinstance(value, dict):
+        times = {"wall_s", "tracking_s", "score_s", "select_s", "peak_memory_mb", "started", "finished"}
+        volatile = times | {"host", "commit", "dirty", "digest", "records"}
+        return {name: strip_time_and_host(inner) for name, inner in value.items() if name not in volatile}
+    return value
+
+
 def copy_project(root: Path, target: Path, papers: str) -> Project:
     """Copy the project with some of its papers, at scale smoke, which is listed in the copy."""
     target.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_workflow import read_rows, strip_time_and_host
+from test_workflow import read_rows
 
-from conftest import DYNAMIC, Project, make_project
+from conftest import DYNAMIC, Project, make_project, strip_time_and_host
 from selectbench.evidence.damage import read_stamp
 from selectbench.records.files import read_sealed, write_sealed
 

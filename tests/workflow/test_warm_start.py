@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from test_workflow import strip_time_and_host
 
-from conftest import Project, cut_project, duplicate
+from conftest import Project, cut_project, duplicate, strip_time_and_host
 
 OUT = "results/smoke"
 TELL = "    import os, sys\n    print('started by', open(f'/proc/{os.getppid()}/cmdline').read().replace(chr(0), ' '), file=sys.stderr)\n"

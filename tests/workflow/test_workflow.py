@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from conftest import DYNAMIC, ENCODER_EPOCHS, FIGURES, VIT_EPOCHS
+from conftest import DYNAMIC, ENCODER_EPOCHS, FIGURES, VIT_EPOCHS, strip_time_and_host
 from selectbench.records.records import read_record, read_records
 
 OUT = "results/smoke"
@@ -29,15 +29,6 @@ PAID = {  # sample visits that each method is charged for its signals
 
 def read_rows(project, paper="rl_selector") -> dict[str, dict]:
     return read_records(project.path(f"{OUT}/{paper}/records.jsonl.gz"))
-
-
-def strip_time_and_host(value):
-    """Drop what may differ between two identical runs: times, host, process size, and digests of records with these."""
-    if isinstance(value, dict):
-        times = {"wall_s", "tracking_s", "score_s", "select_s", "peak_memory_mb", "started", "finished"}
-        volatile = times | {"host", "commit", "dirty", "digest", "records"}
-        return {name: strip_time_and_host(inner) for name, inner in value.items() if name not in volatile}
-    return value
 
 
 def test_runs_to_the_last_figure(finished):

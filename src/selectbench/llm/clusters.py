@@ -113,6 +113,17 @@ def share_clusters(labels: np.ndarray, num_clusters: int) -> dict[int, int]:
     return dict(zip(values.tolist(), places, strict=True))
 
 
+def count_chosen(keep: str | float, num_clusters: int) -> int:
+    """Return how many clusters a complete set has: round(keep · clusters), at least one."""
+    return max(1, round(float(keep) * num_clusters))
+
+
+def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
+    """Draw ``count`` random sets of clusters, each sorted; sets may repeat."""
+    draws = np.random.default_rng(seed)
+    return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
+
+
 def cap_union(assignment: np.ndarray, chosen: tuple[int, ...], most: int, seed: int) -> np.ndarray:
     """Return the samples of the chosen clusters, ascending; if more than ``most``, those with the smallest seeded hashes of their ids."""
     ids = np.flatnonzero(np.isin(assignment, np.array(chosen, dtype=np.int64)))

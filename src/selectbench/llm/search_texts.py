@@ -11,7 +11,7 @@ import numpy as np
 from selectbench.arrays import as_array
 from selectbench.errors import SelectbenchError, needing_packages, suggest
 from selectbench.llm.agents import Effort, make_agent
-from selectbench.llm.clusters import cap_union, cluster_embeddings
+from selectbench.llm.clusters import cap_union, cluster_embeddings, count_chosen
 from selectbench.llm.values import Chosen, CountedValues
 from selectbench.policy import count_kept
 from selectbench.records.files import digest_array, digest_value
@@ -146,7 +146,7 @@ def search(
                 return {"loss": -value}
 
             values = CountedValues(measure, made.trainings or None, None if memo is None else Path(memo), key)
-            horizon = max(1, round(float(keep) * made.clusters))
+            horizon = count_chosen(keep, made.clusters)
             found = made.search(values, made.clusters, horizon, derive_seed(seed, "agent"), Effort())
     history = [Step(asked, -measured["loss"]) for asked, measured in values.history]
     value = -dict(values.history)[found.chosen]["loss"]

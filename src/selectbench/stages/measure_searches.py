@@ -19,7 +19,7 @@ from selectbench.seeds import derive_seed
 from selectbench.stages._command import parse_arguments, run_stage, write_made
 from selectbench.stages._sources import find_clusters, find_embeddings
 from selectbench.stages._specs import TrainingSpec, specify_training
-from selectbench.stages.measure_validity import KEEP, SUBSETS, draw_sets
+from selectbench.stages.measure_validity import KEEP, SUBSETS
 from selectbench.stages.prepare_data import PrepareData
 from selectbench.stages.search_clusters import SearchClusters
 
@@ -98,7 +98,7 @@ class MeasureSearches(Stage):
 
 def main() -> None:
     """Train a proxy on every set that was found and on random ones, and write the record."""
-    from selectbench.llm.clusters import cap_union
+    from selectbench.llm.clusters import cap_union, count_chosen, draw_sets
     from selectbench.stages._texts import make_family, train_and_measure
     from selectbench.training.devices import describe_device
 
@@ -110,7 +110,7 @@ def main() -> None:
     num_clusters, num_kept = int(assignment.max()) + 1, count_kept(spec["keep"], len(assignment))
     searches = [search for search in read_searches(arguments.found) if float(search["keep"]) == spec["keep"] and search["best"] is not None]
     seed = derive_seed("searched", spec["dataset"], spec["seed"])
-    drawn = draw_sets(num_clusters, max(1, round(spec["keep"] * num_clusters)), spec["subsets"], seed)
+    drawn = draw_sets(num_clusters, count_chosen(spec["keep"], num_clusters), spec["subsets"], seed)
     family = make_family(spec, data, next(iter(arguments.embeddings), None))
     pools = {name: family.open_split(name) for name in ("pool", "validation", test)}
     stream = ("proxy", spec["dataset"], spec["seed"])  # that of the searches, whose proxies these are

@@ -106,7 +106,7 @@ class MeasureValidity(Stage):
 
 def main() -> None:
     """Train the proxy and the target on every set of clusters and write the record."""
-    from selectbench.llm.clusters import cap_union
+    from selectbench.llm.clusters import cap_union, count_chosen, draw_sets
     from selectbench.stages._texts import make_family, train_and_measure
     from selectbench.training.devices import describe_device
 
@@ -116,7 +116,7 @@ def main() -> None:
     started, clock = datetime.now(UTC), time.perf_counter()
     assignment, seed = read_arrays(clusters)["assignment"], derive_seed("validity", spec["dataset"], spec["seed"])
     num_clusters, num_kept = int(assignment.max()) + 1, count_kept(spec["keep"], len(assignment))
-    sets = draw_sets(num_clusters, max(1, round(spec["keep"] * num_clusters)), spec["subsets"], seed)
+    sets = draw_sets(num_clusters, count_chosen(spec["keep"], num_clusters), spec["subsets"], seed)
     ids = [cap_union(assignment, chosen, num_kept, seed) for chosen in sets]
     measured = {}
     for role, training in (("proxy", spec["proxy"]), ("target", spec["target"])):
@@ -139,12 +139,6 @@ def main() -> None:
             "provenance": describe_provenance(spec["code"], describe_device(family.device), started),
         },
     )
-
-
-def draw_sets(num_clusters: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
-    """Draw ``count`` random sets of clusters, each sorted; sets may repeat."""
-    draws = np.random.default_rng(seed)
-    return [tuple(sorted(draws.choice(num_clusters, size, replace=False).tolist())) for _ in range(count)]
 
 
 def compare(measured: "Mapping[str, Sequence[Trained]]", test_set: str) -> "dict[str, Proposition]":

@@ -98,7 +98,7 @@ class SearchClusters(Stage):
 def main() -> None:
     """Write the ids kept at every keep fraction and the explored states, then the record with the cost of each."""
     from selectbench.llm.agents import make_agent
-    from selectbench.llm.clusters import cap_union
+    from selectbench.llm.clusters import cap_union, count_chosen
     from selectbench.llm.searches import describe_clustering, search_subset
     from selectbench.llm.values import CountedValues
     from selectbench.stages._texts import make_family, train_and_measure
@@ -122,7 +122,7 @@ def main() -> None:
     subsets, described, explored = {}, {}, []
     for keep in spec["keeps"]:
         num_kept = count_kept(keep, len(assignment))
-        horizon = max(1, round(float(keep) * agent.clusters))
+        horizon = count_chosen(keep, agent.clusters)
         state = Path(spec["state"]) / f"keep-{keep}"
         most = min(agent.examples or num_kept, num_kept)
 

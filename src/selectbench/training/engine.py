@@ -110,9 +110,7 @@ class Checkpoint:
 
 def list_frozen(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the weights of a model that are not trained, such as those below an adapter."""
-    trained = {name for name, values in model.named_parameters(remove_duplicate=False) if values.requires_grad}
-    fixed = {name for name, _ in model.named_parameters(remove_duplicate=False)} - trained
-    return {name: values for name, values in model.state_dict().items() if name in fixed}
+    return {name: values.detach() for name, values in model.named_parameters(remove_duplicate=False) if not values.requires_grad}
 
 
 def train_model(
