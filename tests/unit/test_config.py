@@ -64,6 +64,8 @@ MISTAKES = [
     ("recipes.yaml", "epochs: 12", "epochs: 0", "config/recipes.yaml: digits.epochs: 0 is less than the minimum of 1"),
     ("recipes.yaml", "  record_at: [0.1, 0.2, 1.0]\n", "", "config/recipes.yaml: digits: the key 'record_at' is missing, and proxies on digits need it"),
     ("scale/tiny.yaml", "cifar10: digits", "cifar10: digit", "config/scale/tiny.yaml: axes.dataset.cifar10: unknown 'digit'; did you mean 'digits'?"),
+    ("scale/tiny.yaml", "compare_reported: false", "compare_reported: false\nless_data: smok", "config/scale/tiny.yaml: less_data: unknown 'smok'; did you mean 'smoke'?"),
+    ("scale/tiny.yaml", "compare_reported: false", "compare_reported: false\nless_data: tiny", "config/scale/tiny.yaml: less_data: unknown 'tiny'"),
     ("scale/tiny.yaml", "resnet18: convnet", "resnet18: convet", "axes.model.resnet18: unknown 'convet'; did you mean 'convnet'?"),
     ("scale/tiny.yaml", "digits: digits_simclr,", "digits: digits_simclear,", "encoders.digits: unknown 'digits_simclear'; did you mean 'digits_simclr'?"),
     ("scale/tiny.yaml", "encoders: {digits: digits_simclr, ", "encoders: {", "encoders: the key 'digits' is missing"),

@@ -15,7 +15,9 @@ from selectbench.artefacts.break_even import draw_break_even
 from selectbench.artefacts.cells import FULL, FULL_COLUMN, METRIC_TITLES, PERCENT_METRICS, Cell, explain_absences, fill_panels, list_cells
 from selectbench.artefacts.coherence import Clustering, draw_coherence
 from selectbench.artefacts.heatmaps import draw_overlap
+from selectbench.artefacts.kinds import Table
 from selectbench.artefacts.measurements import Measurement
+from selectbench.artefacts.orders import draw_order
 from selectbench.artefacts.plots import (
     FULL_COLOUR,
     PANELS_A_ROW,
@@ -54,17 +56,20 @@ def draw_figure(
     measurements: Sequence[Measurement] = (),
     states: Sequence[StateMap] = (),
     clusters: Sequence[Clustering] = (),
+    less: Table[Cell] | None = None,
 ) -> Figure:
     """Return a figure; its lines are labelled with the row ids.
 
     Parameters
     ----------
     spec : of the figure; its ``kind`` says which of the other inputs are read
-    records : run id → record, for the kinds ``accuracy_by_keep``, ``cost``, ``severity``, ``trajectory`` and ``break_even``
+    records : run id → record, for the kinds ``accuracy_by_keep``, ``cost``, ``severity``, ``trajectory``, ``break_even`` and
+        ``order``
     overlaps : what ``compare_subsets`` found, for the kind ``overlap``
     measurements : what was measured of propositions, for the kind ``measured``
     states : maps of what agents explored, one per data set and seed, for the kind ``states``
     clusters : records of clusterings, for the kind ``coherence``
+    less : the same table at a scale with less data, for the kind ``order``; None where that scale has no results
 
     Raises
     ------
@@ -83,6 +88,7 @@ def draw_figure(
         "break_even": lambda: draw_break_even(spec, records),
         "states": lambda: draw_states(spec, states),
         "coherence": lambda: draw_coherence(spec, clusters),
+        "order": lambda: draw_order(spec, records, less),
     }
     if spec["kind"] not in draw:
         raise ConfigError(f"figure {spec['id']}: unknown kind {spec['kind']!r}{suggest(spec['kind'], draw)}")

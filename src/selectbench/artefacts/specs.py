@@ -6,7 +6,9 @@ A specification is all that may influence an artefact besides the files it reads
 from typing import Generic, Literal, NotRequired, TypedDict, TypeVar
 
 TableKind = Literal["grid", "cost_to_reach", "shifted", "cost_shares"]
-FigureKind = Literal["accuracy_by_keep", "cost", "severity", "trajectory", "overlap", "measured", "break_even", "states", "coherence"]
+FigureKind = Literal[
+    "accuracy_by_keep", "cost", "severity", "trajectory", "overlap", "measured", "break_even", "states", "coherence", "order"
+]
 Quantity = Literal["regret", "correlation", "kept_fraction", "weight", "proxy_loss"]
 Author = Literal["paper", "field"]
 Form = Literal["pair", "spread", "change", "bound"]
@@ -168,6 +170,21 @@ class TableSpec(PanelsSpec):
     learners: NotRequired[list[LearnerSpec]]
 
 
+class LessData(TypedDict):
+    """The scale with less data that a figure compares its own with.
+
+    Parameters
+    ----------
+    scale : its id
+    table : file of the same table, filled
+    sha256 : of the file; None where that scale has no results
+    """
+
+    scale: str
+    table: str
+    sha256: str | None
+
+
 class FigureSpec(PanelsSpec):
     """A figure of a paper: the panels of one of its tables, drawn.
 
@@ -178,6 +195,7 @@ class FigureSpec(PanelsSpec):
     keep : of severities and break-even: the keep fraction that is drawn
     quantity, methods : of trajectories: what is drawn, and of which methods
     proposition : of measurements: which one is drawn
+    less_data : of orders: what the order of the methods is compared with
     """
 
     kind: FigureKind
@@ -186,6 +204,7 @@ class FigureSpec(PanelsSpec):
     quantity: NotRequired[Quantity]
     methods: NotRequired[list[str]]
     proposition: NotRequired[str]
+    less_data: NotRequired[LessData]
 
 
 class ComparisonSpec(TypedDict):

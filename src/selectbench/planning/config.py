@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -173,6 +173,8 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
                 raise ConfigError(f"{folder / spell(f'{name}.yaml')}: rename it: ids have lower-case letters, digits and underscores")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
     scale = _read_scale(root, main["scale"])
+    if "less_data" in scale:
+        _check_name(scale["less_data"], [name for name in scales if name != main["scale"]], f"{SCALES / main['scale']}.yaml: less_data")
     config = Config(
         main=main,
         scale=scale,
@@ -197,7 +199,14 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
     _check_scale(config)
     for paper, content in config.papers.items():
         _check_paper(config, PAPERS / f"{paper}.yaml", content)
-    return config
+    return (
+        config if "less_data" in scale else replace(config, papers={paper: _drop_orders(entry) for paper, entry in config.papers.items()})
+    )
+
+
+def _drop_orders(paper: Paper) -> Paper:
+    """Return a paper without the figures that compare a scale with one that has less data."""
+    return {**paper, "figures": {name: figure for name, figure in paper["figures"].items() if figure["kind"] != "order"}}
 
 
 def _read_scale(root: Path, name: str) -> Any:

@@ -118,6 +118,7 @@ class Scale(TypedDict):
     encoders : data set → encoder
     reference_models : text data set → language model that perplexities are read from
     batch, resources : of jobs
+    less_data : the scale with the same models on less data, whose order of methods figures compare with this one's
     arithmetic_sd : method → standard deviation of its accuracy between kinds of arithmetic, in points, where it was measured
     compare_reported : whether cells are compared with what papers report
     """
@@ -127,6 +128,7 @@ class Scale(TypedDict):
     repeats: NotRequired[int]
     decide: NotRequired[Decide]
     listed: NotRequired[bool]
+    less_data: NotRequired[str]
     axes: Axes
     tables: NotRequired[dict[str, list[str]]]
     seeds: list[int]

@@ -1,15 +1,16 @@
-"""Draw one figure from records, overlaps of subsets, measurements, explored states or clusters, as PDF, PNG and SVG."""
+"""Draw one figure from records, overlaps, measurements, explored states, clusters or another scale's table, as PDF, PNG and SVG."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from selectbench.artefacts.specs import FigureSpec
+from selectbench.artefacts.specs import FigureSpec, LessData
 from selectbench.planning.config import list_table_seeds
 from selectbench.planning.runs import format_keep
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import read_sealed, write_atomically
+from selectbench.records.files import digest_file, read_sealed, write_atomically
 from selectbench.records.records import read_record, read_records
 from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
@@ -17,10 +18,13 @@ from selectbench.stages._measurements import list_measurements
 from selectbench.stages._sources import find_clusters
 from selectbench.stages.collect_records import CollectRecords
 from selectbench.stages.compare_subsets import CompareSubsets
+from selectbench.stages.make_table import MakeTable
 from selectbench.stages.map_states import MapStates
 
 if TYPE_CHECKING:
+    from selectbench.artefacts.cells import Cell
     from selectbench.artefacts.coherence import Clustering
+    from selectbench.artefacts.kinds import Table
     from selectbench.artefacts.measurements import Measurement
     from selectbench.planning.plan import Plan
 
@@ -69,19 +73,29 @@ class DrawFigure(Stage):
         records = [Output(output.job, "record") for output in dict.fromkeys(clusters)]
         return sorted(records, key=lambda output: output.job.find_output(plan, output.name))
 
+    def _find_less(self, plan: "Plan", table: str) -> LessData:
+        """Return where the filled table lies at the scale with less data."""
+        scale = plan.config.scale["less_data"]
+        layout = replace(plan.layout, results=f"{plan.layout.root}/{scale}")
+        path = layout.fill(MakeTable.writes["cells"], paper=self.paper, table=table)
+        return {"scale": scale, "table": path, "sha256": digest_file(Path(path)) if Path(path).exists() else None}
+
     def specify(self, plan: "Plan") -> FigureSpec:
         """Return the panels of the figure's table, and how to draw them."""
         entry = plan.config.papers[self.paper]["figures"][self.figure]
         keep = {"keep": format_keep(entry["keep"])} if "keep" in entry else {}
         drawn = {name: value for name, value in entry.items() if name != "table"}
+        less = {"less_data": self._find_less(plan, entry["table"])} if entry["kind"] == "order" else {}
         panels = plan.tables[self.paper, entry["table"]]
-        return cast(FigureSpec, {**panels, "id": self.figure, **drawn, **keep, "code": fingerprint_stage(self.name)})
+        return cast(FigureSpec, {**panels, "id": self.figure, **drawn, **keep, **less, "code": fingerprint_stage(self.name)})
 
 
 def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> None:
     """Draw a figure and write it in all formats."""
     from selectbench.artefacts import figures
 
+    less = spec.get("less_data")
+    found = {"less_data": [Path(less["table"])]} if less and less["sha256"] else {}
     figure = figures.draw_figure(
         spec,
         {run: record for path in inputs["records"] for run, record in read_records(path).items()},
@@ -89,11 +103,12 @@ def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> N
         [cast("Measurement", read_record(path)) for path in inputs["measurements"]],
         [group for path in inputs["states"] for group in read_sealed(path)["groups"]],
         [cast("Clustering", read_record(path)) for path in inputs["clusters"]],
+        next((cast("Table[Cell]", read_sealed(path)) for paths in found.values() for path in paths), None),
     )
     drawings = [outputs[name] for name in ("pdf", "png", "svg")]
     for path in drawings:
         write_atomically(path, partial(write_bytes, figures.render_figure(figure, path.suffix[1:])))
-    seal_artefact(outputs["sources"], {"figure": spec["id"]}, spec["code"], inputs, drawings)
+    seal_artefact(outputs["sources"], {"figure": spec["id"]}, spec["code"], {**inputs, **found}, drawings)
 
 
 def write_bytes(content: bytes, stream: BinaryIO) -> None:
