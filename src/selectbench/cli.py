@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     plan = add("plan", show_plan, "Show what a scale runs and what it costs, before anything starts.")
-    plan.add_argument("--gpus", type=_parse_count, help="number of GPUs to schedule on (default: 1 if the scale requests GPUs)")
+    plan.add_argument("--gpus", type=_parse_count, help="number of GPUs to schedule on (default: as many as its largest job requests)")
     simulate = add("simulate", show_simulation, "Schedule a scale's jobs on machines of several sizes, without running any.")
     simulate.add_argument("--gpus", type=_parse_count, nargs="+", help="numbers of GPUs, one schedule for each (default: 8 64)")
     for command, default in ((plan, "those of this machine"), (simulate, "as many as jobs request; without GPUs, those of this machine")):
@@ -209,7 +209,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
         scoring = sum(row["selection"]["score_s"] + row["selection"]["select_s"] for row in done)
         took = f"{training / 60:.1f} min of training and {scoring / 60:.1f} min of scoring"
         print(f"Recorded at this scale: {spell_count(len(done), 'run')} took {took}")
-    gpus = arguments.gpus if arguments.gpus is not None else 1 if costing.asks_gpu else 0
+    gpus = arguments.gpus if arguments.gpus is not None else max(job.gpus for job in costing.jobs.values())
     for line in describe_costs(costing, parts, gpus, arguments.cores or count_cores()):
         print(line)
     last = describe_last_estimate(costing)

@@ -13,7 +13,15 @@ from selectbench.cli import main
 from selectbench.costs import costing as costing_module
 from selectbench.costs.costing import KIND, MULTIPLY_ADDS, PUBLISHED_DEVICE, RECORDED, SAME_MODEL, SNAKEMAKE, Costing, measure_pace
 from selectbench.costs.disk import measure_bytes
-from selectbench.costs.estimates import describe_costs, describe_last_estimate, format_bytes, format_seconds, sum_costs, write_estimate
+from selectbench.costs.estimates import (
+    describe_costs,
+    describe_last_estimate,
+    describe_limit,
+    format_bytes,
+    format_seconds,
+    sum_costs,
+    write_estimate,
+)
 from selectbench.costs.reasons import compare_specs, explain_status, find_reasons
 from selectbench.costs.recorded import measure_run, read_times
 from selectbench.costs.sizes import KEPT, PUBLISHED_MODEL, ImageNetwork, count_networks, list_networks, size_model
@@ -96,7 +104,7 @@ def test_every_file_that_a_job_reads_is_made_by_another(project, scale):
     assert found == set(jobs)
     statistics = [job for job in jobs.values() if job.rule == "measure_texts" and job.stage.measure == "statistics"]
     computing = [job for job in jobs.values() if job.stage.computes and job not in statistics]
-    assert {job.gpus for job in computing} == {plan.config.scale["resources"]["gpu"]}
+    assert {job.gpus / job.stage.count_processes(plan) for job in computing} == {plan.config.scale["resources"]["gpu"]}
     assert {job.gpus for job in jobs.values() if job not in computing} == {0}
 
 
@@ -177,9 +185,35 @@ def test_a_scale_on_gpus_extrapolates_from_the_published_rate(project):
     assert small == (pytest.approx(ratio / (9488.39 / 8)), MULTIPLY_ADDS)
     assert costing.costs[find_job(costing.jobs, "finetune_targets", "anli").outputs[0]] == (None, None)
     texts = Costing(load_plan(project, {"scale": "full", "papers": ["cluster_mdp"]}), costing.observed)
-    lines = list(describe_costs(costing, {"Cluster MDP": texts}, 1, 8))
+    lines = list(describe_costs(costing, {"Cluster MDP": texts}, 8, 8))
     assert re.search(r"^Cluster MDP .* unknown .* unknown$", lines[1])
     assert re.search(r"^all papers .* ≥ [\d,.]+ .* ≥ ", lines[2])
+
+
+def test_processes_share_the_time_of_a_job_and_each_has_its_gpu(project):
+    plan, alone = plan_scale(project, "full"), plan_scale(project, "full")
+    alone.config.recipes["imagenet_adamw_300"].pop("processes")
+    several, one = Costing(plan), Costing(alone)
+    (name, *_) = [name for name, job in one.jobs.items() if job.rule == "train_targets" and "imagenet1k/vit_base" in name]
+    assert several.jobs[name].gpus == 8 and one.jobs[name].gpus == 1
+    assert several.costs[name].seconds == pytest.approx(one.costs[name].seconds / 8)
+
+
+def test_jobs_that_would_be_stopped_are_told_and_every_scale_is_without_any(project):
+    for scale in ("fast", "small", "full"):
+        assert list(describe_limit(Costing(plan_scale(project, scale)))) == []
+    plan = plan_scale(project, "full")
+    plan.config.recipes["imagenet_adamw_300"].pop("processes")
+    costing = Costing(plan)
+    warning, longest = describe_limit(costing)
+    over = {name: cost.seconds for name, cost in costing.costs.items() if (cost.seconds or 0) > 4320 * 60}
+    assert len(over) > 100
+    assert (
+        warning
+        == f"Warning: on a cluster, {len(over)} jobs would be stopped after 3.0 days (resources.runtime): {len(over)} train_targets."
+    )
+    name = max(over, key=over.get)
+    assert longest.startswith(f"The longest, {name}, takes {format_seconds(over[name])}. ")
 
 
 def test_a_recorded_gpu_replaces_the_published_one(project):
@@ -221,6 +255,8 @@ def test_the_pace_is_that_of_the_device_that_worked_most():
     assert (cpu.device, list(cpu.seconds_per_visit.values())) == ("cpu", [0.03])
     assert (gpu.device, list(gpu.seconds_per_visit.values())) == ("B", [0.003])
     assert measure_pace(rows[:2], datasets, asks_gpu=True) is None
+    rows[3]["recipe"]["processes"] = 4
+    assert list(measure_pace(rows, datasets, asks_gpu=True).seconds_per_visit.values()) == [pytest.approx(0.012)]
 
 
 def test_multiply_adds_and_parameters_are_the_published_ones():
@@ -364,7 +400,7 @@ def test_commands_print_costs_and_schedules(project, capsys):
     for _, makespan, use, path, bound in rows:
         days, longest, least = (float(text.removesuffix(" days").replace(",", "")) for text in (makespan, path, bound))
         assert max(longest, least) - 0.5 <= days
-        assert float(use) == pytest.approx(100 * least / days, abs=1)
+        assert (least - 0.5) / (days + 0.5) <= float(use) / 100 <= (least + 0.5) / (days - 0.5)  # days are rounded
     with pytest.raises(SystemExit) as caught:
         main(["simulate", "--gpus", "many"])
     assert caught.value.code == 2

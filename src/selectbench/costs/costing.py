@@ -54,7 +54,7 @@ class Pace:
     Parameters
     ----------
     device : its name
-    seconds_per_visit : identity of a network → seconds per sample for a forward and a backward pass
+    seconds_per_visit : identity of a network → seconds per sample for a forward and a backward pass, of one process
     """
 
     device: str
@@ -80,7 +80,7 @@ def measure_pace(rows: "Iterable[Row]", datasets: "Mapping[str, Entry]", asks_gp
             continue
         inputs = datasets[dataset].get("input_shape", dataset)
         total = work.setdefault(device, {}).setdefault(identify_network(model, recipe.get("stem", ""), inputs), [0.0, 0.0])
-        total[0] += measure_run(row, TRAIN).seconds
+        total[0] += measure_run(row, TRAIN).seconds * recipe.get("processes", 1)
         total[1] += training["sample_visits"]
     if not work:
         return None
@@ -188,7 +188,8 @@ class Costing:
         seconds_per_visit, basis = self.find_pace(network)
         if seconds_per_visit is None:
             return NO_COST
-        return Cost(start_s + sum(work.seconds for work in works if work) + visits * seconds_per_visit, basis)
+        training_s = visits * seconds_per_visit / job.stage.count_processes(self.plan)  # processes are taken not to wait for each other
+        return Cost(start_s + sum(work.seconds for work in works if work) + training_s, basis)
 
     def find_pace(self, network: Network) -> tuple[float | None, str | None]:
         """Return the seconds per sample visit of a network on the kind of device that the scale requests, and the basis of this number."""

@@ -88,6 +88,19 @@ def describe_costs(costing: Costing, parts: Mapping[str, Costing], gpus: int, co
     if unsized := totals["all papers"].unsized:
         unknown = f"the files of {spell_count(unsized, 'job')} cannot be estimated"
         yield f"Disk: measured where files exist, otherwise estimated from shapes; {unknown}."
+    yield from describe_limit(costing)
+
+
+def describe_limit(costing: Costing) -> Iterator[str]:
+    """Yield a warning if jobs are expected to take longer than the scale allows them."""
+    limit_s = 60.0 * costing.plan.config.scale["resources"]["runtime"]
+    longer = {name: cost.seconds for name, cost in costing.costs.items() if cost.seconds is not None and cost.seconds > limit_s}
+    if longer:
+        counts = format_counts(Counter(costing.jobs[name].rule for name in longer))
+        name, seconds = max(longer.items(), key=lambda item: item[1])
+        jobs, limit = spell_count(len(longer), "job"), format_seconds(limit_s)
+        yield f"Warning: on a cluster, {jobs} would be stopped after {limit} (resources.runtime): {counts}."
+        yield f"The longest, {name}, takes {format_seconds(seconds)}. Raise runtime, or set processes in its recipe."
 
 
 def describe_machine(gpus: int, cores: int | None) -> str:

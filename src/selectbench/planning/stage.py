@@ -165,6 +165,10 @@ class Stage(ABC):
         """Return the number of GPUs that the job requests."""
         return plan.config.scale["resources"]["gpu"] if self.computes else 0
 
+    def count_processes(self, plan: "Plan") -> int:
+        """Return the number of processes among which the job splits its batches."""
+        return 1
+
     def count_threads(self, plan: "Plan") -> int:
         """Return the number of processors that the job requests."""
         return plan.config.scale["resources"]["threads"] if self.threaded else 1

@@ -101,9 +101,12 @@ class TrainingStage(TargetStage):
 
     def count_gpus(self, plan: "Plan") -> int:
         """Return the number of GPUs: those of the scale, for each process of the recipe."""
-        recipe = plan.config.recipes[plan.run_recipe(self.list_runs(plan)[0])]
-        processes: int = recipe.get("processes", 1)
-        return super().count_gpus(plan) * processes
+        return super().count_gpus(plan) * self.count_processes(plan)
+
+    def count_processes(self, plan: "Plan") -> int:
+        """Return the number of processes of the recipe."""
+        processes: int = plan.config.recipes[plan.run_recipe(self.list_runs(plan)[0])].get("processes", 1)
+        return processes
 
     def list_files(self, plan: "Plan") -> Iterator[Path]:
         """Yield the manifest, and the record and weights of every run."""
