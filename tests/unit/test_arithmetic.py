@@ -16,7 +16,7 @@ from selectbench.planning.config import load_config
 from selectbench.planning.plan import load_plan
 from selectbench.planning.rules import to_json
 from selectbench.records import arithmetic
-from selectbench.records.arithmetic import AVX2, NATIVE, SETTINGS, SSE4, describe_arithmetic, has_avx2, pin_arithmetic
+from selectbench.records.arithmetic import AVX2, DETERMINISTIC, NATIVE, SETTINGS, SSE4, describe_arithmetic, has_avx2, pin_arithmetic
 from selectbench.records.files import read_json
 from selectbench.stages import _command
 from selectbench.stages.cluster_texts import ClusterTexts
@@ -203,22 +203,24 @@ def test_a_stage_says_when_it_cannot_compute_as_asked(monkeypatch, capsys):
         assert message.startswith(said) and bool(message) == bool(said)
 
 
-@pytest.mark.parametrize("name", [AVX2, SSE4, NATIVE])
+@pytest.mark.parametrize("name", [AVX2, SSE4, NATIVE, DETERMINISTIC])
 def test_a_stage_computes_as_its_specification_says(name):
     program = "import sys; sys.argv[0] = '-m'; import selectbench.stages, os; print(os.environ.get('OPENBLAS_CORETYPE'))"
-    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS[AVX2]}
+    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS[DETERMINISTIC]}
     command = [sys.executable, "-c", program, "--spec", to_json({"arithmetic": name})]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    offered = name != NATIVE and arithmetic.has_flag({AVX2: "avx2", SSE4: "sse4_2"}[name])
+    offered = name != NATIVE and arithmetic.has_flag({AVX2: "avx2", SSE4: "sse4_2", DETERMINISTIC: "avx2"}[name])
     assert said == (SETTINGS[name]["OPENBLAS_CORETYPE"] if offered else "None")
 
 
-@pytest.mark.parametrize("written", [AVX2, SSE4, NATIVE, "avx3", "[avx2]"])
+@pytest.mark.parametrize("written", [AVX2, SSE4, NATIVE, DETERMINISTIC, "avx3", "[avx2]"])
 def test_commands_compute_as_stages_do(monkeypatch, tmp_path, written):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(f"arithmetic: {written}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx512")
+    for name in SETTINGS[DETERMINISTIC]:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(arithmetic, "has_flag", lambda flag: True)
     hold_arithmetic()
     assert describe_arithmetic() == (written if written in SETTINGS else NATIVE)
@@ -226,6 +228,6 @@ def test_commands_compute_as_stages_do(monkeypatch, tmp_path, written):
 
 def test_the_configuration_says_which_arithmetic_every_computing_job_uses(root):
     assert load_config(root).main["arithmetic"] == "avx2"
-    for name in (SSE4, NATIVE):
+    for name in (SSE4, NATIVE, DETERMINISTIC):
         plan = load_plan(root, {"arithmetic": name})
         assert json.loads(to_json(TrainProxy("digits", "convnet", "0").specify(plan)))["arithmetic"] == name

@@ -69,6 +69,12 @@ def test_records_of_a_gpu_are_warned_of():
         "1 of 2 records were made on a GPU (GPU X), whose arithmetic is not pinned.",
         "This page mixes machines",
     ]
+    held = {"device": "GPU X", "arithmetic": "deterministic", "gpu": {"varying": []}}
+    assert describe_machines(make_records(held, evaluated=[held])).warnings == []
+    varying = held | {"gpu": {"varying": ["cumsum_cuda_kernel"]}}
+    assert describe_machines(make_records(held, evaluated=[varying])).warnings == [
+        "1 of 2 records used GPU kernels that have no deterministic version (cumsum_cuda_kernel)."
+    ]
 
 
 def test_a_page_of_several_machines_says_so():

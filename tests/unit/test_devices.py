@@ -1,5 +1,6 @@
 """Where a job asks for a GPU that is not there, it says so instead of computing on the CPU."""
 
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import torch
 
 from selectbench.errors import ConfigError
 from selectbench.planning.plan import load_plan
+from selectbench.records.arithmetic import has_avx2
 from selectbench.records.leases import ALLOWED, DEVICES
 from selectbench.records.provenance import CPU
 from selectbench.training.devices import choose_device, describe_device, name_runtime, spare_bytes
@@ -90,3 +92,34 @@ def test_bfloat16_is_not_emulated(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: asked.append(including_emulation))
     assert not uses_bfloat16(Recipe(), torch.device("cuda"))
     assert asked == [False]
+
+
+DETERMINED = """
+import json, torch
+from selectbench.records.arithmetic import pin_arithmetic
+from selectbench.training import devices
+pin_arithmetic({arithmetic!r})
+torch.cuda.is_available, torch.cuda.get_device_name = lambda: True, lambda device: "Some GPU"
+torch.backends.cudnn.version = lambda: 91002
+device = devices.choose_device(1)
+before = devices.describe_device(device).gpu
+values = torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))  # no kernel of CPUs but this one has two versions
+flags = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+print(json.dumps([before, devices.describe_device(device).gpu, flags]))
+"""
+
+
+@pytest.mark.skipif(not has_avx2(), reason="deterministic arithmetic holds CPUs to AVX2")
+def test_deterministic_arithmetic_asks_for_deterministic_kernels_and_names_the_others(tmp_path):
+    found = {}
+    for arithmetic in ("deterministic", "avx2"):
+        program = DETERMINED.format(arithmetic=arithmetic)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert done.stderr == ""
+        found[arithmetic] = json.loads(done.stdout)
+    before, after, flags = found["deterministic"]
+    assert (before["deterministic"], before["benchmark"], before["varying"], after["varying"]) == (True, False, [], ["put_"])
+    assert flags == [True, False, False]
+    before, after, flags = found["avx2"]
+    assert before == after and (before["deterministic"], before["benchmark"]) == (False, True) and "varying" not in before
+    assert flags == [False, True, True]

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from selectbench.errors import spell_count
-from selectbench.records.arithmetic import AVX2, NATIVE, SSE4
+from selectbench.records.arithmetic import AVX2, DETERMINISTIC, NATIVE, SSE4
 from selectbench.records.rows import Provenance, Records
 
 CPU, UNKNOWN = "CPU", "not recorded"
 PINNED = "AVX2"
-NAMES = {AVX2: PINNED, SSE4: "SSE4", NATIVE: "native"}
+NAMES = {AVX2: PINNED, SSE4: "SSE4", NATIVE: "native", DETERMINISTIC: "AVX2, deterministic on GPUs"}
 UNPINNED = {
     "native": "used whatever instructions the processor offers (native arithmetic)",
     "SSE4": "used SSE4, which is meant for comparisons",
@@ -59,7 +59,8 @@ def describe_machines(records: Records) -> Machines:
         ("Devices", format_count(devices)),
         ("Versions", "; ".join(f"{name} {format_count(count)}" for name, count in versions.items())),
     ]
-    return Machines(len(origins), facts, [*warn_unpinned(arithmetic, devices, len(origins)), *warn_mixed(mixed)])
+    warnings = [*warn_unpinned(arithmetic, len(origins)), *warn_varying(origins), *warn_mixed(mixed)]
+    return Machines(len(origins), facts, warnings)
 
 
 def list_origins(records: Records) -> Iterator[Provenance]:
@@ -81,21 +82,31 @@ def count_versions(origins: Sequence[Provenance]) -> dict[str, Count]:
     return dict(versions)
 
 
-def warn_unpinned(arithmetic: Count, devices: Count, num: int) -> Iterator[str]:
-    """Yield a sentence for every kind of arithmetic that is not the pinned one, and for GPUs.
+def warn_unpinned(arithmetic: Count, num: int) -> Iterator[str]:
+    """Yield a sentence for every kind of arithmetic that is not a pinned one.
 
     Parameters
     ----------
-    arithmetic, devices : number of records by kind
+    arithmetic : number of records by kind
     num : number of all records
     """
     for kind, said in UNPINNED.items():
         if kind in arithmetic:
             yield f"{arithmetic[kind]:,} of {spell_count(num, 'record')} {said}."
-    accelerators = [name for name in devices if name != CPU]
-    if accelerators:
-        made = sum(devices[name] for name in accelerators)
-        yield f"{made:,} of {spell_count(num, 'record')} were made on a GPU ({', '.join(accelerators)}), whose arithmetic is not pinned."
+
+
+def warn_varying(origins: Sequence[Provenance]) -> Iterator[str]:
+    """Yield a sentence for records of GPUs without deterministic arithmetic, and one for those where some kernels had no such version."""
+    on_gpus = [origin for origin in origins if origin["device"] != "cpu"]
+    unpinned = [origin["device"] for origin in on_gpus if "varying" not in origin.get("gpu", {})]
+    if unpinned:
+        names = ", ".join(dict.fromkeys(unpinned))
+        yield f"{len(unpinned):,} of {spell_count(len(origins), 'record')} were made on a GPU ({names}), whose arithmetic is not pinned."
+    varying = [kernels for origin in on_gpus if (kernels := origin.get("gpu", {}).get("varying"))]
+    if varying:
+        names = ", ".join(sorted({name for kernels in varying for name in kernels}))
+        used = f"used GPU kernels that have no deterministic version ({names})"
+        yield f"{len(varying):,} of {spell_count(len(origins), 'record')} {used}."
 
 
 def warn_mixed(mixed: Sequence[str]) -> Iterator[str]:

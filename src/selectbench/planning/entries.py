@@ -19,7 +19,7 @@ class Main(TypedDict):
     partial : whether tables may be made while runs are missing
     results, resources : folders
     only : ids of runs, if only these are run
-    arithmetic : ``avx2`` (the default), ``sse4`` or ``native``
+    arithmetic : ``avx2`` (the default), ``sse4``, ``native`` or ``deterministic``
     warm_start : whether jobs on this machine are forked from a process that has imported the libraries (the default)
     """
 
@@ -29,7 +29,7 @@ class Main(TypedDict):
     results: str
     resources: str
     only: NotRequired[list[str]]
-    arithmetic: NotRequired[Literal["avx2", "sse4", "native"]]
+    arithmetic: NotRequired[Literal["avx2", "sse4", "native", "deterministic"]]
     warm_start: NotRequired[bool]
 
 

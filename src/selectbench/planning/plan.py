@@ -104,7 +104,10 @@ class Plan:
 
     @property
     def arithmetic(self) -> str:
-        """Whether CPUs compute with AVX2 (``avx2``) or SSE4 (``sse4``) at most, or with whatever instructions they have (``native``)."""
+        """Whether CPUs compute with AVX2 (``avx2``) or SSE4 (``sse4``) at most, or with whatever instructions they have (``native``).
+
+        ``deterministic`` is AVX2 on CPUs, and deterministic kernels on GPUs.
+        """
         return self.config.main.get("arithmetic", AVX2)
 
     @property

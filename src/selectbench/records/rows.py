@@ -69,6 +69,7 @@ class GpuSetting(TypedDict):
     driver : its version, None if it cannot be asked
     benchmark, deterministic : whether cuDNN chooses the fastest kernels, and only deterministic ones
     tf32 : whether float32 products may be rounded to TF32
+    varying : kernels that were used although they have no deterministic version, where deterministic ones were asked for; else missing
     """
 
     runtime: str
@@ -77,6 +78,7 @@ class GpuSetting(TypedDict):
     benchmark: bool
     deterministic: bool
     tf32: bool
+    varying: NotRequired[list[str]]
 
 
 class Provenance(TypedDict):
@@ -84,7 +86,8 @@ class Provenance(TypedDict):
 
     Parameters
     ----------
-    arithmetic : ``"avx2"`` or ``"sse4"`` if libraries were held to it, else ``"native"``; records of old versions lack it
+    arithmetic : ``"avx2"``, ``"sse4"`` or ``"deterministic"`` if libraries were held to it, else ``"native"``; records of old versions lack
+        it
     code : fingerprint of the stage's code
     command : that was run
     commit, dirty : of the working tree, and whether it had uncommitted changes; None outside a git repository

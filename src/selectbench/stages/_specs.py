@@ -22,7 +22,7 @@ class DataSpec(TypedDict):
     dataset : its id
     num_classes : C, the number of classes
     threads : number of processors of the job
-    arithmetic : ``avx2``, ``sse4`` or ``native``
+    arithmetic : ``avx2``, ``sse4``, ``native`` or ``deterministic``
     input_shape : (channels, height, width) of images
     task : ``classification`` or ``choice``, for text data sets
     class_names : names of the classes of a text data set, or None
@@ -116,7 +116,7 @@ class SelectionSpec(MethodSpec):
     Parameters
     ----------
     dataset : its id
-    arithmetic : ``avx2``, ``sse4`` or ``native``
+    arithmetic : ``avx2``, ``sse4``, ``native`` or ``deterministic``
     """
 
     dataset: str

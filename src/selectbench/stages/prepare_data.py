@@ -24,7 +24,7 @@ class Spec(TypedDict):
     dataset : id of the data set
     test_sets : the test sets that runs need
     entry : its entry in the configuration
-    arithmetic : ``avx2``, ``sse4`` or ``native``
+    arithmetic : ``avx2``, ``sse4``, ``native`` or ``deterministic``
     code : fingerprint of the code
     """
 

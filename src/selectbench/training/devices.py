@@ -1,12 +1,19 @@
 """The device that a job computes on: a GPU if it may use one, the CPU otherwise, and never the CPU where a GPU was asked for."""
 
+import re
+import warnings
+from typing import Any
+
 import torch
 
 from selectbench.errors import ConfigError
+from selectbench.records.arithmetic import DETERMINISTIC, describe_arithmetic
 from selectbench.records.leases import ALLOWED, ask_driver, may_use_cpu
 from selectbench.records.provenance import CPU, Device
 from selectbench.records.rows import GpuSetting
 
+_VARYING = r"(\S+) does not have a deterministic implementation"  # what torch warns of such kernels
+_varying: set[str] = set()  # kernels that this process has used although deterministic ones were asked for
 _LEAST_SPARE = 1 << 26  # bytes, also on a CPU, whose caches larger pieces leave
 _SHARE = 4  # of the free memory of a GPU, one part
 
@@ -16,8 +23,8 @@ WITHOUT_GPU = f"write gpu: 0 in the scale's resources, or set {ALLOWED}=1, to co
 def choose_device(num_gpus: int = 0) -> torch.device:
     """Return the first GPU this process may use, otherwise the CPU.
 
-    On a GPU, cuDNN benchmarks its kernels once per input shape, of which a training run has two or three. Float32 is exact, without
-    TF32; recipes that allow less precision say ``bf16``.
+    On a GPU, cuDNN benchmarks its kernels once per input shape, of which a training run has two or three; with deterministic arithmetic it
+    uses deterministic ones instead. Float32 is exact, without TF32; recipes that allow less precision say ``bf16``.
 
     Parameters
     ----------
@@ -33,9 +40,28 @@ def choose_device(num_gpus: int = 0) -> torch.device:
             raise ConfigError(f"resources.gpu: the job asks for {num_gpus}, but {explain_absence()}; {WITHOUT_GPU}")
         return torch.device("cpu")
     torch.backends.cudnn.benchmark = True
+    if describe_arithmetic() == DETERMINISTIC:
+        ask_for_deterministic_kernels()
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     return torch.device("cuda")
+
+
+def ask_for_deterministic_kernels() -> None:
+    """Let torch and cuDNN use deterministic kernels where there are any, and note the others as they are used."""
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *details: Any, **named: Any) -> None:
+        if found := re.match(_VARYING, str(message)):
+            _varying.add(found[1])
+        else:
+            show(message, *details, **named)
+
+    warnings.filterwarnings("always", message=_VARYING)
+    warnings.showwarning = note
 
 
 def spare_bytes(device: torch.device) -> int:
@@ -65,6 +91,8 @@ def describe_device(device: torch.device) -> Device:
         "deterministic": cudnn.deterministic,
         "tf32": cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
     }
+    if cudnn.deterministic:
+        setting["varying"] = sorted(_varying)
     return Device(torch.cuda.get_device_name(device), setting)
 
 
