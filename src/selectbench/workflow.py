@@ -130,7 +130,7 @@ def list_trainings(plan: Plan) -> set[Training]:
             trained.append((run.proxy, plan.recipe_name(role, run.dataset, run.proxy)))
         stems = {(model, config.recipes[recipe]["stem"]) for model, recipe in trained}
         encoder = config.encoders[config.scale["encoders"][config.base_of(run.dataset)]]
-        if encoder["kind"] == "simclr" and plan.has_subset(run) and "encoder" in config.make_static(run.method).sources():
+        if encoder["kind"] == "simclr" and "encoder" in plan.run_sources(run):
             stems.add((encoder["model"], encoder["stem"]))
         dataset = config.find_images(run.dataset)
         channels, height, width = dataset["input_shape"]

@@ -21,7 +21,7 @@ def stages(root) -> dict[str, str]:
         match for path in (root / "workflow/rules").glob("*.smk") for match in RULE.findall(path.read_text(encoding="utf-8") + "\n")
     )
     away = {name: text for name, text in rules.items() if "shell:" in text and "localrule: True" not in text}
-    return {name: text for name, text in away.items() if name != "select_subsets"}
+    return {name: text for name, text in away.items() if name not in ("select_subsets", "read_subsets")}
 
 
 def computes_on_gpu(root, stage: str) -> bool:

@@ -66,7 +66,7 @@ def test_every_rule_takes_its_directives_from_the_declaration_of_its_name(rules,
         updated = "\n        ".join(f'{output}=update({source}.output["{output}"]),' for output in stage.writes)
         assert rule["output"] == (updated if name == "build_front_page" else f"**{source}.output,"), name
         assert rule.get("threads") == (f"{source}.threads" if stage.threaded else None), name
-        is_local = rule.get("localrule") == "True" or name == "select_subsets"
+        is_local = rule.get("localrule") == "True" or name in ("select_subsets", "read_subsets")
         assert rule.get("resources") == (None if is_local else f"**{source}.resources,"), name
         assert not (is_local and (stage.computes or stage.threaded)), name
         constraints = f"**{source}.wildcard_constraints," if declared[name].wildcard_constraints else None

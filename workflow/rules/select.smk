@@ -1,6 +1,7 @@
 # Subsets take seconds, so they are made where Snakemake runs, as artefacts are, and are not sent to a scheduler.
 localrules:
     select_subsets,
+    read_subsets,
 
 
 rule score_samples:
@@ -38,6 +39,24 @@ rule select_subsets:
         "Select subsets of {wildcards.dataset} with {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m selectbench.stages.select_subsets --spec {params.spec:q} --scores {input.scores:q}"
+        " --subsets {output.subsets:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
+
+
+rule read_subsets:
+    input:
+        unpack(declared["read_subsets"].input),
+    output:
+        **declared["read_subsets"].output,
+    log:
+        declared["read_subsets"].log,
+    wildcard_constraints:
+        **declared["read_subsets"].wildcard_constraints,
+    params:
+        spec=declared["read_subsets"].spec,
+    message:
+        "Read the subsets of {wildcards.method} on {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "python -m selectbench.stages.read_subsets --spec {params.spec:q} --data {input.data:q}"
         " --subsets {output.subsets:q} --record {output.record:q} 2>&1 | tee {log:q} >&2"
 
 

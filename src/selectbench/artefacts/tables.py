@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from selectbench.artefacts import cost_shares, costs, grids, shifts
-from selectbench.artefacts.cells import Cell, list_cells
+from selectbench.artefacts.cells import Cell, find_finished, list_cells
 from selectbench.artefacts.cost_shares import Times
 from selectbench.artefacts.costs import Answer
 from selectbench.artefacts.formats import (
@@ -94,11 +94,23 @@ def fill_table(spec: TableSpec, records: Records, times: Times | None = None) ->
         compare_reported=spec["compare_reported"],
         columns=filled.columns,
         panels=filled.panels,
-        footnotes=set_footnotes(filled.panels, note_idle(filled.panels, spec.get("learners", []), records)),
+        footnotes=set_footnotes(filled.panels, note_rows(filled.panels, spec.get("learners", []), records)),
         caption="",
     )
     table["caption"] = kind.describe(table)
     return table
+
+
+def note_rows(panels: Sequence[Panel[AnyCell]], learners: Sequence[LearnerSpec], records: Records) -> dict[tuple[str, str], str]:
+    """Return (panel, row) → note, for the rows of agents that did not learn and of subsets that other code has chosen."""
+    return note_idle(panels, learners, records) | note_declared(panels, records)
+
+
+def note_declared(panels: Sequence[Panel[AnyCell]], records: Records) -> dict[tuple[str, str], str]:
+    """Return (panel, row) → note, for the rows whose costs their author reports."""
+    shown = [(panel, row, find_finished(records, run)) for panel, row, _, cell in list_cells(panels) for run in cell["runs"]]
+    declared = [(panel["id"], row["id"]) for panel, row, record in shown if record and record["selection"].get("declared")]
+    return dict.fromkeys(declared, "subsets chosen by other code; the cost of choosing them is what their author reports")
 
 
 def note_idle(panels: Sequence[Panel[AnyCell]], learners: Sequence[LearnerSpec], records: Records) -> dict[tuple[str, str], str]:

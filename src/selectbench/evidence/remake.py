@@ -80,9 +80,11 @@ def draw_sample(plan: Plan, rows: "Mapping[str, Row]", seconds: float, seed: int
 
 
 def find_stratum(plan: Plan, run: Run) -> tuple[str, ...]:
-    """Return the kind of a run: data set, target, regime, and whether a score, an agent, a search or a sampler chooses its samples."""
+    """Return the kind of a run: data set, target, regime, and whether a score, an agent, a search, a sampler or other code chooses."""
     if plan.config.is_dynamic(run.method):
         chooser = "sampler"
+    elif plan.config.is_given(run.method):
+        chooser = "given"
     elif plan.config.is_search(run.method):
         chooser = "search"
     else:

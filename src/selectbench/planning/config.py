@@ -32,6 +32,7 @@ from selectbench.planning.entries import (
     TableEntry,
 )
 from selectbench.planning.folders import check_folders
+from selectbench.planning.given import GivenSubsets, read_given
 from selectbench.planning.strict_yaml import read_yaml
 from selectbench.policy import parse_keep
 
@@ -55,6 +56,7 @@ class Config:
     papers: dict[str, Paper]
     known_papers: Mapping[str, str]  # all papers, requested or not, with their titles
     listed: Mapping[str, str]  # the scales on the front page, in their order, with their titles
+    given: Mapping[str, GivenSubsets]  # method → the subsets that other code has chosen for it
     named: frozenset[str]  # the methods that a table of any paper names, requested or not
     added: Mapping[str, int]  # folder of runs that differ in seed alone → their number, where it is more than the scale's
 
@@ -87,9 +89,15 @@ class Config:
         """Tell whether a method is an agent of ``selectbench.llm.agents``, which searches clusters of texts."""
         return self.methods[name].get("search", False)
 
+    def is_given(self, name: str) -> bool:
+        """Tell whether other code has chosen a method's subsets, which a file lists."""
+        return "subsets" in self.methods[name]
+
     def needs_proxy(self, name: str) -> bool:
         """Tell whether a method reads what a proxy recorded, or trains proxies itself."""
-        return self.is_search(name) or (not self.is_dynamic(name) and self.make_static(name).needs_proxy())
+        if self.is_dynamic(name) or self.is_given(name):
+            return False
+        return self.is_search(name) or self.make_static(name).needs_proxy()
 
     def make_agent(self, name: str) -> "ClusterAgent":
         """Return the agent of an entry that searches clusters, with its parameters."""
@@ -128,9 +136,13 @@ class Config:
 
     def list_learned(self) -> list[str]:
         """List the methods whose subsets an agent chooses beside a model, in a stage of their own."""
-        other = ("planned", "dynamic", "search")
+        other = ("planned", "dynamic", "search", "subsets")
         static = [name for name, entry in self.methods.items() if not any(entry.get(kind) for kind in other)]
         return [name for name in static if self.find_method(name).learned]
+
+    def list_given(self) -> list[str]:
+        """List the methods whose subsets other code has chosen."""
+        return [name for name in self.methods if self.is_given(name)]
 
     def list_searches(self) -> list[str]:
         """List the methods whose subsets an agent finds among clusters of texts."""
@@ -172,7 +184,8 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
             if not re.fullmatch(r"[a-z0-9_]+", name):
                 raise ConfigError(f"{folder / spell(f'{name}.yaml')}: rename it: ids have lower-case letters, digits and underscores")
     every_paper = {paper: _read_checked(root, PAPERS / f"{paper}.yaml", "paper") for paper in papers}
-    scale = _read_scale(root, main["scale"])
+    scale, methods = _read_scale(root, main["scale"]), _read_named(root, "methods")
+    datasets = _join(_fill_derived(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora")
     if "less_data" in scale:
         _check_name(scale["less_data"], [name for name in scales if name != main["scale"]], f"{SCALES / main['scale']}.yaml: less_data")
     config = Config(
@@ -185,11 +198,12 @@ def load_config(root: Path, overrides: Mapping[str, object] | None = None) -> Co
             method for paper in every_paper.values() for table in paper["tables"].values() for method in table["where"]["method"]
         ),
         added=_read_added(root, main["scale"], scale),
-        datasets=_join(_fill_derived(_read_named(root, "datasets")), _read_named(root, "corpora"), "corpora"),
+        datasets=datasets,
         models=_join(_read_named(root, "models"), _read_named(root, "language_models"), "language_models"),
         recipes=_read_named(root, "recipes"),
         encoders=_read_named(root, "encoders"),
-        methods=_read_named(root, "methods"),
+        methods=methods,
+        given=read_given(root, methods, datasets),
     )
     _check_datasets(config)
     _check_methods(config)
@@ -429,6 +443,10 @@ def _check_methods(config: Config) -> None:
         if entry.get("planned"):
             if name in built:
                 raise ConfigError(f"{where}.planned: the method is built; remove the key")
+            continue
+        if config.is_given(name):
+            if name in built:
+                raise ConfigError(f"{where}.subsets: {name} has a file of its own; choose another id")
             continue
         if "method" in entry:
             _check_name(entry["method"], built, f"{where}.method")

@@ -141,6 +141,18 @@ class Scale(TypedDict):
     compare_reported: bool
 
 
+class DeclaredCost(TypedDict):
+    """What a subset cost, as its author reports it.
+
+    Parameters
+    ----------
+    wall_s, sample_visits : seconds, and samples that were trained on
+    """
+
+    wall_s: float
+    sample_visits: float
+
+
 class MethodEntry(TypedDict):
     """An entry of ``config/methods.yaml``.
 
@@ -150,6 +162,7 @@ class MethodEntry(TypedDict):
     control, dynamic, search, planned : what kind of method it is
     method : the method whose file a variant runs
     parameters : of the method
+    subsets, cost : of subsets that other code has chosen: their file, and what choosing one took
     twin : of a method whose agent learns: the method that acts alike and never updates its policy
     published_updates : number of updates of the published code
     """
@@ -161,6 +174,8 @@ class MethodEntry(TypedDict):
     planned: NotRequired[bool]
     method: NotRequired[str]
     parameters: NotRequired[dict[str, Any]]
+    subsets: NotRequired[str]
+    cost: NotRequired[DeclaredCost]
     twin: NotRequired[str]
     published_updates: NotRequired[int]
 

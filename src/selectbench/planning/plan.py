@@ -168,7 +168,9 @@ class Plan:
         return not self.config.is_dynamic(run.method)
 
     def run_sources(self, run: Run) -> tuple[str, ...]:
-        """Return the sources of the signals that a run's subset is made from; samplers, and agents trained alongside a model, read none."""
+        """Return the sources of the signals that a run's subset is made from; samplers, agents and other code read none."""
+        if self.config.is_given(run.method):
+            return ()
         if self.config.is_search(run.method):
             return ("encoder",)
         method = self.config.find_method(run.method) if self.has_subset(run) else None

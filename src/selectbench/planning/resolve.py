@@ -1,7 +1,7 @@
 """From a paper's entries and a scale to what is run: tables with the runs of every cell, claims with the runs they compare."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import product
@@ -195,7 +195,9 @@ def resolve_panel(
     controls = [name for name, method in methods.items() if method.get("control")] if has_controls(entry) else []
     named = [method for method in where["method"] if method not in controls]
     kinds = {find_kind(config, method) for method in named}
-    added = [method for method in list_additions(config) if find_kind(config, method) in kinds] if where.get("additions", True) else []
+    added = (
+        [method for method in list_additions(config) if fits_panel(config, method, dataset, kinds)] if where.get("additions", True) else []
+    )
     seeds = list_table_seeds(config.scale, entry)
     recipe = config.scale["recipes"][config.base_of(dataset)].get("target_in", {}).get(paper, "")
     rows: list[RowSpec] = []
@@ -260,11 +262,20 @@ def make_run(config: Config, regime: str, place: tuple[str, str, str], recipe: s
 
 
 def find_kind(config: Config, method: str) -> str:
-    """Return how a method chooses, which decides the tables in which an addition gets a row."""
+    """Return how a method chooses, which decides the tables in which an addition gets a row; subsets of other code belong to any."""
+    if config.is_given(method):
+        return "given"
     if config.is_dynamic(method) or config.is_search(method):
         return "dynamic" if config.is_dynamic(method) else "search"
     is_built = not config.methods[method].get("planned")
     return "text" if is_built and config.find_method(method).needs_texts() else "static"
+
+
+def fits_panel(config: Config, method: str, dataset: str, kinds: Collection[str]) -> bool:
+    """Tell whether an addition gets a row in a panel: it chooses as others do there, or has subsets of its data set."""
+    if config.is_given(method):
+        return dataset in config.given[method].datasets and bool({"static", "text", "search"} & set(kinds))
+    return find_kind(config, method) in kinds
 
 
 def list_additions(config: Config) -> list[str]:

@@ -361,6 +361,7 @@ class Selection(TypedDict):
     sampler : name of a dynamic sampler
     reached_keep : the keep fraction that the rule of a sampler stands for, if a limit of the rule makes it more than the one asked for
     trajectory : of agents, searches and samplers
+    declared : whether the costs are those that the author of a subset reports
     distance : of agents: between the kept fraction of the chosen epoch's mask and the target, 0 if it is within tolerance
     """
 
@@ -377,6 +378,7 @@ class Selection(TypedDict):
     sampler: NotRequired[str]
     reached_keep: NotRequired[Share]
     trajectory: NotRequired[Trajectory]
+    declared: NotRequired[bool]
     distance: NotRequired[Share]
 
 

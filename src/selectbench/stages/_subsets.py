@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from selectbench.planning.stage import Output
+from selectbench.stages.read_subsets import ReadSubsets
 from selectbench.stages.score_samples import ScoreSamples
 from selectbench.stages.search_clusters import SearchClusters
 from selectbench.stages.select_subsets import SelectSubsets
@@ -20,7 +21,9 @@ def find_subset(plan: "Plan", run: "Run") -> Output:
     """Return the file of subsets, for all keep fractions, from which a run takes its own."""
     key = (run.dataset, run.proxy, run.method, str(run.seed))
     chooser: type[Stage]
-    if plan.config.is_search(run.method):
+    if plan.config.is_given(run.method):
+        chooser = ReadSubsets
+    elif plan.config.is_search(run.method):
         chooser = SearchClusters
     elif plan.config.find_method(run.method).learned:
         chooser = TrainSelectors
@@ -30,8 +33,9 @@ def find_subset(plan: "Plan", run: "Run") -> Output:
 
 
 def find_scores(plan: "Plan", run: "Run") -> Output | None:
-    """Return the scores that a run's subset is taken from; None if an agent chooses it, or a sampler selects anew in every epoch."""
-    if plan.config.is_search(run.method) or not plan.has_subset(run) or plan.config.find_method(run.method).learned:
+    """Return the scores that a run's subset is taken from; None if an agent or other code chooses it, or a sampler in every epoch."""
+    config = plan.config
+    if config.is_given(run.method) or config.is_search(run.method) or not plan.has_subset(run) or config.find_method(run.method).learned:
         return None
     return Output(ScoreSamples(run.dataset, run.proxy, run.method, str(run.seed)), "scores")
 

@@ -56,9 +56,9 @@ class SelectSubsets(Stage):
 
     @classmethod
     def constrain(cls, plan: "Plan") -> dict[str, str]:
-        """Exclude the methods whose subsets an agent chooses."""
-        chosen_by_agents = "|".join(plan.config.list_learned() + plan.config.list_searches()) or "$"
-        return {"method": f"(?!({chosen_by_agents})/)[a-z0-9_]+"}
+        """Exclude the methods whose subsets an agent or other code chooses."""
+        others = "|".join(plan.config.list_learned() + plan.config.list_searches() + plan.config.list_given()) or "$"
+        return {"method": f"(?!({others})/)[a-z0-9_]+"}
 
     def list_inputs(self, plan: "Plan") -> Inputs:
         """Return the scores."""
