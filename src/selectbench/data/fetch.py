@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from selectbench.data.messages import first_line
 from selectbench.data.sources import check_digest, describe_help, find_source, get_raw_folder, list_problems, locate_file
 from selectbench.errors import DataError
+from selectbench.records.files import write_atomically
 
 if TYPE_CHECKING:
     from selectbench.data.entries import Entry, FileEntry, SourceEntry
@@ -37,6 +39,8 @@ def fetch_dataset(name: str, entry: "Entry", resources: Path, source: str | None
     ------
     DataError
         The source is unknown, a tool is missing, the download failed, or a file does not match its checksum.
+    OSError
+        With the path: a file cannot be written, on a full disk for example.
     """
     if source is None:
         candidates = sorted(entry["sources"], key=lambda one: any(list_problems(name, entry, one, resources, full=True)))
@@ -70,13 +74,17 @@ def fetch_source(name: str, entry: "Entry", source: "SourceEntry", resources: Pa
     for file in source["files"]:
         if check_digest(raw / file["path"], file) is None:
             continue
-        with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch.") as folder:
-            download_file(source, file, Path(folder))
-            arrived = Path(folder) / file["path"]
-            problem = check_digest(arrived, file)
-            if problem:
-                raise DataError(f"{raw / file['path']}: the downloaded file is wrong: {problem}; {describe_help(name, source)} again")
-            arrived.replace(raw / file["path"])
+        wanted = raw / file["path"]
+        try:
+            with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch.") as folder:
+                download_file(source, file, Path(folder))
+                arrived = Path(folder) / file["path"]
+                problem = check_digest(arrived, file)
+                if problem:
+                    raise DataError(f"{wanted}: the downloaded file is wrong: {problem}; {describe_help(name, source)} again")
+                arrived.replace(wanted)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or first_line(error), str(wanted)) from None
     return raw
 
 
@@ -128,10 +136,21 @@ def run_tool(command: list[str], folder: Path) -> None:
 
 def download_url(url: str, path: Path, most: float) -> None:
     """Download a file, and stop soon after ``most`` bytes."""
+
+    def write(stream: IO[bytes]) -> None:
+        for block in read_blocks(url, most):
+            stream.write(block)
+
+    write_atomically(path, write, count=lambda: None if math.isinf(most) else int(most))
+
+
+def read_blocks(url: str, most: float) -> Iterator[bytes]:
+    """Yield the content of a URL in blocks, and no further block once there are more than ``most`` bytes."""
+    size = 0
     try:
-        with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as stream:
-            while path.stat().st_size <= most and (block := response.read(1 << 20)):
-                stream.write(block)
-                stream.flush()
+        with urllib.request.urlopen(url, timeout=60) as response:
+            while size <= most and (block := response.read(1 << 20)):
+                size += len(block)
+                yield block
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)})") from None

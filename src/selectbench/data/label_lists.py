@@ -11,6 +11,7 @@ import numpy as np
 from selectbench.data.class_folders import SUFFIXES
 from selectbench.data.messages import first_line
 from selectbench.errors import DataError, suggest
+from selectbench.records.files import write_bytes
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -129,7 +130,7 @@ def unpack_rows(folder: Path, target: Path, classes: int) -> tuple[list[str], np
                 raise DataError(f"{path}: row {number} has the labels {labels}, not some of 0…{classes - 1}")
             suffix = Path(image["path"] or "").suffix.lower()
             names.append(f"{len(names):06d}{suffix if suffix in SUFFIXES else ''}")
-            (target / names[-1]).write_bytes(content)
+            write_bytes(target / names[-1], content, durable=False)
             digest.update(len(content).to_bytes(8, "little") + content)
             lists.append(labels)
     return names, pad_labels(lists), digest.hexdigest()

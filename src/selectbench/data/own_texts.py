@@ -10,7 +10,7 @@ from selectbench.data.sources import get_raw_folder
 from selectbench.data.text_layouts import Record, check_columns, read_columns, read_csv, read_json_lines, read_parquet
 from selectbench.data.texts import POOL, VALIDATION, decode_file, draw_splits, drop_unusable, group_equal
 from selectbench.errors import DataError, suggest
-from selectbench.records.files import write_atomically, write_text
+from selectbench.records.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from selectbench.data.entries import ColumnsEntry, CorpusEntry, SourceEntry
@@ -66,7 +66,7 @@ def add_texts(own: OwnTexts, root: Path, resources: Path, taken: Sequence[str]) 
         raise DataError(f"{own.path}: no such file")
     entry = describe_texts(own)
     content, corpora = own.path.read_bytes(), (root / CORPORA).read_text(encoding="utf-8")
-    write_atomically(get_raw_folder(own.name, resources) / own.path.name, lambda stream: stream.write(content))
+    write_bytes(get_raw_folder(own.name, resources) / own.path.name, content)
     write_text(root / CORPORA, corpora + render_entry(own.name, entry))
     return entry
 

@@ -15,7 +15,7 @@ from selectbench.evidence.marks import add_marks, digest_asked, find_newest, ref
 from selectbench.evidence.merging import Outcome, find_contrast, find_keys, merge_bundles
 from selectbench.planning.plan import Plan
 from selectbench.planning.stage import Stage
-from selectbench.records.files import DIGEST, digest_file, digest_value, read_json, read_sealed, write_atomically, write_json
+from selectbench.records.files import DIGEST, digest_file, digest_value, read_json, read_sealed, write_bytes, write_json
 from selectbench.records.leases import free_lock, try_lock
 from selectbench.records.records import (
     COLLECTION,
@@ -342,7 +342,7 @@ def _place_choice(folder: Path, choice: Choice) -> None:
     """Write the files of a selection, with the time at which it was made, so that what was made from it elsewhere does not seem older."""
     made = min(datetime.fromisoformat(choice.described["provenance"]["finished"]).astimezone(UTC), datetime.now(UTC)).timestamp()
     for name, content in sorted(choice.files.items(), key=lambda item: item[0] == choice.record):
-        write_atomically(folder / name, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        write_bytes(folder / name, content)
         os.utime(folder / name, (made, made))
 
 

@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from selectbench.errors import RunFailedError
+from selectbench.records.files import append_line, write_text
 
 Chosen = tuple[int, ...]
 Measure = Callable[[Chosen], Mapping[str, float]]
@@ -58,7 +58,7 @@ class CountedValues:
                 raise RunFailedError(f"the proxy trained on clusters {list(asked)} has the validation loss {measured['loss']}")
             self._remembered[asked] = measured
             if self.memo:
-                append_line(self.memo, [list(asked), self._remembered[asked]])
+                append_line(self.memo, json.dumps([list(asked), measured]))
         self._asked[asked] = self._remembered[asked]
         return self._asked[asked]
 
@@ -78,14 +78,10 @@ def read_memo(path: Path, key: str) -> dict[Chosen, dict[str, float]]:
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     whole = [found for line in lines[:-1] if (found := parse_line(line)) is not None]
     if not whole or whole[0] != key:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        append_line(path, key)
+        write_text(path, json.dumps(key) + "\n")
         return {}
     if lines[-1] or len(whole) < len(lines) - 1:
-        temporary = path.with_suffix(".part")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in whole), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in whole))
     return {tuple(chosen): measured for chosen, measured in whole[1:]}
 
 
@@ -95,11 +91,3 @@ def parse_line(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
-
-
-def append_line(path: Path, value: object) -> None:
-    """Append a JSON line that survives a kill right afterwards."""
-    with open(path, "ab") as stream:
-        stream.write(json.dumps(value).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())

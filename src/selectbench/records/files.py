@@ -7,12 +7,14 @@ import io
 import json
 import os
 import secrets
+import shutil
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from selectbench.errors import RecordError, first_line
 
 _ZIP = b"PK"  # begins every .npz file
 MOST_UNPACKED, MOST_GROWTH = 1 << 30, 100
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOWN = 40  # characters of a file's name that its temporary file begins with
 DIGEST = "digest"  # the field of a sealed JSON object that holds the digest of all others
 _UNREADABLE = (
@@ -28,13 +31,24 @@ _UNREADABLE = (
 )
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], *, count: Callable[[], int | None] | None = None, durable: bool = True
+) -> None:
     """Call ``write`` with a temporary file beside ``path``, and move it into place once it is complete.
+
+    Parameters
+    ----------
+    path : of the file; its folder is made where it is missing
+    write : writes to the file that it is given
+    count : returns the size of the whole file, or None if it is not known; called if there is too little space. The default calls ``write``
+        once more and counts
+    durable : whether the file survives a power cut right afterwards, which takes time; not needed for what is made again anyway
 
     Raises
     ------
     OSError
-        With the path: the disk is full, for example. What ``write`` made of this error, as torch does, is not passed on.
+        With the path: the disk is full, for example, and the error says how many bytes the file takes and how many are free. What
+        ``write`` made of this error, as torch does, is not passed on.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,13 +57,93 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as stream:
             write(stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if refused := find_refusal(error):
-            raise OSError(refused.errno or errno.ENOSPC, refused.strerror or first_line(refused), str(path)) from None
+            raise describe_refusal(refused, path, count or partial(count_bytes, write)) from None
         raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a UTF-8 file, which survives a kill right afterwards; if there is too little space, the file stays as it was.
+
+    Raises
+    ------
+    OSError
+        With the path, as ``write_atomically`` raises it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = f"{line}\n".encode()
+    with open(path, "ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[stream.write(left) :]
+            os.fsync(stream.fileno())
+        except OSError as error:
+            stream.truncate(before)
+            raise describe_refusal(error, path, lambda: len(content)) from None
+
+
+def describe_refusal(refused: OSError, path: Path, count: Callable[[], int | None]) -> OSError:
+    """Return an error of the system with the path of the file that was not written and, where space is missing, how much.
+
+    Parameters
+    ----------
+    refused : the error of the system
+    path : of the file
+    count : returns the size of the whole file, or None if it is not known
+    """
+    number, reason = refused.errno or errno.ENOSPC, refused.strerror or "only part of it could be written"
+    if number in _NO_SPACE:
+        size = count()
+        facts = [f"it takes {size:,} bytes"] if size is not None else []
+        facts += [f"{shutil.disk_usage(path.parent).free:,} bytes are free"] if number == errno.ENOSPC else []
+        reason = "; ".join([reason, ", ".join(facts)] if facts else [reason])
+    return OSError(number, reason, str(path))
+
+
+class ByteCounter(io.RawIOBase):
+    """A file that keeps nothing of what is written to it, save the number of bytes."""
+
+    def __init__(self) -> None:
+        self.size = self._place = 0
+
+    def writable(self) -> bool:
+        """Tell that it may be written to."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that earlier bytes may be written again."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to another place and return it."""
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        return self._place
+
+    def write(self, content: Any, /) -> int:
+        """Count bytes, and return their number."""
+        number = memoryview(content).nbytes
+        self._place += number
+        self.size = max(self.size, self._place)
+        return number
+
+
+def count_bytes(write: Callable[[IO[bytes]], object]) -> int:
+    """Return the size of the file that ``write`` writes."""
+    counter = ByteCounter()
+    write(cast(IO[bytes], counter))
+    return counter.size
 
 
 def is_same_file(one: Path, other: Path) -> bool:
@@ -69,7 +163,12 @@ def find_refusal(error: BaseException | None) -> OSError | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write bytes atomically."""
+    write_atomically(path, lambda stream: stream.write(content), durable=durable)
 
 
 def write_json(path: Path, value: object) -> None:

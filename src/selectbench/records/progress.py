@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectbench.records.files import write_json
+from selectbench.records.files import append_line, write_json
 
 
 def start_progress(folder: Path, batches: Mapping[str, Mapping[str, int]]) -> None:
@@ -24,10 +24,7 @@ def start_progress(folder: Path, batches: Mapping[str, Mapping[str, int]]) -> No
 
 def report_run(folder: Path, stage: str, manifest: Path, text: str) -> None:
     """Print ``[train 37/213, about 2 min left] text`` to standard error for one finished run of a batch."""
-    ticks = _ticks(folder, stage)
-    ticks.parent.mkdir(parents=True, exist_ok=True)
-    with open(ticks, "a", encoding="utf-8") as stream:
-        stream.write(f"{time.time():.3f} {manifest}\n")
+    append_line(_ticks(folder, stage), f"{time.time():.3f} {manifest}")
     print(f"[{stage}{_count(folder, stage)}] {text}", file=sys.stderr, flush=True)
 
 

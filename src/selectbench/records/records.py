@@ -18,7 +18,7 @@ from selectbench.records.files import (
     read_json,
     read_sealed,
     seal,
-    write_atomically,
+    write_bytes,
     write_sealed,
 )
 
@@ -324,7 +324,7 @@ def write_collection(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write rows as JSON lines, in the given order, each with its digest; compressed if the file's name ends in ``.gz``."""
     content = spell_collection(rows).encode()
     content = gzip.compress(content, mtime=0) if path.suffix == ".gz" else content
-    write_atomically(path, lambda stream: stream.write(content))
+    write_bytes(path, content)
 
 
 def spell_collection(rows: Iterable[Mapping[str, object]]) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from selectbench.records.files import write_atomically
+
 
 def load_state(state: Path) -> dict[str, Any] | None:
     """Return a saved state, or None; a half-written or foreign file is ignored, which only costs the work it held."""
@@ -19,7 +21,4 @@ def load_state(state: Path) -> dict[str, Any] | None:
 
 def save_state(state: Path, content: dict[str, Any]) -> None:
     """Write a state atomically."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    temporary = state.with_suffix(".part")
-    torch.save(content, temporary)
-    temporary.replace(state)
+    write_atomically(state, lambda stream: torch.save(content, stream))

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from selectbench.artefacts.specs import FigureSpec, LessData
 from selectbench.planning.config import list_table_seeds
 from selectbench.planning.runs import format_keep
 from selectbench.planning.stage import Inputs, Output, Stage, fingerprint_stage
-from selectbench.records.files import digest_file, read_sealed, write_atomically
+from selectbench.records.files import digest_file, read_sealed, write_bytes
 from selectbench.records.records import read_record, read_records
 from selectbench.stages._artefact import InputFiles, OutputFiles, make_artefact, seal_artefact
 from selectbench.stages._command import run_stage
@@ -107,13 +106,8 @@ def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> N
     )
     drawings = [outputs[name] for name in ("pdf", "png", "svg")]
     for path in drawings:
-        write_atomically(path, partial(write_bytes, figures.render_figure(figure, path.suffix[1:])))
+        write_bytes(path, figures.render_figure(figure, path.suffix[1:]))
     seal_artefact(outputs["sources"], {"figure": spec["id"]}, spec["code"], {**inputs, **found}, drawings)
-
-
-def write_bytes(content: bytes, stream: BinaryIO) -> None:
-    """Write a rendered figure to a stream."""
-    stream.write(content)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from selectbench.errors import RunFailedError
+from selectbench.records.files import write_atomically
 from selectbench.seeds import derive_seed, hash_ids, isolated_torch_rng
 from selectbench.training.compilation import compile_forward
 from selectbench.training.epochs import Progress, Visits
@@ -96,12 +97,10 @@ class Checkpoint:
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
         """Atomically write everything that ``restore`` needs; weights that are not trained are not part of it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
         frozen = list_frozen(model)
         trained = {name: values for name, values in model.state_dict().items() if name not in frozen}
-        torch.save({"key": self.key, "model": trained, "optimiser": optimiser.state_dict(), "progress": vars(progress)}, temporary)
-        temporary.replace(self.path)
+        state = {"key": self.key, "model": trained, "optimiser": optimiser.state_dict(), "progress": vars(progress)}
+        write_atomically(self.path, lambda stream: torch.save(state, stream))
 
     def remove(self) -> None:
         """Delete the state of a finished training run."""
