@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from selectbench.errors import SelectbenchError, first_line, shorten
+from selectbench.errors import SelectbenchError, first_line, shorten, spell
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,38 @@ def as_array(name: str, values: Any, wanted: Literal["numbers", "integers"] = "n
         raise SelectbenchError(f"{name}: holds {array.dtype}, not {wanted}")
     remedy = f"; number them: `names, {name} = np.unique({name}, return_inverse=True)`" if wanted == "integers" else ""
     raise SelectbenchError(f"{name}: holds text ({shorten(repr(str(text)), 40)}), not {wanted}{remedy}")
+
+
+def check_returned(role: str, name: str, value: object) -> float:
+    """Return what a function returned as a number: Python's, NumPy's, or a tensor without axes.
+
+    Parameters
+    ----------
+    role : what the function is for, as messages call it
+    name : of the function
+    value : what it returned
+
+    Raises
+    ------
+    SelectbenchError
+        It is no number, or not finite.
+    """
+    try:
+        array = as_array(role, value)
+    except SelectbenchError:
+        array = None
+    if array is None or array.shape:
+        found = spell(repr(value)) if array is None else f"an array of shape {array.shape}"
+        raise SelectbenchError(f"{role}: {name} returned {found}, which is no number")
+    number = float(array)
+    if not math.isfinite(number):
+        raise SelectbenchError(f"{role}: {name} returned {number}, which is not finite")
+    return number
+
+
+def name_function(function: object) -> str:
+    """Return the name of a function, or of the class of another object that can be called."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _read_tensor(tensor: "torch.Tensor") -> np.ndarray:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectbench.arrays import as_array
-from selectbench.errors import SelectbenchError, needing_packages
-from selectbench.methods import GreedyMethod, make_method
+from selectbench.errors import SelectbenchError, needing_packages, spell_count
+from selectbench.methods import GreedyMethod, Method, make_method
 from selectbench.policy import Quota, Tail, choose_positions, count_kept, parse_keep
 from selectbench.registry import check_seed
 from selectbench.signals import Signals
@@ -67,12 +67,41 @@ def score(method: str, signals: Signals, *, keep: float | str = 1, seed: int = 0
         signals.require(method, *made.reads)
         made.check_memory(signals.labels)
         found = made.score_first(signals, seed, most) if isinstance(made, GreedyMethod) else made.score(signals, seed)
-        scores = np.asarray(found, dtype=np.float64)
-    if scores.shape != (len(signals),) or np.isnan(scores).any():
-        raise SelectbenchError(
-            f"method {method!r} gave {int(np.isnan(scores).sum())} NaN among {scores.shape} scores of {len(signals)} samples"
-        )
+    return check_scores(method, found, len(signals))
+
+
+def check_scores(method: str, found: object, num: int) -> np.ndarray:
+    """Return the scores (N,) float64 that a method gave.
+
+    Raises
+    ------
+    SelectbenchError
+        They are not one number per sample, or hold NaN or +∞; −∞ is for samples that a greedy method did not reach.
+    """
+    scores = as_array(f"method {method!r}: scores", found).astype(np.float64, copy=False)
+    if scores.shape != (num,):
+        raise SelectbenchError(f"method {method!r}: scores {scores.shape} are not one for each of {num} samples")
+    bad = np.isnan(scores) | np.isposinf(scores)
+    if bad.any():
+        worst = int(bad.argmax())
+        raise SelectbenchError(f"method {method!r}: the score at position {worst} is {scores[worst]} ({bad.sum()} of {num} are not finite)")
     return scores
+
+
+def choose_kept(name: str, method: Method, scores: np.ndarray, signals: Signals, num_kept: int, seed: int) -> np.ndarray:
+    """Return the positions (k,) int64 that a method chooses by its scores.
+
+    Raises
+    ------
+    SelectbenchError
+        They are not k different positions in the pool.
+    """
+    positions = as_array(f"method {name!r}: positions", method.choose(scores, signals, num_kept, seed))
+    if positions.shape != (num_kept,) or positions.dtype.kind not in "iu":
+        raise SelectbenchError(f"method {name!r}: chose {positions.shape} of {positions.dtype}, not {spell_count(num_kept, 'position')}")
+    if not 0 <= positions.min() <= positions.max() < len(signals) or len(np.unique(positions)) < num_kept:
+        raise SelectbenchError(f"method {name!r}: chose positions that are not {num_kept} different ones among 0 … {len(signals) - 1}")
+    return positions
 
 
 def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, **parameters: object) -> Subset:
@@ -95,7 +124,7 @@ def select(method: str, signals: Signals, keep: float | str, *, seed: int = 0, *
     num_kept, seed = count_kept(keep, len(signals)), check_seed(seed)
     scores = score(method, signals, keep=keep, seed=seed, **parameters)
     with needing_packages(f"method {method!r}"):
-        positions = make_method(method, parameters).choose(scores, signals, num_kept, seed)
+        positions = choose_kept(method, make_method(method, parameters), scores, signals, num_kept, seed)
     return Subset(ids=signals.ids[positions], scores=scores, method=method, keep=float(parse_keep(keep)), seed=seed)
 
 

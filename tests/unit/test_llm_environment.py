@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 import selectbench as sb
 from selectbench.errors import SelectbenchError
-from selectbench.llm.environment import TRANSFORMS
+from selectbench.llm.environment import TRANSFORMS, transform_loss
 
 
 def square(chosen):
@@ -79,6 +80,55 @@ def test_integers_may_be_those_of_numpy(kind):
 def test_numbers_of_another_kind_are_refused(use, message):
     with pytest.raises(SelectbenchError, match=message):
         use()
+
+
+def bad_reward(value, at=1):
+    """Return a reward that is a number for sets of fewer than ``at`` clusters, and then the given value."""
+
+    def reward_of_mine(chosen):
+        return value if len(chosen) >= at else 0.0
+
+    return reward_of_mine
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (math.nan, "nan, which is not finite"),
+        (np.float32("inf"), "inf, which is not finite"),
+        (-math.inf, "-inf, which is not finite"),
+        (torch.tensor(math.nan), "nan, which is not finite"),
+        (None, "None, which is no number"),
+        ("0.5", "'0.5', which is no number"),
+        (1j, "1j, which is no number"),
+        ([0.5], "an array of shape (1,), which is no number"),
+        (np.zeros(3), "an array of shape (3,), which is no number"),
+    ],
+)
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_reward_that_is_no_finite_number_is_refused_and_nothing_is_chosen(value, told, at_end, at):
+    env = sb.llm.ClusterEnv(clusters=5, budget=1, reward=bad_reward(value, at), at_end=at_end)
+    env.reset()
+    with pytest.raises(SelectbenchError) as raised:
+        env.step(2)
+    assert str(raised.value) == f"reward: bad_reward.<locals>.reward_of_mine returned {told}"
+    assert env.chosen == () and env.action_masks().all()
+
+
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.int64, np.array, torch.tensor])
+def test_rewards_may_be_any_kind_of_number(kind):
+    env = sb.llm.ClusterEnv(clusters=5, budget=2, reward=lambda chosen: kind(len(chosen) + 1))
+    env.reset()
+    paid = env.step(2)[1]
+    assert type(paid) is float and paid == 1.0
+
+
+@pytest.mark.parametrize(("transform", "loss"), [("logarithm", -0.5), ("exponential", -1000.0)])
+def test_a_loss_without_a_value_is_told(transform, loss):
+    with pytest.raises(SelectbenchError, match=f"^transform: '{transform}' has no value for the loss {loss:g} "):
+        transform_loss(transform, loss)
+    assert transform_loss(transform, 0.5) == TRANSFORMS[transform](0.5)
 
 
 def test_gymnasium_accepts_the_environment_where_any_action_is_allowed():

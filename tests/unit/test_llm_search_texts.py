@@ -153,7 +153,9 @@ def test_the_proxy_of_responses_is_that_of_the_benchmark(root):
         ({"training": 5}, "agent 'exhaustive_clusters' has no parameter 'training'; did you mean 'trainings'?"),
         ({"keep": 1.5}, "keep"),
         ({"reward": lambda ids: None}, "returned None, which is no number"),
-        ({"reward": lambda ids: float("nan")}, "returned nan"),
+        ({"reward": lambda ids: float("nan")}, "returned nan, which is not finite"),
+        ({"reward": lambda ids: [0.5]}, r"returned an array of shape \(1,\), which is no number"),
+        ({"transform": "logarithm"}, r"transform: 'logarithm' has no value for the loss -\d+ \(reward \d+\); use 'negative'"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(own, changes, message):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 
-from selectbench.arrays import as_array, is_tensor
+from selectbench.arrays import as_array, check_returned, is_tensor
 from selectbench.errors import SelectbenchError, suggest
 from selectbench.policy import count_kept, order_by_score, parse_keep
 from selectbench.registry import check_fields, check_parameter
@@ -459,7 +459,8 @@ class DynamicSampler(ABC):
                 f"{self.name} has nothing to choose epoch {epoch} from; call observe(ids, losses, …) after every batch, "
                 f"and set_epoch({epoch - 1}) after a mere look at a batch"
             )
-        chosen = self.choose(derive_seed("dynamic", "choice", self.name, self.seed, epoch)) if pruned else np.arange(self.num_samples)
+        choice_seed = derive_seed("dynamic", "choice", self.name, self.seed, epoch)
+        chosen = self._check_choice(self.choose(choice_seed)) if pruned else np.arange(self.num_samples)
         ids = shuffle(chosen, derive_seed("dynamic", "order", self.seed, epoch))
         self._enter(ids, self._weigh(ids, pruned))
         self.epoch, self._started, self._num_handed, self._resumed = epoch, False, 0, False
@@ -478,8 +479,28 @@ class DynamicSampler(ABC):
 
     def _weigh(self, ids: np.ndarray, pruned: bool) -> np.ndarray:
         if self.loss_weight == "rule":
-            return self.weigh(ids)
+            return self._check_weights(ids, self.weigh(ids))
         return np.full(len(ids), 1.0 / self.keep_fraction if pruned and self.loss_weight == "inverse_keep" else 1.0)
+
+    def _check_choice(self, chosen: "Values") -> np.ndarray:
+        """Return the ids (k,) int64 that the rule chose; raise unless they are different ids of the pool, and one at least."""
+        ids = as_array(f"{self.name}: choose", chosen)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids):
+            raise SelectbenchError(f"{self.name}: choose returned {ids.shape} of {ids.dtype}, not (k,) ids")
+        if not 0 <= ids.min() <= ids.max() < self.num_samples or len(np.unique(ids)) < len(ids):
+            raise SelectbenchError(f"{self.name}: choose returned ids that are not different ones among 0 … {self.num_samples - 1}")
+        return ids.astype(np.int64, copy=False)
+
+    def _check_weights(self, ids: np.ndarray, weights: "Values") -> np.ndarray:
+        """Return the loss weights (k,) that the rule gave; raise unless there is one, finite and not 0, for each id."""
+        found = as_array(f"{self.name}: weigh", weights)
+        if found.shape != ids.shape:
+            raise SelectbenchError(f"{self.name}: weigh returned {found.shape} for {ids.shape} ids; give one weight per sample")
+        bad = ~np.isfinite(found) | (found == 0)
+        if bad.any():
+            worst = int(bad.argmax())
+            raise SelectbenchError(f"{self.name}: weigh returned {found[worst]} for sample {ids[worst]}; give finite weights other than 0")
+        return found
 
     def _enter(self, ids: np.ndarray, weights: np.ndarray) -> None:
         """Set the ids and weights of the current epoch."""
@@ -511,6 +532,9 @@ class DynamicSampler(ABC):
         row["observed"], row["batches"] = observed, batches
         row["loss"] = fold(row["loss"], loss, num / observed)
         for name, value in measured.items():
+            if name not in self.measures:
+                raise SelectbenchError(f"{self.name}: learn returned {name!r}, which is no measure of it{suggest(name, self.measures)}")
+            check_returned(f"{self.name}: learn", name, value)
             row[name] = fold(row[name], value, 1 / batches)
 
 

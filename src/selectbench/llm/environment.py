@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from selectbench.arrays import check_returned, name_function
 from selectbench.errors import SelectbenchError
 from selectbench.registry import check_parameter, check_seed
 
@@ -15,6 +16,20 @@ TRANSFORMS: Mapping[str, Callable[[float], float]] = {
     "exponential": lambda loss: math.exp(-loss),
     "logarithm": lambda loss: -math.log(loss + 1e-8),
 }
+
+
+def transform_loss(transform: str, loss: float) -> float:
+    """Return the value of a validation loss, or of minus a reward, by one of the ``TRANSFORMS``.
+
+    Raises
+    ------
+    SelectbenchError
+        The transform has no finite value for it.
+    """
+    try:
+        return TRANSFORMS[transform](loss)
+    except (ValueError, OverflowError):
+        raise SelectbenchError(f"transform: {transform!r} has no value for the loss {loss:g} (reward {-loss:g}); use 'negative'") from None
 
 
 class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -27,7 +42,7 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
     ----------
     clusters : number of clusters |C|
     budget : clusters in a complete set, δ·|C| in the paper
-    reward : sorted clusters → f(validation loss); also called for the empty set
+    reward : sorted clusters → f(validation loss), a finite number; also called for the empty set
     at_end : whether only the last step is rewarded, by reward(final); this differs by a constant, and asks for no reward of other sets
 
     Raises
@@ -44,7 +59,7 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
             raise SelectbenchError(f"budget: {budget} is not between 1 and {clusters}, the number of clusters")
         self.clusters = clusters
         self.budget = budget
-        self.reward = reward
+        self._reward = reward
         self.at_end = check_parameter("at_end", bool, at_end)
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (clusters,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(clusters)
@@ -71,7 +86,8 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
         Raises
         ------
         SelectbenchError
-            The cluster is already chosen, does not exist or is not a whole number, or the set is complete.
+            The cluster is already chosen, does not exist or is not a whole number, the set is complete, or the reward is no finite number.
+            The chosen clusters stay as they were.
         """
         cluster: int = check_parameter("step", int, action.item() if isinstance(action, np.ndarray) and action.ndim == 0 else action)
         if len(self.chosen) == self.budget:
@@ -80,16 +96,28 @@ class ClusterEnv(gymnasium.Env[np.ndarray, np.int64]):
             raise SelectbenchError(f"step: cluster {cluster} is not among 0 … {self.clusters - 1}")
         if cluster in self.chosen:
             raise SelectbenchError(f"step: cluster {cluster} is already chosen; use action_masks()")
-        before, self.chosen = self.chosen, tuple(sorted((*self.chosen, cluster)))
-        is_complete = len(self.chosen) == self.budget
-        return self.observe(), self._pay(before, is_complete), is_complete, False, {}
+        after = tuple(sorted((*self.chosen, cluster)))
+        is_complete = len(after) == self.budget
+        paid = self._pay(after, is_complete)
+        self.chosen = after
+        return self.observe(), paid, is_complete, False, {}
 
-    def _pay(self, before: tuple[int, ...], is_complete: bool) -> float:
-        """Return the reward of the step that led from a set to the present one."""
+    def reward(self, chosen: tuple[int, ...]) -> float:
+        """Return the value of a set.
+
+        Raises
+        ------
+        SelectbenchError
+            It is no finite number.
+        """
+        return check_returned("reward", name_function(self._reward), self._reward(chosen))
+
+    def _pay(self, after: tuple[int, ...], is_complete: bool) -> float:
+        """Return the reward of the step that leads from the present set to another."""
         if self.at_end:
-            return self.reward(self.chosen) if is_complete else 0.0
-        value = self.reward(before)
-        return self.reward(self.chosen) - value
+            return self.reward(after) if is_complete else 0.0
+        value = self.reward(self.chosen)
+        return self.reward(after) - value
 
     def action_masks(self) -> np.ndarray:
         """Return which clusters may still be chosen, (clusters,) bool."""

@@ -1,6 +1,5 @@
 """The library's search: an agent chooses clusters of your own texts by a reward of your own, or by the loss of a small proxy."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from selectbench.arrays import as_array
+from selectbench.arrays import as_array, check_returned, name_function
 from selectbench.errors import SelectbenchError, needing_packages, suggest
 from selectbench.llm.agents import Effort, make_agent
 from selectbench.llm.clusters import cap_union, cluster_embeddings, count_chosen
@@ -135,13 +134,13 @@ def search(
         assignment[pool] = of_pool
         score = make_proxy(reward, texts, known, vectors, held_out, seed) if isinstance(reward, str) else reward
         cap_seed, most = derive_seed(seed, "union"), min(made.examples or num_kept, num_kept)
-        name = reward if isinstance(reward, str) else getattr(reward, "__qualname__", type(reward).__qualname__)
+        name = reward if isinstance(reward, str) else name_function(reward)
         inputs = [digest_array(array) for array in (assignment, vectors, known)]
         key = digest_value([name, [list(item) if are_pairs(texts) else item for item in texts], inputs, most, seed])
         with show_progress(made.trainings or None) as bar:
 
             def measure(chosen: Chosen) -> dict[str, float]:
-                value = check_reward(score(cap_union(assignment, chosen, most, cap_seed).tolist()), name)
+                value = check_returned("reward", name, score(cap_union(assignment, chosen, most, cap_seed).tolist()))
                 bar.update()
                 return {"loss": -value}
 
@@ -217,23 +216,6 @@ def check_embeddings(embeddings: np.ndarray, num: int) -> np.ndarray:
         raise SelectbenchError(f"embeddings: shape {found.shape} should be ({num}, d)")
     if not np.isfinite(found).all():
         raise SelectbenchError("embeddings: some are not finite")
-    return found
-
-
-def check_reward(value: object, name: str) -> float:
-    """Return a reward as a number.
-
-    Raises
-    ------
-    SelectbenchError
-        It is no finite number.
-    """
-    try:
-        found = float(value)  # type: ignore[arg-type]  # a wrong type raises
-    except (TypeError, ValueError):
-        raise SelectbenchError(f"reward: {name} returned {value!r}, which is no number") from None
-    if not math.isfinite(found):
-        raise SelectbenchError(f"reward: {name} returned {found}")
     return found
 
 

@@ -93,6 +93,7 @@ def size_subsets(plan: "Plan", dataset: str, keeps: list[str]) -> int:
 def main() -> None:
     """Write the ids kept at every keep fraction, then their record with the total cost of selection."""
     from selectbench.methods import make_method
+    from selectbench.selection import choose_kept
 
     arguments = parse_arguments(__doc__, SelectSubsets.reads, SelectSubsets.writes)
     spec: Spec = arguments.spec
@@ -104,7 +105,7 @@ def main() -> None:
     subsets, described = {}, {}
     for keep in spec["keeps"]:
         clock = time.perf_counter()
-        positions = method.choose(arrays["scores"], signals, count_kept(keep, len(signals)), spec["selection_seed"])
+        positions = choose_kept(spec["method"], method, arrays["scores"], signals, count_kept(keep, len(signals)), spec["selection_seed"])
         subsets[keep] = signals.ids[positions]
         described[keep] = {
             **describe_subset(subsets[keep], signals.labels[positions], signals.labels.max() + 1),

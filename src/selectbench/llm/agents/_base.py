@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from selectbench.errors import SelectbenchError, SelectionFailedError
-from selectbench.llm.environment import TRANSFORMS, ClusterEnv
+from selectbench.llm.environment import ClusterEnv, transform_loss
 from selectbench.llm.values import BudgetSpentError, CountedValues
 from selectbench.registry import check_fields
 
@@ -108,16 +108,19 @@ class ClusterAgent(ABC):
         """
         import torch
 
-        transform, threads = TRANSFORMS[self.transform], torch.get_num_threads()
+        threads = torch.get_num_threads()
+
+        def value_of(measured: Mapping[str, float]) -> float:
+            return transform_loss(self.transform, measured["loss"])
 
         def reward(chosen: tuple[int, ...]) -> float:
             with torch_threads(threads):
-                return transform(values(chosen)["loss"])
+                return value_of(values(chosen))
 
         # an agent's own networks are too small to profit from several threads; proxies keep theirs
         with suppress(BudgetSpentError), torch_threads(1):
             self.explore(ClusterEnv(num_clusters, budget, reward, at_end=self.at_end), seed, effort)
-        complete = [(transform(measured["loss"]), chosen) for chosen, measured in values.history if len(chosen) == budget]
+        complete = [(value_of(measured), chosen) for chosen, measured in values.history if len(chosen) == budget]
         if not complete:
             raise SelectionFailedError(f"no set of {budget} clusters was completed within {values.count} proxy trainings", {})
         value, chosen = max(complete, key=lambda found: found[0])
