@@ -255,14 +255,15 @@ def offer_warm_start(plan: Plan, prefix: str, rules: Iterable[str], local: bool)
     served = {libraries: names for libraries, least, names in by_kind if sum(counts[name] for name in names) >= least}
     if not served:
         return
-    folder = tempfile.mkdtemp(prefix="selectbench-")
-    os.environ[FOLDER] = folder
+    folder = ""
     try:
+        os.environ[FOLDER] = folder = tempfile.mkdtemp(prefix="selectbench-")
         processes = [start_warm_process(Path(folder), libraries, names, plan.arithmetic, prefix) for libraries, names in served.items()]
-    except OSError as error:  # a path too long for a socket, or a file system without sockets
-        del os.environ[FOLDER]
+    except OSError as error:  # a path too long for a socket, a file system without sockets, or a full one
+        os.environ.pop(FOLDER, None)
         shutil.rmtree(folder, ignore_errors=True)
-        print(f"{spell(folder)}: jobs start cold, since it takes no sockets ({first_line(error)}); set TMPDIR to another", file=sys.stderr)
+        place = spell(folder or tempfile.tempdir or "TMPDIR")
+        print(f"{place}: jobs start cold, since it takes no sockets ({first_line(error)}); set TMPDIR to another", file=sys.stderr)
         return
     atexit.register(end_warm_processes, processes, folder)
 

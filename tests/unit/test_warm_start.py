@@ -366,6 +366,28 @@ def test_a_temporary_folder_that_takes_no_sockets_is_told_and_jobs_start_as_usua
     assert error.count("\n") == 1 and "takes no sockets (AF_UNIX path too long); set TMPDIR to another" in error
 
 
+FULL = """
+import sys
+from pathlib import Path
+from selectbench.planning.plan import load_plan
+from selectbench.workflow import offer_warm_start
+offer_warm_start(load_plan(Path(sys.argv[1])), "", ["train_targets"] * 100, local=True)
+"""
+
+
+def test_a_temporary_folder_that_is_full_is_told_and_jobs_start_as_usual(root, tmp_path):
+    """A real file system, which only this test sees, with a single inode."""
+    full = 'mount -t tmpfs -o nr_inodes=1 none "$1" && export TMPDIR="$1" && shift && exec "$@"'
+    bare = ["unshare", "--map-root-user", "--mount", "sh", "-c", full, "sh", str(tmp_path)]
+    if subprocess.run([*bare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    code = FULL.replace("import sys\n", f"import sys, tempfile\ntempfile.tempdir = {str(tmp_path)!r}\n", 1)
+    result = subprocess.run([*bare, sys.executable, "-c", code, str(root)], capture_output=True, encoding="utf-8", check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(f"{tmp_path}: jobs start cold, since it takes no sockets ([Errno 28] No space left on device")
+    assert result.stderr.count("\n") == 1
+
+
 def test_requests_that_make_no_sense_do_no_harm(warm):
     for content in (b"", b"abc", (3).to_bytes(8) + b"abc", (4).to_bytes(8) + b"\0\0\0\0"):
         with socket.socket(socket.AF_UNIX) as connection:
