@@ -36,14 +36,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             hold_arithmetic()
         with needing_packages(f"selectbench {arguments.command}", "`make setup` installs it"):
             arguments.run(arguments)
+        sys.stdout.flush()
     except SelectbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
+        drop_output()
         sys.exit(1)
     except OSError as error:  # a full disk, a folder in the place of a file, missing rights
+        drop_output()
         print(f"error: {describe_failure(error, arguments.command)}", file=sys.stderr)
         sys.exit(2)
+
+
+def drop_output() -> None:
+    """Drop what standard output refuses of what was printed, since Python would complain about it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def require_checkout(command: str) -> None:

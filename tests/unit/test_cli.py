@@ -1,5 +1,6 @@
 """The commands that need no workflow."""
 
+import os
 import subprocess
 import sys
 
@@ -125,3 +126,20 @@ def test_data_names_the_closest_data_set(root):
     assert result.stderr == "error: config/datasets.yaml: unknown data set 'cifar01'; did you mean 'cifar10'?\n"
     assert run("data", "check", "digits", cwd=root).returncode == 0
     assert "digits: Handwritten digits" in run("data", "list", cwd=root).stdout
+
+
+@pytest.mark.parametrize("keep", ["0.1", "1"])
+def test_output_that_cannot_be_written_is_one_line(npz, keep):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "selectbench.cli", "select", "el2n", "--signals", "mine.npz", "--keep", keep]
+        result = subprocess.run(command, cwd=npz, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    assert (result.returncode, result.stderr) == (2, "error: select: No space left on device\n")
+
+
+def test_output_that_nobody_reads_any_more_ends_a_command_quietly(npz):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        command = [sys.executable, "-m", "selectbench.cli", "select", "el2n", "--signals", "mine.npz", "--keep", "1"]
+        result = subprocess.run(command, cwd=npz, stdout=closed, stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    assert (result.returncode, result.stderr) == (1, "")
