@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selectbench.data.text_layouts import decode_text
+from selectbench.data.text_layouts import read_csv_table
 from selectbench.errors import DataError, SelectbenchError, first_line, shorten, spell_count, suggest
 from selectbench.policy import count_kept, parse_keep
 
@@ -87,12 +87,7 @@ def group_places(name: str, columns: Mapping[str, np.ndarray]) -> tuple[list[Pla
 
 def read_csv_columns(name: str, content: bytes) -> dict[str, np.ndarray]:
     """Return column → texts, of a CSV file with a header."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(io.StringIO(decode_text(name, content, "utf-8-sig")), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{name}: is no CSV file with a header ({first_line(error)})") from None
+    table = read_csv_table(name, content)
     return {str(column): table[column].to_numpy(dtype=object) for column in table}
 
 

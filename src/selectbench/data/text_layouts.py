@@ -13,6 +13,8 @@ from selectbench.data.label_lists import NO_LABEL
 from selectbench.errors import DataError, first_line, suggest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selectbench.data.entries import ColumnsEntry, CorpusEntry
 
 Files = Mapping[str, bytes]  # name for messages → content
@@ -181,14 +183,18 @@ def read_json_lines(name: str, content: bytes) -> Iterator[Record]:
 
 def read_csv(name: str, content: bytes) -> Iterator[Record]:
     """Yield the rows of a CSV file with a header; all values are texts."""
+    for row in read_csv_table(name, content).to_dict("records"):
+        yield {str(column): value for column, value in row.items()}
+
+
+def read_csv_table(name: str, content: bytes) -> "pd.DataFrame":
+    """Return a CSV file with a header; all values are texts."""
     import pandas as pd
 
     try:
-        table = pd.read_csv(io.StringIO(decode_text(name, content, "utf-8-sig")), dtype=str, keep_default_na=False)
+        return pd.read_csv(io.StringIO(decode_text(name, content, "utf-8-sig")), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{name}: is no CSV file with a header ({first_line(error)})") from None
-    for row in table.to_dict("records"):
-        yield {str(column): value for column, value in row.items()}
 
 
 def read_parquet(name: str, content: bytes) -> Iterator[Record]:

@@ -94,7 +94,7 @@ def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> N
     from selectbench.artefacts import figures
 
     less = spec.get("less_data")
-    found = {"less_data": [Path(less["table"])]} if less and less["sha256"] else {}
+    table = Path(less["table"]) if less and less["sha256"] else None
     figure = figures.draw_figure(
         spec,
         {run: record for path in inputs["records"] for run, record in read_records(path).items()},
@@ -102,12 +102,14 @@ def draw_figure(spec: FigureSpec, inputs: InputFiles, outputs: OutputFiles) -> N
         [cast("Measurement", read_record(path)) for path in inputs["measurements"]],
         [group for path in inputs["states"] for group in read_sealed(path)["groups"]],
         [cast("Clustering", read_record(path)) for path in inputs["clusters"]],
-        next((cast("Table[Cell]", read_sealed(path)) for paths in found.values() for path in paths), None),
+        cast("Table[Cell]", read_sealed(table)) if table else None,
     )
     drawings = [outputs[name] for name in ("pdf", "png", "svg")]
     for path in drawings:
         write_bytes(path, figures.render_figure(figure, path.suffix[1:]))
-    seal_artefact(outputs["sources"], {"figure": spec["id"]}, spec["code"], {**inputs, **found}, drawings)
+    seal_artefact(
+        outputs["sources"], {"figure": spec["id"]}, spec["code"], {**inputs, **({"less_data": [table]} if table else {})}, drawings
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,10 +49,16 @@ def choose_device(num_gpus: int = 0) -> torch.device:
 
 
 def ask_for_deterministic_kernels() -> None:
-    """Let torch and cuDNN use deterministic kernels where there are any, and note the others as they are used."""
+    """Let torch and cuDNN use deterministic kernels where there are any, and note the others as they are used; may be called again."""
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
+    note_varying_kernels()
+
+
+@cache
+def note_varying_kernels() -> None:
+    """Note, in place of warning, which kernels without a deterministic version are used from now on."""
     show = warnings.showwarning
 
     def note(message: Warning | str, *details: Any, **named: Any) -> None:
